@@ -1,0 +1,1 @@
+"""The domain of Image Lake, shared by all functions."""

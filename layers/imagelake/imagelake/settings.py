@@ -1,0 +1,77 @@
+"""What each function is told by the template, one frozen dataclass a function.
+
+A field `raw_bucket` is read from the environment variable `RAW_BUCKET`. There are no defaults: a stack that forgets
+one fails at its first call, with the name of the variable.
+"""
+
+import os
+from dataclasses import dataclass, fields
+from functools import cache
+
+from imagelake.errors import SettingsError
+
+
+@cache
+def load[T](settings: type[T]) -> T:
+    """Read `settings`, a dataclass of `str`, `int` and `bool` fields, from the environment, once per process.
+
+    Raises:
+        SettingsError: a variable is missing or is not of the field's type.
+    """
+    values: dict[str, object] = {}
+    for field in fields(settings):  # type: ignore[arg-type]  # T is a dataclass by convention of this module
+        variable = field.name.upper()
+        text = os.environ.get(variable)
+        if text is None:
+            raise SettingsError(f"{variable} is not set")
+        values[field.name] = _parse(variable, text, field.type)
+    return settings(**values)
+
+
+def _parse(variable: str, text: str, kind: object) -> object:
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise SettingsError(f"{variable} must be a whole number, not {text!r}") from None
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise SettingsError(f"{variable} must be true or false, not {text!r}")
+        return text == "true"
+    return text
+
+
+@dataclass(frozen=True)
+class RequestUploadSettings:
+    """Settings of `functions/request_upload`."""
+
+    raw_bucket: str
+    lake_bucket: str
+    images_table: str
+    max_image_bytes: int
+
+
+@dataclass(frozen=True)
+class ProcessImageSettings:
+    """Settings of `functions/process_image`.
+
+    `processing_scripts` is a comma-separated chain of script names; `script_params` a JSON object, script name to
+    parameters.
+    """
+
+    raw_bucket: str
+    lake_bucket: str
+    max_image_bytes: int
+    retention_days: int
+    processing_scripts: str
+    script_params: str
+
+
+@dataclass(frozen=True)
+class WriteCatalogSettings:
+    """Settings of `functions/write_catalog`."""
+
+    lake_bucket: str
+    catalog_database: str
+    catalog_table: str
+    dead_letter_queue_url: str
