@@ -75,3 +75,21 @@ class WriteCatalogSettings:
     catalog_database: str
     catalog_table: str
     dead_letter_queue_url: str
+
+
+@dataclass(frozen=True)
+class ConsumeImageTopicSettings:
+    """Settings of `functions/consume_image_topic`.
+
+    `claim_check_locations` is a comma-separated list of `bucket/` or `bucket/prefix/` in the account `account_id`;
+    empty, it allows no claim check. `kafka_cluster_name` names a self-managed cluster in every image_id; MSK's events
+    bring their own name.
+    """
+
+    raw_bucket: str
+    failed_records_bucket: str
+    dead_letter_queue_url: str
+    max_image_bytes: int
+    claim_check_locations: str
+    account_id: str
+    kafka_cluster_name: str
