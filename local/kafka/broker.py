@@ -45,9 +45,9 @@ def running(
         Its bootstrap servers, `127.0.0.1:port`.
 
     Raises:
-        BrokerError: it did not answer in time; has the end of its log.
+        BrokerError: the port is taken, or the broker did not answer in time; then with the end of its log.
     """
-    port = port or _free_port()
+    port = _free_port(port or 0)
     address = f"127.0.0.1:{port}"
     with TemporaryDirectory(prefix="kafka-") as temporary:
         home = folder or Path(temporary)
@@ -82,8 +82,9 @@ def create_topic(bootstrap_servers: str, topic: str, partitions: int, retention_
         replication_factor=1,
         config={"max.message.bytes": str(MESSAGE_LIMIT), "retention.ms": str(retention_hours * 3_600_000)},
     )
+    client = AdminClient({"bootstrap.servers": bootstrap_servers})
     try:
-        AdminClient({"bootstrap.servers": bootstrap_servers}).create_topics([new])[topic].result(30)
+        client.create_topics([new])[topic].result(30)
     except KafkaException as error:
         if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
             raise BrokerError(f"could not create the topic {topic}: {error.args[0].str()}") from error
@@ -119,9 +120,12 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise BrokerError(f"port {wanted} cannot be used: {error.strerror}") from None
         return int(probe.getsockname()[1])
 
 
