@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import from_json
 
 type Status = Literal["awaiting_upload", "processing", "processed", "rejected", "failed"]
 
@@ -48,6 +49,10 @@ type Tags = Annotated[
 ]
 
 
+def _decode_tags(tags: object) -> object:
+    return from_json(tags) if isinstance(tags, str) else tags
+
+
 class Arrival(BaseModel):
     """How an image came in; stored as metadata of the raw object.
 
@@ -58,9 +63,9 @@ class Arrival(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    source_ref: Annotated[str, StringConstraints(max_length=300)] | None = None
-    uploader: Annotated[str, StringConstraints(max_length=128)] | None = None
-    tags: Tags = Field(default_factory=dict)
+    source_ref: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")] | None = None
+    uploader: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")] | None = None
+    tags: Annotated[Tags, BeforeValidator(_decode_tags)] = Field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """The fields as S3 user metadata: ASCII values, names without the `x-amz-meta-` prefix."""
@@ -80,7 +85,7 @@ class Arrival(BaseModel):
                 "source": metadata.get("source"),
                 "source_ref": metadata.get("source-ref"),
                 "uploader": metadata.get("uploader"),
-                "tags": json.loads(metadata.get("tags", "{}")),
+                "tags": metadata.get("tags", "{}"),
             }
         )
 
