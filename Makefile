@@ -31,11 +31,12 @@ test: $(READY) ## all checks and all tests, stopping at the first that fails
 	for stage in check unit integration e2e; do echo "== $$stage"; $(MAKE) $$stage || exit 1; done; \
 	echo "check, unit, integration and e2e passed in $$(($$(date +%s) - start)) s"
 
-check: $(READY) ## lint, formatting, types, import directions, requirements, template
+check: $(READY) ## lint, formatting, types, import directions, pinned packages, template
 	$(call step,ruff check,ruff check)
 	$(call step,ruff format,ruff format --check)
 	$(call step,mypy,mypy)
 	$(call step,import directions,lint-imports --no-cache)
+	$(call step,lock as declared,$(UV) lock --check --offline)
 	$(call step,requirements as locked,sh local/requirements.sh $(UV) --check)
 	$(call step,template,python -m local.check_template)
 

@@ -11,7 +11,7 @@ mkdir -p .tools
 : >"$log"
 
 # What the caller has set up for other projects must not redirect what belongs in this folder.
-unset VIRTUAL_ENV PYTHONHOME PYTHONPATH UV_PYTHON
+unset VIRTUAL_ENV PYTHONHOME PYTHONPATH UV_PYTHON PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 export UV_PROJECT_ENVIRONMENT=.venv
 
 stop() {
