@@ -20,7 +20,7 @@ class ImageLakeError(Exception):
     """Base of every error this package raises on purpose."""
 
 
-class Rejection(ImageLakeError):
+class Rejection(ImageLakeError):  # noqa: N818  # a result, not an error
     """The image or record cannot be accepted, and why.
 
     Args:

@@ -19,6 +19,7 @@ from pydantic import (
     PlainSerializer,
     StringConstraints,
 )
+from pydantic_core import from_json
 
 from imagelake.keys import Partition, RawKey
 
@@ -65,6 +66,10 @@ type Tags = Annotated[
 ]
 
 
+def _decode_tags(tags: object) -> object:
+    return from_json(tags) if isinstance(tags, str) else tags
+
+
 class Arrival(BaseModel):
     """How an image came in; stored as metadata of the raw object.
 
@@ -75,9 +80,9 @@ class Arrival(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    source_ref: Annotated[str, StringConstraints(max_length=300)] | None = None
-    uploader: Annotated[str, StringConstraints(max_length=128)] | None = None
-    tags: Tags = Field(default_factory=dict)
+    source_ref: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")] | None = None
+    uploader: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")] | None = None
+    tags: Annotated[Tags, BeforeValidator(_decode_tags)] = Field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """The fields as S3 user metadata: ASCII values, names without the `x-amz-meta-` prefix."""
@@ -97,7 +102,7 @@ class Arrival(BaseModel):
                 "source": metadata.get("source", "direct"),
                 "source_ref": metadata.get("source-ref"),
                 "uploader": metadata.get("uploader"),
-                "tags": json.loads(metadata.get("tags", "{}")),
+                "tags": metadata.get("tags", "{}"),
             }
         )
 
