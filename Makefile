@@ -60,7 +60,7 @@ local-invoke: $(READY) ## run every function with its sample event in a containe
 	$(ACTIVATED) sh local/invoke.sh
 
 clean: ## remove all that make installed, built or cached; keeps .local/
-	rm -rf .venv .tools .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lambda .tools .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): uv.lock pyproject.toml .python-version local/setup.sh Makefile

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from local.emulator import Emulator
+from local.emulator import ROOT, Emulator
 
-ROOT: Final = Path(__file__).parent.parent
 STACK_NAME: Final = "image-lake"
 _ARTIFACTS_BUCKET: Final = "image-lake-artifacts"
 

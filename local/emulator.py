@@ -16,6 +16,7 @@ import boto3
 import httpx
 import psutil
 
+ROOT: Final = Path(__file__).parent.parent
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
 START_SECONDS: Final = 60
@@ -69,7 +70,11 @@ def running(folder: Path) -> Iterator[Emulator]:
     log = folder / "emulator.log"
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603  # our own interpreter, no shell
-            [sys.executable, "-m", "ministack"],
+            [
+                *(sys.executable, "-m", "hypercorn", "local.emulated_aws:app"),
+                *("--bind", f"127.0.0.1:{port}", "--keep-alive", "75", "--log-level", "WARNING"),
+            ],
+            cwd=ROOT,
             env=_environment(folder, port),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -93,11 +98,14 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "TMPDIR": str(temporary),
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
         "MINISTACK_HOST": "127.0.0.1",
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MINISTACK_REGION": REGION,
         "STATE_DIR": str(folder / "state"),
         "S3_DATA_DIR": str(folder / "s3"),
+        "LAMBDA_RUNTIME_PYTHON": str(ROOT / ".venv-lambda" / "bin" / "python"),
         "AUTH": "true",
         "LOG_LEVEL": "INFO",
     } | _OPERATOR

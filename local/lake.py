@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from local import deployment, emulator
-from local.deployment import ROOT, Stack
-from local.emulator import REGION, Emulator
+from local.deployment import Stack
+from local.emulator import REGION, ROOT, Emulator
 
 DESCRIPTION: Final = ROOT / ".local" / "lake.json"
 USERNAME: Final = "demo"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs uv into .tools/ and the locked packages into .venv/; make calls it when uv.lock or pyproject.toml changed.
+# Installs uv into .tools/, the locked packages into .venv/ and what Lambda itself has into .venv-lambda/; make calls it when uv.lock or pyproject.toml changed.
 #
 #     sh local/setup.sh UV_VERSION
 set -eu
@@ -66,3 +66,4 @@ fi
 
 echo "Installing the packages of uv.lock into .venv"
 "$uv" sync --frozen --quiet --python "$python"
+UV_PROJECT_ENVIRONMENT=.venv-lambda "$uv" sync --frozen --quiet --python "$python" --only-group lambda-runtime
