@@ -12,8 +12,10 @@ Anything else that is raised is a fault of ours. Faults are retried, then dead-l
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 
 class ImageLakeError(Exception):
@@ -46,7 +48,7 @@ class Fault(ImageLakeError):
     """A service did not do its part. The message has the error's code and the operation, never what was sent."""
 
     @classmethod
-    def of(cls, error: ClientError, operation: str) -> "Fault":
+    def of(cls, error: "ClientError", operation: str) -> "Fault":
         """Name `error` by its code, e.g. `AccessDenied on GetObject`."""
         return cls(f"{error.response['Error']['Code']} on {operation}")
 
@@ -54,6 +56,8 @@ class Fault(ImageLakeError):
     @contextmanager
     def on(cls, operation: str) -> Iterator[None]:
         """Turn what boto3 raises inside into a `Fault` on `operation`."""
+        from botocore.exceptions import BotoCoreError, ClientError  # the engine imports this module, and no boto3
+
         try:
             yield
         except ClientError as error:
