@@ -59,7 +59,7 @@ def deploy(emulator: Emulator, template: Path, parameters: Mapping[str, str], st
     s3 = emulator.client("s3")
     if _ARTIFACTS_BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
         s3.create_bucket(Bucket=_ARTIFACTS_BUCKET)
-    overrides = {"Architecture": host_architecture(), "CatalogWindowSeconds": "1"} | parameters
+    overrides = {"Architecture": host_architecture(), "CatalogWindowSeconds": "1", **parameters}
     _sam(
         emulator,
         "deploy", "--template-file", str(template), "--stack-name", stack_name, "--s3-bucket", _ARTIFACTS_BUCKET,
@@ -77,8 +77,14 @@ def _sam(emulator: Emulator, *arguments: str) -> None:
         "SAM_CLI_TELEMETRY": "0",
         "SAM_CLI_CHECK_VERSION": "0",
     }
-    result = subprocess.run(  # noqa: S603  # fixed program and arguments, no shell
-        [sam, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    result = subprocess.run(  # fixed program and arguments, no shell
+        [sam, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode:
         raise DeploymentError(f"sam {arguments[0]} failed:\n{result.stdout}{result.stderr}")

@@ -50,7 +50,7 @@ class Emulator:
 
     def client(self, service: str) -> Any:
         """A boto3 client as the emulator's root user."""
-        return boto3.client(
+        return boto3.client(  # type: ignore[call-overload]  # the stubs know services by literal names only
             service,
             endpoint_url=self.endpoint_url,
             region_name=REGION,
@@ -69,7 +69,7 @@ def running(folder: Path) -> Iterator[Emulator]:
     port = _free_port()
     log = folder / "emulator.log"
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603  # our own interpreter, no shell
+        process = subprocess.Popen(  # our own interpreter, no shell
             [
                 *(sys.executable, "-m", "hypercorn", "local.emulated_aws:app"),
                 *("--bind", f"127.0.0.1:{port}", "--keep-alive", "75", "--log-level", "WARNING"),

@@ -1,6 +1,6 @@
 """Sample pictures: landscapes painted by this script, in several formats, and some files that are no good.
 
-    python -m local.samples FOLDER
+python -m local.samples FOLDER
 """
 
 import io
@@ -44,7 +44,9 @@ def _good() -> list[Sample]:
     return [
         _good_one("hills.jpg", "image/jpeg", _encode(hills, "JPEG", quality=88, exif=camera)),
         _good_one("harbour-upright.jpg", "image/jpeg", _sideways(landscape(900, 1200, seed=2), phone)),
-        _good_one("dusk.jpg", "image/jpeg", _encode(landscape(2400, 1600, seed=3), "JPEG", quality=80, progressive=True)),
+        _good_one(
+            "dusk.jpg", "image/jpeg", _encode(landscape(2400, 1600, seed=3), "JPEG", quality=80, progressive=True)
+        ),
         _good_one("fog.jpg", "image/jpeg", _encode(ImageOps.grayscale(landscape(1024, 768, seed=4)), "JPEG")),
         _good_one("print.jpg", "image/jpeg", _encode(landscape(800, 600, seed=5).convert("CMYK"), "JPEG")),
         _good_one("sticker.png", "image/png", _encode(_vignette(landscape(640, 640, seed=6)), "PNG")),
@@ -62,7 +64,9 @@ def _bad() -> list[Sample]:
         Sample("notes.jpg", "image/jpeg", b"Shopping list: bread, butter, a tripod.\n" * 40, "rejected"),
         Sample("cut-off.jpg", "image/jpeg", whole[: len(whole) // 3], "rejected"),
         Sample("bomb.png", "image/png", _png_claiming(60_000, 60_000), "rejected"),
-        Sample("vector.png", "image/png", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "rejected"),
+        Sample(
+            "vector.png", "image/png", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "rejected"
+        ),
     ]
 
 
@@ -92,9 +96,7 @@ def _hill_color(chance: random.Random, layer: int) -> tuple[int, int, int]:
 
 def _hill(chance: random.Random, width: int, height: int, base: float) -> Image.Image:
     points = 12
-    ridge = [
-        (width * step / points, height * (base + chance.uniform(-0.07, 0.07))) for step in range(points + 1)
-    ]
+    ridge = [(width * step / points, height * (base + chance.uniform(-0.07, 0.07))) for step in range(points + 1)]
     mask = Image.new("L", (width, height))
     ImageDraw.Draw(mask).polygon([*ridge, (width, height), (0, height)], fill=255)
     return mask.filter(ImageFilter.GaussianBlur(height / 400))

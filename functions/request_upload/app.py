@@ -1,8 +1,6 @@
 """The HTTP API: forms for uploads, and what became of an image."""
 
-import json
 from datetime import UTC, datetime
-from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any, cast
 
@@ -12,7 +10,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import AwareDatetime, Discriminator, StringConstraints, Tag
+from pydantic import AwareDatetime, Discriminator, Tag
 
 from imagelake import images, images_table, problems, uploads
 from imagelake.errors import InvalidCursorError
@@ -21,19 +19,8 @@ from imagelake.model import Status
 from imagelake.settings import RequestUploadSettings, load
 from imagelake.uploads import UploadBatch, UploadRequest
 
-
-def _to_json(answer: object) -> str:
-    return json.dumps(answer, default=_plain_number)
-
-
-def _plain_number(value: object) -> int | float:
-    if not isinstance(value, Decimal):
-        raise TypeError(f"not JSON: {type(value).__name__}")
-    return int(value) if value == value.to_integral_value() else float(value)
-
-
 logger = Logger()
-app = APIGatewayRestResolver(enable_validation=True, serializer=_to_json)
+app = APIGatewayRestResolver(enable_validation=True)
 
 type Uploads = Annotated[
     Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
@@ -97,7 +84,7 @@ def _invalid_cursor(error: InvalidCursorError) -> Response[str]:
 
 @app.exception_handler(NotFoundError)
 def _not_found(error: NotFoundError) -> Response[str]:
-    return problems.problem(HTTPStatus.NOT_FOUND, error.msg)
+    return problems.problem(HTTPStatus.NOT_FOUND, str(error.msg))
 
 
 @app.exception_handler(Exception)

@@ -30,7 +30,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 def _read(entry: DynamoDBStreamRecordModel, settings: WriteCatalogSettings) -> ImageRecord | None:
     """The record, or None when nobody can read it: then the dead-letter queue has it, and its neighbours go on."""
     try:
-        return ImageRecord.from_item(entry.dynamodb.NewImage)
+        return ImageRecord.model_validate(entry.dynamodb.NewImage)
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
         reason = f"unreadable_item: {', '.join(fields)}"

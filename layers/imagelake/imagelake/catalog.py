@@ -61,7 +61,11 @@ COLUMNS: Final = {
 }
 """The columns of the table `images` with their Hive types, in order."""
 
-_DUCKDB_TYPES: Final = {"map<string,string>": "MAP(VARCHAR, VARCHAR)", "array<string>": "VARCHAR[]", "string": "VARCHAR"}
+_DUCKDB_TYPES: Final = {
+    "string": "VARCHAR",
+    "map<string,string>": "MAP(VARCHAR, VARCHAR)",
+    "array<string>": "VARCHAR[]",
+}
 
 
 def batch_name(sequence_numbers: Iterable[str]) -> str:
@@ -103,9 +107,8 @@ def to_parquet(records: Sequence[ImageRecord]) -> bytes:
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
         rows, target = Path(folder, "rows.jsonl"), Path(folder, "rows.parquet")
         rows.write_text("\n".join(json.dumps(record.to_row()) for record in records), encoding="utf-8")
-        database.read_json(str(rows), format="newline_delimited", columns=columns).order("received_at, image_id").write_parquet(
-            str(target), compression="zstd"
-        )
+        table = database.read_json(str(rows), format="newline_delimited", columns=columns)
+        table.order("received_at, image_id").write_parquet(str(target), compression="zstd")
         return target.read_bytes()
 
 

@@ -44,7 +44,7 @@ class SettingsError(ImageLakeError):
     """A setting is missing or malformed; names the environment variable."""
 
 
-class Fault(ImageLakeError):
+class Fault(ImageLakeError):  # noqa: N818  # the workflow's word for what may be tried again
     """A service did not do its part. The message has the error's code and the operation, never what was sent."""
 
     @classmethod

@@ -11,7 +11,8 @@ from imagelake.model import to_iso
 from imagelake.settings import RequestUploadSettings
 
 _SHOWN_APART: Final = {
-    "image_id", "status", "source", "received_at", "expires_at", "derivatives", "reason", "uploader", "ingest_date", "hour",
+    "image_id", "status", "source", "received_at", "expires_at", "derivatives", "reason",
+    "uploader", "ingest_date", "hour",
 }  # fmt: skip
 
 

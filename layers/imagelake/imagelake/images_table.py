@@ -54,8 +54,7 @@ def _table(name: str) -> "Table":
 def serialize(item: dict[str, Any]) -> dict[str, Any]:
     """An item in DynamoDB's own JSON, as `dynamodb:putItem` takes it in a workflow."""
     exact = json.loads(json.dumps(item), parse_float=Decimal)
-    typed: dict[str, Any] = TypeSerializer().serialize(exact)["M"]
-    return typed
+    return dict(TypeSerializer().serialize(exact)["M"])
 
 
 def expect_uploads(table: str, uploads: Sequence[AwaitedUpload]) -> None:
@@ -76,8 +75,8 @@ def get(table: str, image_id: str) -> dict[str, Any] | None:
         Fault: DynamoDB did not answer, or denied access.
     """
     with Fault.on("GetItem"):
-        item = _table(table).get_item(Key={"image_id": image_id}, ConsistentRead=True).get("Item")
-    return item if item is not None and item["expires_at"] > _now() else None
+        item: Any = _table(table).get_item(Key={"image_id": image_id}, ConsistentRead=True).get("Item")
+    return _plain(item) if item is not None and item["expires_at"] > _now() else None
 
 
 def list_images(table: str, listing: Listing, limit: int, cursor: str | None) -> Page:
@@ -94,18 +93,31 @@ def list_images(table: str, listing: Listing, limit: int, cursor: str | None) ->
         "ScanIndexForward": False,
         "Limit": QUERY_ITEMS,
     }
-    last = _decode(cursor, listing.uploader) if cursor else None
+    last: Any = _decode(cursor, listing.uploader) if cursor else None
     items: list[dict[str, Any]] = []
     for _ in range(MAX_QUERIES):
         with Fault.on("Query"):
-            found = _table(table).query(**query, **({"ExclusiveStartKey": last} if last else {}))
+            found = _table(table).query(**query | ({"ExclusiveStartKey": last} if last else {}))
         items += found["Items"]
         last = found.get("LastEvaluatedKey")
         if last is None or len(items) > limit:
             break
     if len(items) > limit:
         items, last = items[:limit], items[limit - 1]
-    return Page(items, _encode(last) if last else None)
+    return Page(_plain(items), _encode(last) if last else None)
+
+
+def _plain(value: Any) -> Any:
+    """`value` with `int` and `float` for DynamoDB's decimals."""
+    match value:
+        case dict():
+            return {name: _plain(entry) for name, entry in value.items()}
+        case list():
+            return [_plain(entry) for entry in value]
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case _:
+            return value
 
 
 def _now() -> int:

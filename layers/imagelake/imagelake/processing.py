@@ -49,6 +49,7 @@ def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float)
     raw = object_store.read_image(image.bucket, image.key, image.version_id)
     record = _arrived(key, raw, settings)
     try:
+        _check_content(raw, record)
         return _outcome(_run_scripts(key, raw, record, settings, seconds))
     except Rejection as rejection:
         return _outcome(record.model_copy(update={"status": "rejected", "reason": str(rejection)}))
@@ -58,7 +59,7 @@ def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> Ima
     return ImageRecord(
         image_id=key.image_id,
         status="processed",
-        **raw.arrival.model_dump(),
+        **raw.arrival.model_dump(exclude={"sha256"}),
         received_at=raw.received_at,
         processed_at=datetime.now(UTC),
         expires_at=raw.received_at + timedelta(days=settings.retention_days),
@@ -68,6 +69,11 @@ def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> Ima
         ingest_date=key.partition.ingest_date,
         hour=key.partition.hour,
     )
+
+
+def _check_content(raw: RawObject, record: ImageRecord) -> None:
+    if raw.arrival.sha256 not in (None, record.sha256):
+        raise Rejection("checksum_mismatch", "the file does not have the SHA-256 that its sender gave")
 
 
 def _run_scripts(
@@ -86,9 +92,7 @@ def _run_scripts(
         target = key.derived(made.name, made.extension)
         object_store.store_once(settings.lake_bucket, target, made.content, made.content_type)
         derivatives.append(
-            Derivative(
-                key=target, name=made.name, width=made.width, height=made.height, content_type=made.content_type
-            )
+            Derivative(key=target, name=made.name, width=made.width, height=made.height, content_type=made.content_type)
         )
     return ImageRecord.model_validate(
         record.model_dump()

@@ -38,7 +38,8 @@ class UploadRequest(BaseModel):
     @classmethod
     def _is_supported(cls, value: str) -> str:
         if value not in CONTENT_TYPES:
-            raise PydanticCustomError("content_type", "must be one of {accepted}", {"accepted": ", ".join(CONTENT_TYPES)})
+            accepted = {"accepted": ", ".join(CONTENT_TYPES)}
+            raise PydanticCustomError("content_type", "must be one of {accepted}", accepted)
         return value
 
     @field_validator("content_length")
@@ -87,20 +88,31 @@ def request_uploads(
     return [
         {
             "image_id": upload.image_id,
-            "upload": object_store.upload_form(
-                settings.raw_bucket,
-                upload.raw_key,
-                upload.content_type,
-                settings.max_image_bytes,
-                Arrival(
-                    source=upload.source, source_ref=request_id, uploader=uploader, tags=request.all_tags
-                ).to_metadata(),
-                _base64(request.sha256),
-            ),
+            "upload": _form(request, upload, request_id, settings),
             "expires_at": form_expires_at,
         }
         for request, upload in zip(requests, awaited, strict=True)
     ]
+
+
+def _form(
+    request: UploadRequest, upload: AwaitedUpload, request_id: str, settings: RequestUploadSettings
+) -> dict[str, Any]:
+    arrival = Arrival(
+        source=upload.source,
+        source_ref=request_id,
+        uploader=upload.uploader,
+        sha256=request.sha256.lower() if request.sha256 else None,
+        tags=request.all_tags,
+    )
+    return object_store.upload_form(
+        settings.raw_bucket,
+        upload.raw_key,
+        upload.content_type,
+        settings.max_image_bytes,
+        arrival.to_metadata(),
+        _base64(request.sha256),
+    )
 
 
 def _await(request: UploadRequest, uploader: str, now: datetime) -> AwaitedUpload:
