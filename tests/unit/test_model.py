@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from imagelake.model import IMAGE_COLUMNS, MAX_TAGS, MAX_TAGS_BYTES, Arrival, ImageRecord
+from imagelake.model import IMAGE_COLUMNS, MAX_TAGS, MAX_TAGS_BYTES, Arrival, Derivative, ImageRecord
 
 RECEIVED = datetime(2026, 11, 22, 9, 30, 15, 250_000, tzinfo=UTC)
 RECORD: dict[str, Any] = {
@@ -17,6 +17,8 @@ RECORD: dict[str, Any] = {
     "status": "processed",
     "received_at": RECEIVED,
     "expires_at": datetime(2026, 11, 29, 9, 30, 15, tzinfo=UTC),
+    "ingest_date": "2026-11-22",
+    "hour": "09",
 }
 
 printable = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
@@ -26,6 +28,7 @@ arrivals = st.builds(
     source=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True),
     source_ref=st.none() | printable,
     uploader=st.none() | printable,
+    sha256=st.none() | st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
     tags=tags,
 )
 
@@ -43,7 +46,9 @@ FULL = {"a": "v" * 256, "b": "v" * 256, "c": "v" * 256, "d": "v" * 227}
 
 
 def test_the_largest_arrival_fits_into_the_2_kb_of_metadata_s3_allows() -> None:
-    metadata = Arrival(source="s" * 64, source_ref="r" * 300, uploader="u" * 128, tags=FULL).to_metadata()
+    metadata = Arrival(
+        source="s" * 64, source_ref="r" * 300, uploader="u" * 128, sha256="f" * 64, tags=FULL
+    ).to_metadata()
 
     assert len(metadata["tags"]) == MAX_TAGS_BYTES
     assert sum(len(name) + len(value) for name, value in metadata.items()) <= 2048
@@ -80,7 +85,12 @@ def test_rejects_an_arrival_that_metadata_could_not_carry(field: str, value: obj
 
 @pytest.mark.parametrize(
     "metadata",
-    [{}, {"source": "api", "tags": "{"}, {"source": "api", "tags": "[" * 2000}, {"source": "api", "tags": "[]"}],
+    [
+        {"source": "two words"},
+        {"source": "api", "tags": "{"},
+        {"source": "api", "tags": "[" * 2000},
+        {"source": "api", "tags": "[]"},
+    ],
 )
 def test_rejects_metadata_that_none_of_our_doors_wrote(metadata: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
@@ -93,11 +103,17 @@ def test_an_item_has_iso_times_an_epoch_expiry_and_no_nulls() -> None:
     assert item == {
         "image_id": RECORD["image_id"],
         "status": "processed",
-        "received_at": "2026-11-22T09:30:15.250000Z",
+        "received_at": "2026-11-22T09:30:15.250Z",
         "expires_at": 1_795_944_615,
         "tags": {},
         "derivatives": [],
+        "ingest_date": "2026-11-22",
+        "hour": "09",
     }
+
+
+def _to_the_millisecond(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 @given(
@@ -105,13 +121,15 @@ def test_an_item_has_iso_times_an_epoch_expiry_and_no_nulls() -> None:
         ImageRecord,
         image_id=st.just("an-id"),
         status=st.sampled_from(["processed", "rejected", "failed"]),
-        received_at=st.datetimes(timezones=st.just(UTC)),
+        received_at=st.datetimes(timezones=st.just(UTC)).map(_to_the_millisecond),
         expires_at=st.integers(1_700_000_000, 2_000_000_000),
         width=st.none() | st.integers(1, 100_000),
         gps_lat=st.none() | st.floats(-90, 90),
         tags=tags,
-        derivatives=st.lists(st.text(max_size=20), max_size=3),
+        derivatives=st.lists(st.builds(Derivative, width=st.integers(1, 9), height=st.integers(1, 9)), max_size=3),
         reason=st.none() | st.text(max_size=100),
+        ingest_date=st.just("2026-11-22"),
+        hour=st.just("09"),
     )
 )
 def test_a_record_reads_back_from_its_item(record: ImageRecord) -> None:
