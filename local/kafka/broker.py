@@ -54,7 +54,7 @@ def running(
         home.mkdir(parents=True, exist_ok=True)
         log = home / "broker.log"
         with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603  # our own pinned binary
+            process = subprocess.Popen(  # our own pinned binary, no shell
                 _command(implementation, port, home),
                 cwd=home,
                 stdin=subprocess.DEVNULL,

@@ -12,15 +12,17 @@ Anything else that is raised is a fault of ours. Faults are retried, then dead-l
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 
 class ImageLakeError(Exception):
     """Base of every error this package raises on purpose."""
 
 
-class Rejection(ImageLakeError):
+class Rejection(ImageLakeError):  # noqa: N818  # a result, not an error
     """The image or record cannot be accepted, and why.
 
     Args:
@@ -42,11 +44,11 @@ class SettingsError(ImageLakeError):
     """A setting is missing or malformed; names the environment variable."""
 
 
-class Fault(ImageLakeError):
+class Fault(ImageLakeError):  # noqa: N818  # the workflow's word for what may be tried again
     """A service did not do its part. The message has the error's code and the operation, never what was sent."""
 
     @classmethod
-    def of(cls, error: ClientError, operation: str) -> "Fault":
+    def of(cls, error: "ClientError", operation: str) -> "Fault":
         """Name `error` by its code, e.g. `AccessDenied on GetObject`."""
         return cls(f"{error.response['Error']['Code']} on {operation}")
 
@@ -54,6 +56,8 @@ class Fault(ImageLakeError):
     @contextmanager
     def on(cls, operation: str) -> Iterator[None]:
         """Turn what boto3 raises inside into a `Fault` on `operation`."""
+        from botocore.exceptions import BotoCoreError, ClientError  # the engine imports this module, and no boto3
+
         try:
             yield
         except ClientError as error:

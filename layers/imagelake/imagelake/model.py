@@ -19,6 +19,7 @@ from pydantic import (
     PlainSerializer,
     StringConstraints,
 )
+from pydantic_core import from_json
 
 from imagelake.keys import Partition, RawKey
 
@@ -65,24 +66,30 @@ type Tags = Annotated[
 ]
 
 
+def _decode_tags(tags: object) -> object:
+    return from_json(tags) if isinstance(tags, str) else tags
+
+
 class Arrival(BaseModel):
     """How an image came in; stored as metadata of the raw object.
 
-    `source` is `api`, `direct` for an object put into the bucket by hand, or what the producer of a Kafka record calls itself. `source_ref` finds the image at its source:
-    the API's request id, or `topic/partition/offset`. `uploader` is the caller's Cognito subject.
+    `source` is `api`, `direct` for an object put into the bucket by hand, or what the producer of a Kafka record calls
+    itself. `source_ref` finds the image at its source: the API's request id, or `topic/partition/offset`. `uploader`
+    is the caller's Cognito subject. `sha256` is what the sender says the file hashes to.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    source_ref: Annotated[str, StringConstraints(max_length=300)] | None = None
-    uploader: Annotated[str, StringConstraints(max_length=128)] | None = None
-    tags: Tags = Field(default_factory=dict)
+    source_ref: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")] | None = None
+    uploader: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    tags: Annotated[Tags, BeforeValidator(_decode_tags)] = Field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """The fields as S3 user metadata: ASCII values, names without the `x-amz-meta-` prefix."""
-        fields = {"source": self.source, "source-ref": self.source_ref, "uploader": self.uploader}
-        metadata = {name: value for name, value in fields.items() if value is not None}
+        fields = self.model_dump(exclude={"tags"}, exclude_none=True)
+        metadata = {name.replace("_", "-"): value for name, value in fields.items()}
         return metadata | ({"tags": _encode_tags(self.tags)} if self.tags else {})
 
     @classmethod
@@ -92,14 +99,8 @@ class Arrival(BaseModel):
         Raises:
             ValueError: an entry is there but malformed.
         """
-        return cls.model_validate(
-            {
-                "source": metadata.get("source", "direct"),
-                "source_ref": metadata.get("source-ref"),
-                "uploader": metadata.get("uploader"),
-                "tags": json.loads(metadata.get("tags", "{}")),
-            }
-        )
+        fields = {name.replace("-", "_"): value for name, value in metadata.items()}
+        return cls.model_validate({"source": "direct"} | fields)
 
 
 def _to_utc(moment: datetime) -> datetime:
@@ -180,15 +181,6 @@ class ImageRecord(BaseModel):
         """The record as an item of the images table: ISO 8601 times, `expires_at` in epoch seconds, nulls left out."""
         item = self.model_dump(mode="json", exclude_none=True)
         return item | {"expires_at": int(self.expires_at.timestamp())}
-
-    @classmethod
-    def from_item(cls, item: dict[str, Any]) -> Self:
-        """Read an item of the images table back.
-
-        Raises:
-            pydantic.ValidationError: the item is not one of an image that reached its end.
-        """
-        return cls.model_validate(item)
 
     def to_row(self) -> dict[str, Any]:
         """The record as a row of the catalog: JSON values, all columns, `derivatives` as their keys."""

@@ -44,9 +44,9 @@ def read_image(bucket: str, key: str, version_id: str | None) -> RawObject:
     Raises:
         Fault: S3 did not answer, or denied access.
     """
-    version = {"VersionId": version_id} if version_id else {}
+    request: dict[str, Any] = {"Bucket": bucket, "Key": key} | ({"VersionId": version_id} if version_id else {})
     with Fault.on("GetObject"):
-        response = s3_client().get_object(Bucket=bucket, Key=key, **version)
+        response = s3_client().get_object(**request)
         content = response["Body"].read()
     arrival = Arrival.from_metadata(response["Metadata"])
     return RawObject(content, response["ContentType"], response["LastModified"], arrival)

@@ -1,0 +1,53 @@
+"""Images that scripts return, as files: sRGB, upright, and without any metadata."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from imagelake.opened_image import to_display
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A file format for derivatives, with the settings for Pillow's encoder."""
+
+    extension: str
+    content_type: str
+    settings: dict[str, Any]
+
+
+# At 1024 px JPEG takes 3 ms, WebP with method 2 takes 32 ms and is 15 % smaller, with method 4 79 ms and 21 %.
+_ENCODINGS = {
+    "JPEG": Encoding("jpg", "image/jpeg", {"quality": 80, "comment": b""}),
+    "PNG": Encoding("png", "image/png", {"compress_level": 6}),
+    "WEBP": Encoding("webp", "image/webp", {"quality": 80, "method": 2}),
+}
+
+
+def encode(image: Image.Image) -> tuple[Encoding, bytes]:
+    """Encode `image` in the format its `format` names, `JPEG`, `PNG` or `WEBP`; else JPEG, or WebP if it has alpha.
+
+    JPEG has no alpha: transparent pixels become white.
+    """
+    display = to_display(image)
+    has_alpha = display.mode in ("LA", "RGBA")
+    name = image.format or ""
+    if name not in _ENCODINGS:
+        name = "WEBP" if has_alpha else "JPEG"
+    if has_alpha and name == "JPEG":
+        display = _on_white(display)
+    stripped = display._new(display.im)
+    stripped.info = {}
+    encoding = _ENCODINGS[name]
+    file = BytesIO()
+    stripped.save(file, name, **encoding.settings)
+    return encoding, file.getvalue()
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    mode = "L" if image.mode == "LA" else "RGB"
+    paper = Image.new(mode, image.size, "white")
+    paper.paste(image.convert(mode), mask=image.getchannel("A"))
+    return paper

@@ -1,0 +1,26 @@
+"""Why an image is not accepted: the closed list."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Codes of `imagelake.errors.Rejection` that the engine gives. Safe to count and to show."""
+
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_MANY_BYTES = "too_many_bytes"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    SIDE_TOO_LONG = "side_too_long"
+    TOO_MANY_FRAMES = "too_many_frames"
+    TOO_MANY_SCANS = "too_many_scans"
+    DECODER_TIMEOUT = "decoder_timeout"
+    DECODER_MEMORY = "decoder_memory"
+    DECODER_CRASHED = "decoder_crashed"
+    SCRIPT_ERROR = "script_error"
+    SCRIPT_TIMEOUT = "script_timeout"
+    SCRIPT_MEMORY = "script_memory"
+    SCRIPT_CRASHED = "script_crashed"
+    SCRIPT_OUTPUT_INVALID = "script_output_invalid"
+    SCRIPT_OUTPUT_TOO_LARGE = "script_output_too_large"

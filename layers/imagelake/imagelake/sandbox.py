@@ -1,0 +1,114 @@
+"""The function's end of the sandbox: keeps one warm process alive and hands it jobs."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from imagelake.confinement import hide_from_relatives
+
+_GRACE_SECONDS = 3.0
+_KEPT_VARIABLES = ("LANG", "LD_LIBRARY_PATH", "PATH", "TZ")
+
+
+class SandboxError(Exception):
+    """The warm process is gone: a fault of ours, not of the image."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a child ended.
+
+    Args:
+        timed_out: it was stopped at the end of its time.
+        exit: exit status, or the negative number of the signal that ended it.
+        seconds: wall time from fork to clean-up.
+        peak_memory_mb: largest resident set, in MiB.
+        output: what it wrote to the result file.
+    """
+
+    timed_out: bool
+    exit: int
+    seconds: float
+    peak_memory_mb: float
+    output: bytes
+
+
+class Sandbox:
+    """One warm process, started at once and replaced when it dies. Serves one thread."""
+
+    def __init__(self) -> None:
+        hide_from_relatives()
+        self._start()
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-s", "-S", "-m", "imagelake.sandbox_process"],
+                _environment(),
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
+            )
+        self._stop = weakref.finalize(self, _end, self._control, process)
+
+    def run(self, job: Mapping[str, Any], content: bytes, seconds: float) -> Ending:
+        """Have a child do `job` on `content` within `seconds` of wall time.
+
+        Raises:
+            SandboxError: there is no warm process, and none can be started.
+        """
+        image_file, output_file = os.memfd_create("image"), os.memfd_create("output")
+        try:
+            os.pwrite(image_file, content, 0)
+            answer = self._ask({**job, "seconds": seconds}, [image_file, output_file], seconds)
+            size = os.fstat(output_file).st_size
+            return Ending(**answer, output=os.pread(output_file, size, 0))
+        finally:
+            os.close(image_file)
+            os.close(output_file)
+
+    def _ask(self, job: Mapping[str, Any], files: list[int], seconds: float) -> dict[str, Any]:
+        self._control.settimeout(seconds + _GRACE_SECONDS)
+        answer = b""
+        try:
+            socket.send_fds(self._control, [json.dumps(job).encode()], files)
+            answer = self._control.recv(65_536)
+        except TimeoutError:
+            self._restart()
+            return {"timed_out": True, "exit": -signal.SIGKILL, "seconds": seconds, "peak_memory_mb": 0.0}
+        except OSError:
+            pass
+        if not answer:
+            self._restart()
+            raise SandboxError("the warm process ended during a job")
+        result: dict[str, Any] = json.loads(answer)
+        return result
+
+    def _restart(self) -> None:
+        self._stop()
+        self._start()
+
+
+def _end(control: socket.socket, process: int) -> None:
+    control.close()
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(process, 0)
+
+
+def _environment() -> dict[str, str]:
+    """What the warm process needs to find its modules, and nothing of what the function was given."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }

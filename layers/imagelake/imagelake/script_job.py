@@ -1,0 +1,204 @@
+"""One image through its scripts: what the child process does between its birth and its result.
+
+The result is a file: 64 bytes that say what is going on, eight that give the length of a JSON document, the document,
+and the encoded derivatives one after another.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from traceback import walk_tb
+from types import CodeType, ModuleType
+from typing import Any
+
+from PIL import Image
+
+from imagelake import image_guard
+from imagelake.derivative_encoder import encode
+from imagelake.errors import Rejection
+from imagelake.limits import Limits
+from imagelake.opened_image import Decoding, OpenedImage
+from imagelake.reason import Reason
+from imagelake.script_metadata import Json, check_size, to_json
+
+PHASE_BYTES = 64
+_DERIVATIVE_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True)
+class LoadedScript:
+    """A script that is compiled, but not run yet."""
+
+    name: str
+    path: str
+    code: CodeType
+
+    def run(self) -> ModuleType:
+        """Execute the file as a module of its own."""
+        module = ModuleType(f"scripts.{self.name}")
+        module.__file__ = self.path
+        exec(self.code, module.__dict__)  # noqa: S102  # executing a provided script is what this is for
+        return module
+
+
+class Output:
+    """The file that carries the phase and the result to the parent."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._phase = b""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """While it lasts, `name` is to blame if the child does not return."""
+        before = self._phase
+        self._enter(name.encode()[:PHASE_BYTES].ljust(PHASE_BYTES, b"\0"))
+        yield
+        self._enter(before)
+
+    def _enter(self, phase: bytes) -> None:
+        self._phase = phase
+        os.pwrite(self._file, phase, 0)
+
+    def write(self, document: Mapping[str, Json], contents: Iterable[bytes] = ()) -> None:
+        """Write the result."""
+        head = json.dumps(document).encode()
+        position = PHASE_BYTES
+        for part in (len(head).to_bytes(8, "big"), head, *contents):
+            position += os.pwrite(self._file, part, position)
+
+
+class Job:
+    """An image, the scripts that want to see it, and what they have returned so far.
+
+    Args:
+        content: the file.
+        scripts: in the order they run.
+        params: for each script by name; one without gets none.
+        limits: of this run.
+        output: where the result goes.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        scripts: Sequence[LoadedScript],
+        params: Mapping[str, Any],
+        limits: Limits,
+        output: Output,
+    ) -> None:
+        self._content = content
+        self._scripts = scripts
+        self._params = params
+        self._limits = limits
+        self._output = output
+        self._metadata: dict[str, Json] = {}
+        self._derivatives: dict[str, tuple[dict[str, Json], bytes]] = {}
+
+    def run(self) -> None:
+        """Process the image and write the result, be it good or a rejection."""
+        try:
+            stored = self._process()
+        except Rejection as rejection:
+            self._output.write({"rejected": [str(rejection.code), rejection.detail]})
+            return
+        self._output.write(
+            {
+                "stored": stored,
+                "metadata": self._metadata,
+                "derivatives": [description for description, _ in self._derivatives.values()],
+            },
+            (content for _, content in self._derivatives.values()),
+        )
+
+    def _process(self) -> Json:
+        with self._output.phase("decoder"):
+            header = image_guard.inspect(self._content, self._limits)
+        modules = [self._blame(script, script.run) for script in self._scripts]
+        sides = [_largest_side(script, module) for script, module in zip(self._scripts, modules, strict=True)]
+        with self._output.phase("decoder"):
+            decoding = Decoding(self._content, header, sides, self._output.phase)
+        for script, module, side in zip(self._scripts, modules, sides, strict=True):
+            image = OpenedImage(decoding, side)
+            params = dict(self._params.get(script.name, {}))
+            returned = self._blame(script, lambda: module.process(image, params))  # noqa: B023  # called at once
+            self._blame(script, lambda: self._keep(script, returned))  # noqa: B023  # called at once
+        return decoding.stored
+
+    def _blame[T](self, script: LoadedScript, act: Callable[[], T]) -> T:
+        """Call `act`; whatever it raises is a rejection in the name of `script`."""
+        with self._output.phase(script.name):
+            try:
+                return act()
+            except Rejection:
+                raise
+            except MemoryError:
+                raise Rejection(
+                    Reason.SCRIPT_MEMORY, f"{script.name}: more than {self._limits.memory_mb} MB of memory"
+                ) from None
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # strangers' code
+                raise Rejection(Reason.SCRIPT_ERROR, f"{script.name}: {_describe(error, script)}") from None
+
+    def _keep(self, script: LoadedScript, returned: object) -> None:
+        if not isinstance(returned, dict):
+            raise _invalid(script, f"process returned {type(returned).__name__}, not a dict")
+        for key in returned:
+            if key not in ("metadata", "derivatives"):
+                raise _invalid(script, "only metadata and derivatives can be returned")
+        metadata = returned.get("metadata", {})
+        if not isinstance(metadata, dict):
+            raise _invalid(script, f"metadata is {type(metadata).__name__}, not a dict")
+        kept = {name: to_json(value, f"{script.name}: metadata.{name}") for name, value in metadata.items()}
+        check_size(kept, script.name, self._limits.max_metadata_bytes)
+        self._metadata[script.name] = kept
+        derivatives = returned.get("derivatives", {})
+        if not isinstance(derivatives, dict):
+            raise _invalid(script, f"derivatives is {type(derivatives).__name__}, not a dict")
+        for name, image in derivatives.items():
+            self._keep_derivative(script, name, image)
+
+    def _keep_derivative(self, script: LoadedScript, name: object, image: object) -> None:
+        if not isinstance(name, str) or not _DERIVATIVE_NAME.fullmatch(name):
+            raise _invalid(script, f"a derivative has a name that does not match {_DERIVATIVE_NAME.pattern}")
+        if not isinstance(image, Image.Image):
+            raise _invalid(script, f"derivatives.{name} is {type(image).__name__}, not an image")
+        if min(image.size) < 1 or max(image.size) > self._limits.max_side:
+            raise _invalid(script, f"derivatives.{name} has a side of 0 or more than {self._limits.max_side} pixels")
+        encoding, content = encode(image)
+        description: dict[str, Json] = {
+            "name": name,
+            "extension": encoding.extension,
+            "content_type": encoding.content_type,
+            "width": image.width,
+            "height": image.height,
+            "bytes": len(content),
+        }
+        self._derivatives[name] = description, content
+        if len(self._derivatives) > self._limits.max_derivatives:
+            raise _too_large(script, f"more than {self._limits.max_derivatives} derivatives")
+        if sum(len(kept) for _, kept in self._derivatives.values()) > self._limits.max_output_bytes:
+            raise _too_large(script, f"derivatives of more than {self._limits.max_output_bytes} bytes")
+
+
+def _largest_side(script: LoadedScript, module: ModuleType) -> int | None:
+    side = getattr(module, "LARGEST_SIDE", None)
+    if side is not None and (not isinstance(side, int) or side < 1):
+        raise _invalid(script, "LARGEST_SIDE is not a positive integer")
+    return side
+
+
+def _describe(error: BaseException, script: LoadedScript) -> str:
+    """The type and the line in the script; never the message, which may quote the image's metadata."""
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == script.path]
+    return type(error).__name__ + (f" in line {lines[-1]}" if lines else "")
+
+
+def _invalid(script: LoadedScript, problem: str) -> Rejection:
+    return Rejection(Reason.SCRIPT_OUTPUT_INVALID, f"{script.name}: {problem}")
+
+
+def _too_large(script: LoadedScript, problem: str) -> Rejection:
+    return Rejection(Reason.SCRIPT_OUTPUT_TOO_LARGE, f"{script.name}: {problem}")

@@ -1,0 +1,108 @@
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imagelake.errors import Rejection, SettingsError
+from imagelake.script_runner import Limits, Reason, Script, ScriptResult, find_scripts, run_scripts
+from tests.unit.pictures import encoded, photo
+
+type Run = Callable[..., ScriptResult]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def run(source: str, content: bytes = encoded(photo()), seconds: float = 5, **params: Any) -> ScriptResult:
+        file = tmp_path / "script.py"
+        file.write_text(dedent(source))
+        return run_scripts(content, [Script.from_file(file)], {"script": params}, Limits(), seconds)
+
+    return run
+
+
+def test_describe_and_thumbnails_fill_the_catalog() -> None:
+    exif = Image.Exif()
+    exif[271], exif[272], exif[274] = "Lumen ", "L\0garbage", 6
+    exif.get_ifd(34665)[36867] = "2026:11:22 10:00:00"
+    exif.get_ifd(34665)[36881] = "+02:00"
+    exif.get_ifd(34853).update({1: "S", 2: (33.0, 30.0, 0.0), 3: "E", 4: (151.0, 0.0, 36.0)})
+    content = encoded(photo(1600, 1200), exif=exif)
+
+    result = run_scripts(content, find_scripts(["describe", "thumbnails"]), {}, Limits(), 10)
+
+    assert result.columns | {"phash": "", "sharpness": 0, "brightness": 0, "dominant_color": ""} == {
+        "format": "JPEG", "width": 1600, "height": 1200, "mode": "RGB", "frames": 1, "orientation": 6,
+        "camera_make": "Lumen", "camera_model": "L", "taken_at": "2026-11-22T08:00:00.000Z",
+        "gps_lat": -33.5, "gps_lon": 151.01, "phash": "", "sharpness": 0, "brightness": 0, "dominant_color": "",
+    }  # fmt: skip
+    assert result.script_output == {}
+    sizes = {derivative.name: (derivative.width, derivative.height) for derivative in result.derivatives}
+    assert sizes == {"thumb_1024": (768, 1024), "thumb_256": (192, 256)}
+    for derivative in result.derivatives:
+        thumb = Image.open(BytesIO(derivative.content))
+        assert thumb.size == (derivative.width, derivative.height)
+        assert not set(thumb.info) & {"exif", "comment", "icc_profile", "xmp"}
+
+
+def test_an_unknown_script_is_a_setting_to_correct() -> None:
+    with pytest.raises(SettingsError, match="describe"):
+        find_scripts(["no_such_script"])
+
+
+def test_metadata_that_is_no_column_goes_to_script_output(run: Run) -> None:
+    result = run("def process(image, params): return {'metadata': {'width': 7, 'answer': params['answer']}}", answer=42)
+    assert result.columns["width"] == 7
+    assert result.script_output == {"script": {"answer": 42}}
+
+
+def test_a_script_gets_an_upright_image(run: Run) -> None:
+    exif = Image.Exif()
+    exif[274] = 8
+    source = """
+        from PIL import ImageOps
+        def process(image, params):
+            assert image.getexif().get(274) is None
+            return {"metadata": {"size": image.size, "again": ImageOps.exif_transpose(image).size,
+                                 "stored": image.info["stored"]["width"]}}
+    """
+    result = run(source, encoded(photo(96, 64), exif=exif))
+    assert result.script_output == {"script": {"size": [64, 96], "again": [64, 96], "stored": 96}}
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def process(image, params): raise ValueError('secret')", Reason.SCRIPT_ERROR),
+        ("raise SystemExit", Reason.SCRIPT_ERROR),
+        ("def process(image, params) return", Reason.SCRIPT_ERROR),
+        ("x = 1", Reason.SCRIPT_ERROR),
+        ("import os\ndef process(image, params): os._exit(0)", Reason.SCRIPT_OUTPUT_INVALID),
+        ("import os\ndef process(image, params): os._exit(3)", Reason.SCRIPT_CRASHED),
+        ("import ctypes\ndef process(image, params): ctypes.string_at(0)", Reason.SCRIPT_CRASHED),
+        ("def process(image, params): return bytearray(10 ** 10)", Reason.SCRIPT_MEMORY),
+        ("def process(image, params): return None", Reason.SCRIPT_OUTPUT_INVALID),
+        ("def process(image, params): return {'metadata': {'a': [float('nan')]}}", Reason.SCRIPT_OUTPUT_INVALID),
+        ("def process(image, params): return {'metadata': {'width': 'wide'}}", Reason.SCRIPT_OUTPUT_INVALID),
+        ("def process(image, params): return {'metadata': {'a': 'x' * 70000}}", Reason.SCRIPT_OUTPUT_TOO_LARGE),
+        ("def process(image, params): return {'derivatives': {'../x': image}}", Reason.SCRIPT_OUTPUT_INVALID),
+        ("def process(image, params): return {'derivatives': {'x': '/etc/passwd'}}", Reason.SCRIPT_OUTPUT_INVALID),
+    ],
+)
+def test_a_misbehaving_script_is_a_rejection_and_the_next_image_runs(run: Run, source: str, reason: Reason) -> None:
+    with pytest.raises(Rejection) as rejection:
+        run(source)
+    assert rejection.value.code == reason
+    assert "secret" not in rejection.value.detail
+    assert run("def process(image, params): return {'metadata': {'ok': True}}").script_output == {
+        "script": {"ok": True}
+    }
+
+
+def test_a_script_that_hangs_is_stopped(run: Run) -> None:
+    with pytest.raises(Rejection) as rejection:
+        run("def process(image, params):\n    while True: pass", seconds=0.3)
+    assert rejection.value.code == Reason.SCRIPT_TIMEOUT
