@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from local.kafka import broker
 from local.kafka.delivery import RetryPolicy
 from local.kafka.message import Source
-from local.kafka.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller, PollerError
+from local.kafka.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller, polling
 
 app = typer.Typer(
     help="Kafka on one machine: a broker without Docker or Java, and what Lambda's event source mapping does.",
@@ -92,28 +92,13 @@ def poll(
     connection: dict[str, Any] = {"endpoint_url": endpoint_url, "region_name": region}
     invoke = LambdaFunction.of(function, source, **connection)
     keep = FailedRecordsBucket.of(failed_records_bucket, source, function, mapping, **connection)
-    members = [Poller(mapping, bootstrap_servers, invoke, keep) for _ in range(pollers)]
-    errors: list[PollerError] = []
-
-    def run(member: Poller) -> None:
-        try:
-            member.run()
-        except PollerError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=[member]) for member in members]
     stopped = _stop_signal()
-    for thread in threads:
-        thread.start()
-    while not stopped.wait(0.2) and all(thread.is_alive() for thread in threads):
-        pass
-    for member in members:
-        member.stop()
-    for thread in threads:
-        thread.join()
+    with polling([Poller(mapping, bootstrap_servers, invoke, keep) for _ in range(pollers)]) as members:
+        while not stopped.wait(0.2) and not all(member.error for member in members):
+            pass
     taken, given_up = (sum(getattr(member.tally, name) for member in members) for name in ("delivered", "given_up"))
     typer.echo(f"{taken} messages delivered, {given_up} given up")
-    for error in errors:
+    for error in filter(None, (member.error for member in members)):
         typer.echo(str(error), err=True)
     raise typer.Exit(not stopped.is_set())
 

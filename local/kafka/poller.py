@@ -8,7 +8,8 @@ less than once.
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -211,6 +212,7 @@ class Poller:
         self.mapping = mapping
         self.stopping = threading.Event()
         self.tally = Tally()
+        self.error: PollerError | None = None
         self._delivery = Delivery(mapping.retries, invoke, give_up, self.stopping, self.tally)
         self._assigned: set[tuple[str, int]] = set()
         self._config: dict[str, Any] = {
@@ -224,6 +226,7 @@ class Poller:
             "fetch.max.bytes": 2 * PAYLOAD_LIMIT,
             "max.partition.fetch.bytes": PAYLOAD_LIMIT,
             "queued.max.messages.kbytes": 16384,
+            "log_level": 3,
         } | (client_config or {})
 
     @property
@@ -301,3 +304,28 @@ class Poller:
 
     def _revoke(self, _: Consumer, __: list[TopicPartition]) -> None:
         self._assigned = set()
+
+
+@contextmanager
+def polling(pollers: Sequence[Poller]) -> Iterator[Sequence[Poller]]:
+    """Run pollers, each in a thread; at the end, stop them and wait for the runs of the function under way.
+
+    A poller that the broker refused has its `error` set, and the others go on.
+    """
+
+    def run(poller: Poller) -> None:
+        try:
+            poller.run()
+        except PollerError as error:
+            poller.error = error
+
+    threads = [threading.Thread(target=run, args=[poller], name="poller") for poller in pollers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield pollers
+    finally:
+        for poller in pollers:
+            poller.stop()
+        for thread in threads:
+            thread.join()

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from botocore.config import Config
 from confluent_kafka import Consumer, Producer, TopicPartition
 from moto import mock_aws
 
-from local.kafka import broker
+from local.kafka import broker, poller
 from local.kafka.delivery import Condition, FunctionFailedError, FunctionUnavailableError, RetryPolicy
 from local.kafka.message import Message, Source
 from local.kafka.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller
@@ -77,20 +76,10 @@ def mapping(topic: str, **fields: Any) -> Mapping:
     return Mapping(topic, f"group-{topic}", **(defaults | fields))
 
 
-@contextmanager
-def polling(servers: str, mapping: Mapping, function: Function, members: int = 1) -> Iterator[list[Poller]]:
-    pollers = [Poller(mapping, servers, function, function.keep) for _ in range(members)]
-    threads = [threading.Thread(target=poller.run) for poller in pollers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield pollers
-    finally:
-        for poller in pollers:
-            poller.stop()
-        for thread in threads:
-            thread.join(30)
-        assert not any(thread.is_alive() for thread in threads)
+def polling(servers: str, mapping: Mapping, function: Function, members: int = 1) -> Any:
+    # When two members join at the same moment, noida waits for them until the stall time is over, once in about 8 times.
+    quickly = {"max.poll.interval.ms": "10000"}
+    return poller.polling([Poller(mapping, servers, function, function.keep, quickly) for _ in range(members)])
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -174,8 +163,8 @@ def test_a_new_poller_goes_on_where_the_last_one_stopped(servers: str, topic: st
 def test_latest_begins_with_what_comes_after_it(servers: str, topic: str) -> None:
     produce(servers, topic, 8)
     function = Function()
-    with polling(servers, mapping(topic, starting_position="LATEST"), function) as (poller,):
-        wait_for(lambda: poller.assigned)
+    with polling(servers, mapping(topic, starting_position="LATEST"), function) as (one,):
+        wait_for(lambda: one.assigned)
         time.sleep(1)
         produce(servers, topic, 8, value=b"late")
         wait_for(lambda: len(function.values) >= 8)
@@ -189,8 +178,8 @@ def test_a_poisonous_message_blocks_nobody(servers: str, topic: str) -> None:
 
     produce(servers, topic, 60)
     function, chosen = Function(crash), mapping(topic)
-    with polling(servers, chosen, function) as (poller,):
-        wait_for(lambda: poller.tally.delivered + poller.tally.given_up >= 60)
+    with polling(servers, chosen, function) as (one,):
+        wait_for(lambda: one.tally.delivered + one.tally.given_up >= 60)
     ((poisonous,), condition) = function.kept[0]
     assert (poisonous.value, condition, len(function.kept)) == (b"13", "RetryAttemptsExhausted", 1)
     assert committed(servers, chosen) == 60
@@ -235,7 +224,7 @@ def test_no_message_is_lost_while_members_come_and_go(servers: str, topic: str) 
     with polling(servers, chosen, function):
         wait_for(lambda: len(function.values) >= 100)
         with polling(servers, chosen, function, members=2) as joined:
-            wait_for(lambda: all(poller.assigned for poller in joined), 40)
+            wait_for(lambda: all(member.assigned for member in joined), 40)
             wait_for(lambda: len(set(function.values)) >= 700, 60)
         wait_for(lambda: len(set(function.values)) >= 1200, 60)
         wait_for(lambda: committed(servers, chosen) == 1200)
@@ -260,14 +249,8 @@ def test_a_message_no_event_can_hold_is_kept_whole_in_s3(servers: str, topic: st
         chosen, function = mapping(topic), Function()
         source = Source(servers, "arn:aws:kafka:us-east-1:123456789012:cluster/local/1")
         destination = FailedRecordsBucket(s3, "failed", source, "arn:aws:lambda:us-east-1:1:function:f", chosen)
-        poller = Poller(chosen, servers, function, destination)
-        thread = threading.Thread(target=poller.run)
-        thread.start()
-        try:
-            wait_for(lambda: poller.tally.given_up == 1)
-        finally:
-            poller.stop()
-            thread.join(30)
+        with poller.polling([Poller(chosen, servers, function, destination)]) as (one,):
+            wait_for(lambda: one.tally.given_up == 1)
         (entry,) = s3.list_objects_v2(Bucket="failed")["Contents"]
         assert entry["Key"].startswith(f"aws/lambda/{chosen.uuid}/{topic}-0/")
         record = json.load(s3.get_object(Bucket="failed", Key=entry["Key"])["Body"])
