@@ -6,13 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from local import deployment, emulator
+from local import deployment, emulator, kafka_side
 from local.deployment import Stack
 from local.emulator import REGION, ROOT, Emulator
+from local.kafka_side import KafkaSide
 
 DESCRIPTION: Final = ROOT / ".local" / "lake.json"
 USERNAME: Final = "demo"
@@ -26,6 +27,7 @@ class Lake:
 
     emulator: Emulator
     stack: Stack
+    kafka: KafkaSide
     username: str
     password: str
 
@@ -71,8 +73,8 @@ class Lake:
             "api_url": self.api_url,
             "username": self.username,
             "password": self.password,
-            "kafka_bootstrap_servers": None,
-            "kafka_topic": None,
+            "kafka_bootstrap_servers": self.kafka.bootstrap_servers,
+            "kafka_topic": self.kafka.topic,
         }
 
 
@@ -80,7 +82,7 @@ class Lake:
 def running(
     folder: Path | None = None, parameters: Mapping[str, str] | None = None, report: Report = lambda _step: None
 ) -> Iterator[Lake]:
-    """Start an emulator, build and deploy the stack and add a user; stop everything at the end.
+    """Start an emulator and a broker, deploy the stack, poll the topic and add a user; stop everything at the end.
 
     Args:
         folder: where the emulator keeps its files; by default a temporary folder that is removed at the end.
@@ -88,20 +90,22 @@ def running(
         report: is told each step as it begins.
 
     Raises:
+        BrokerError: the broker did not start.
         EmulatorError: the emulator did not start.
         DeploymentError: the stack could not be built or deployed.
     """
     home = folder or Path(tempfile.mkdtemp(prefix="image-lake-"))
     home.mkdir(parents=True, exist_ok=True)
     try:
-        report("Starting the emulator")
-        with emulator.running(home) as aws:
+        report("Starting the emulator and a Kafka broker")
+        with emulator.running(home) as aws, kafka_side.brokered(home / "kafka") as kafka:
             report("Building functions and layers (sam build)")
             template = deployment.build(aws)
             report("Deploying the stack (sam deploy)")
-            stack = deployment.deploy(aws, template, parameters or {})
-            lake = Lake(aws, stack, USERNAME, "")
-            yield Lake(aws, stack, USERNAME, lake.add_user(USERNAME))
+            stack = deployment.deploy(aws, template, {"KafkaTopic": kafka.topic, **(parameters or {})})
+            lake = Lake(aws, stack, kafka, USERNAME, "")
+            with kafka.polled(aws, stack):
+                yield replace(lake, password=lake.add_user(USERNAME))
     finally:
         if folder is None:
             shutil.rmtree(home, ignore_errors=True)

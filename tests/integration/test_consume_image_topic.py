@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from imagelake import image_topic, object_store, settings
+from imagelake import dead_letters, object_store, settings
 from imagelake.errors import Fault, Rejection, SettingsError
 from imagelake.keys import RawKey
 from imagelake.model import MAX_TAGS_BYTES, Arrival
@@ -72,7 +72,7 @@ class Door:
 
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    caches: tuple[Any, ...] = (settings.load, object_store.s3_client, image_topic.sqs_client)
+    caches: tuple[Any, ...] = (settings.load, object_store.s3_client, dead_letters._sqs)
     for cached in caches:
         cached.cache_clear()
     with mock_aws():

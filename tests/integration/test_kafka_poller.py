@@ -77,7 +77,7 @@ def mapping(topic: str, **fields: Any) -> Mapping:
 
 
 def polling(servers: str, mapping: Mapping, function: Function, members: int = 1) -> Any:
-    # When two members join at the same moment, noida waits for them until the stall time is over, once in about 8 times.
+    # When two members join at once, noida now and then lets the group wait until the stall time is over.
     quickly = {"max.poll.interval.ms": "10000"}
     return poller.polling([Poller(mapping, servers, function, function.keep, quickly) for _ in range(members)])
 

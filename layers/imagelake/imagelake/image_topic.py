@@ -11,24 +11,20 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from threading import Semaphore
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEventRecord
 
 from imagelake.claim_check import AllowList, redeem
-from imagelake.errors import Fault, Rejection
+from imagelake.dead_letters import report
+from imagelake.errors import Rejection
 from imagelake.kafka_record import KafkaRecord, Position, unplaced_image_id
 from imagelake.keys import Partition
 from imagelake.object_store import store_once
 from imagelake.settings import ConsumeImageTopicSettings
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
 
 type Outcome = Literal["stored", "already_stored", "skipped", "rejected"]
 
@@ -37,12 +33,6 @@ CONCURRENCY: Final = 16
 _CLAIMS_IN_MEMORY: Final = Semaphore(4)
 
 logger = Logger(child=True)
-
-
-@cache
-def sqs_client() -> "SQSClient":
-    """The process's SQS client."""
-    return boto3.client("sqs")
 
 
 @dataclass(frozen=True)
@@ -118,12 +108,13 @@ class ImageTopic:
         store_once(bucket, key, event.encode(), "application/json")
         message = {
             "image_id": image_id,
+            "status": "rejected",
             "reason": str(rejection),
-            "source_ref": str(position) if position else None,
             "kept_at": f"s3://{bucket}/{key}",
         }
-        with Fault.on("SendMessage"):
-            sqs_client().send_message(QueueUrl=self.settings.dead_letter_queue_url, MessageBody=json.dumps(message))
+        if position:
+            message["source_ref"] = str(position)
+        report(self.settings.dead_letter_queue_url, message)
         logger.info("Rejected a record", extra={"image_id": image_id, "reason": rejection.code})
 
 
