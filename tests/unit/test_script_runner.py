@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.unit.pictures import encoded, photo
 
 from imagelake.errors import Rejection, SettingsError
 from imagelake.script_runner import Limits, Reason, Script, ScriptResult, find_scripts, run_scripts
+from tests.unit.pictures import encoded, photo
 
 type Run = Callable[..., ScriptResult]
 
