@@ -75,7 +75,7 @@ class Decoding:
         with _decoder_faults():
             source = _open(content, header)
             self._source: ImageFile.ImageFile | None = source
-            self.exif = source.getexif()
+            self.exif = _read_exif(source)
             self.orientation = _orientation(self.exif)
         self.format = header.format
         self.info = dict(source.info)
@@ -312,6 +312,14 @@ def _open(content: bytes, header: Header) -> ImageFile.ImageFile:
     if header.format == "WEBP" and header.frames == 1 and webp_decoder.is_available():
         return StillWebPFile(BytesIO(content))
     return _OPENERS[header.format](BytesIO(content))
+
+
+def _read_exif(source: Image.Image) -> Image.Exif:
+    """The EXIF data, empty when it cannot be read: that is no reason to refuse a picture."""
+    try:
+        return source.getexif()
+    except Exception:  # noqa: BLE001  # Pillow has no one type for it
+        return Image.Exif()
 
 
 def _orientation(exif: Image.Exif) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from imagelake.errors import Rejection, SettingsError
 from imagelake.limits import Limits
 from imagelake.reason import Reason
-from imagelake.sandbox import Ending, Sandbox
+from imagelake.sandbox import Ending, Sandbox, SandboxError
 from imagelake.script_metadata import Json, split_columns
 
 __all__ = ["Derivative", "Limits", "Reason", "Script", "ScriptResult", "find_scripts", "run_scripts", "warm_up"]
@@ -146,6 +146,7 @@ def _read_output(ending: Ending, limits: Limits, seconds: float) -> tuple[dict[s
 
     Raises:
         Rejection: the child said so, or it ended before it could say anything.
+        SandboxError: the engine itself failed in the child.
     """
     if ending.timed_out or ending.exit != 0:
         raise _blame(ending, limits, seconds)
@@ -158,6 +159,8 @@ def _read_output(ending: Ending, limits: Limits, seconds: float) -> tuple[dict[s
             raise Rejection(Reason(code), str(detail))
     except (ValueError, TypeError):
         raise _tampered() from None
+    if "fault" in document:
+        raise SandboxError(str(document["fault"]))
     return document, ending.output[start + length :]
 
 
