@@ -74,6 +74,8 @@ class Decoding:
     ) -> None:
         with _decoder_faults():
             source = _open(content, header)
+            if header.format == "PNG":
+                source.load()  # EXIF data can come after the pixels
             self._source: ImageFile.ImageFile | None = source
             self.exif = _read_exif(source)
             self.orientation = _orientation(self.exif)
