@@ -1,4 +1,4 @@
-"""Numbers that describe a grey image (mode L); made for provided scripts. No NumPy: on small images Pillow is faster."""
+"""Numbers that describe a grey image (mode L), for provided scripts; on small images Pillow beats NumPy."""
 
 import math
 from collections.abc import Iterable, Sequence
