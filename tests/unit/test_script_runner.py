@@ -36,7 +36,7 @@ def test_describe_and_thumbnails_fill_the_catalog() -> None:
 
     assert result.columns | {"phash": "", "sharpness": 0, "brightness": 0, "dominant_color": ""} == {
         "format": "JPEG", "width": 1600, "height": 1200, "mode": "RGB", "frames": 1, "orientation": 6,
-        "camera_make": "Lumen", "camera_model": "L", "taken_at": "2026-11-22T08:00:00Z",
+        "camera_make": "Lumen", "camera_model": "L", "taken_at": "2026-11-22T08:00:00.000Z",
         "gps_lat": -33.5, "gps_lon": 151.01, "phash": "", "sharpness": 0, "brightness": 0, "dominant_color": "",
     }  # fmt: skip
     assert result.script_output == {}

@@ -3,17 +3,26 @@
     ImageLakeError
     ├── Rejection            the input is at fault; trying again gives the same answer
     ├── InvalidKeyError      an object key outside the layout of `keys`
-    └── SettingsError        the stack is misconfigured
+    ├── InvalidCursorError   a listing cannot go on from there
+    ├── SettingsError        the stack is misconfigured
+    └── Fault                a service did not do its part; trying again may help
 
-Anything else that is raised is a fault: the platform's, a dependency's or ours. Faults are retried, then dead-lettered.
+Anything else that is raised is a fault of ours. Faults are retried, then dead-lettered.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 
 class ImageLakeError(Exception):
     """Base of every error this package raises on purpose."""
 
 
-class Rejection(ImageLakeError):
+class Rejection(ImageLakeError):  # noqa: N818  # a result, not an error
     """The image or record cannot be accepted, and why.
 
     Args:
@@ -33,3 +42,29 @@ class InvalidKeyError(ImageLakeError):
 
 class SettingsError(ImageLakeError):
     """A setting is missing or malformed; names the environment variable."""
+
+
+class Fault(ImageLakeError):  # noqa: N818  # the workflow's word for what may be tried again
+    """A service did not do its part. The message has the error's code and the operation, never what was sent."""
+
+    @classmethod
+    def of(cls, error: "ClientError", operation: str) -> "Fault":
+        """Name `error` by its code, e.g. `AccessDenied on GetObject`."""
+        return cls(f"{error.response['Error']['Code']} on {operation}")
+
+    @classmethod
+    @contextmanager
+    def on(cls, operation: str) -> Iterator[None]:
+        """Turn what boto3 raises inside into a `Fault` on `operation`."""
+        from botocore.exceptions import BotoCoreError, ClientError  # the engine imports this module, and no boto3
+
+        try:
+            yield
+        except ClientError as error:
+            raise cls.of(error, operation) from error
+        except BotoCoreError as error:
+            raise cls(f"{type(error).__name__} on {operation}") from error
+
+
+class InvalidCursorError(ImageLakeError):
+    """A listing was asked to go on from a place that none of its pages named."""

@@ -9,13 +9,14 @@ Every store is partitioned by the same hour, so purging an hour is dropping a pr
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from imagelake.errors import InvalidKeyError
 
 _RAW_KEY = re.compile(
     r"raw/ingest_date=(?P<ingest_date>\d{4}-\d{2}-\d{2})/hour=(?P<hour>[01]\d|2[0-3])/"
-    r"(?P<image_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+    r"(?P<image_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",
+    re.ASCII,
 )
 
 
@@ -61,13 +62,21 @@ class RawKey:
             InvalidKeyError: the key is not one that `RawKey` would have made.
         """
         match = _RAW_KEY.fullmatch(key)
-        if match is None:
+        if match is None or not _is_date(match["ingest_date"]):
             raise InvalidKeyError(f"not a raw image key: {key!r}")
         return cls(Partition(match["ingest_date"], match["hour"]), match["image_id"])
 
     def derived(self, name: str, extension: str) -> str:
         """Key of the derivative `name` of this image in the lake bucket."""
         return f"derived/{self.partition.path}/{self.image_id}/{name}.{extension}"
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def catalog_prefix(partition: Partition) -> str:

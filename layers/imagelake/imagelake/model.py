@@ -6,9 +6,22 @@ process it. `ImageRecord` is the one row an image has, in the images table, in t
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
+from pydantic_core import from_json
+
+from imagelake.keys import Partition, RawKey
 
 type Status = Literal["awaiting_upload", "processing", "processed", "rejected", "failed"]
 
@@ -31,7 +44,12 @@ def _encode_tags(tags: dict[str, str]) -> str:
     return json.dumps(tags, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
 
 
-def _check_tags_size(tags: dict[str, str]) -> dict[str, str]:
+def check_tags_size(tags: dict[str, str]) -> dict[str, str]:
+    """Return `tags` if they fit into the metadata of an object.
+
+    Raises:
+        ValueError: they take over `MAX_TAGS_BYTES`.
+    """
     size = len(_encode_tags(tags))
     if size > MAX_TAGS_BYTES:
         raise ValueError(f"tags take {size} bytes as ASCII JSON; at most {MAX_TAGS_BYTES} are kept")
@@ -44,65 +62,82 @@ type Tags = Annotated[
         Annotated[str, StringConstraints(max_length=256)],
     ],
     Field(max_length=MAX_TAGS),
-    AfterValidator(_check_tags_size),
+    AfterValidator(check_tags_size),
 ]
+
+
+def _decode_tags(tags: object) -> object:
+    return from_json(tags) if isinstance(tags, str) else tags
 
 
 class Arrival(BaseModel):
     """How an image came in; stored as metadata of the raw object.
 
-    `source` is `api`, or what the producer of a Kafka record calls itself. `source_ref` finds the image at its source:
-    the API's request id, or `topic/partition/offset`. `uploader` is the caller's Cognito subject.
+    `source` is `api`, `direct` for an object put into the bucket by hand, or what the producer of a Kafka record calls
+    itself. `source_ref` finds the image at its source: the API's request id, or `topic/partition/offset`. `uploader`
+    is the caller's Cognito subject. `sha256` is what the sender says the file hashes to.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    source_ref: Annotated[str, StringConstraints(max_length=300)] | None = None
-    uploader: Annotated[str, StringConstraints(max_length=128)] | None = None
-    tags: Tags = Field(default_factory=dict)
+    source_ref: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")] | None = None
+    uploader: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    tags: Annotated[Tags, BeforeValidator(_decode_tags)] = Field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """The fields as S3 user metadata: ASCII values, names without the `x-amz-meta-` prefix."""
-        fields = {"source": self.source, "source-ref": self.source_ref, "uploader": self.uploader}
-        metadata = {name: value for name, value in fields.items() if value is not None}
+        fields = self.model_dump(exclude={"tags"}, exclude_none=True)
+        metadata = {name.replace("_", "-"): value for name, value in fields.items()}
         return metadata | ({"tags": _encode_tags(self.tags)} if self.tags else {})
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> Self:
-        """Read back what `to_metadata` wrote; other entries are ignored.
+        """Read back what `to_metadata` wrote; other entries are ignored, and a missing source is `direct`.
 
         Raises:
-            pydantic.ValidationError: the object was not put there by one of our doors.
+            ValueError: an entry is there but malformed.
         """
-        return cls.model_validate(
-            {
-                "source": metadata.get("source"),
-                "source_ref": metadata.get("source-ref"),
-                "uploader": metadata.get("uploader"),
-                "tags": json.loads(metadata.get("tags", "{}")),
-            }
-        )
+        fields = {name.replace("-", "_"): value for name, value in metadata.items()}
+        return cls.model_validate({"source": "direct"} | fields)
 
 
 def _to_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-type Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+def to_iso(moment: datetime) -> str:
+    """An aware time as ISO 8601 in UTC, always with milliseconds, so that text sorts like time."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+type Moment = Annotated[AwareDatetime, AfterValidator(_to_utc), PlainSerializer(to_iso, when_used="json")]
 
 
 def _from_epoch(value: object) -> object:
-    return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else value
+    return datetime.fromtimestamp(int(value), UTC) if isinstance(value, int | Decimal) else value
+
+
+class Derivative(BaseModel):
+    """An image made from an image. `key` is in the lake bucket, `width` and `height` are pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    name: str
+    width: int
+    height: int
+    content_type: str
 
 
 class ImageRecord(BaseModel):
-    """One row: the columns of the catalog, in their order, without the partition.
+    """One image and what became of it: the columns of the catalog, in their order, then the partition.
 
     Times are UTC. `width` and `height` are pixels as stored, before `orientation` (EXIF, 1 to 8) is applied. `bytes`
     and `sha256` are of the file as it arrived. `brightness` is 0 (black) to 1 (white); `sharpness` is the variance of
     the Laplacian. `gps_lat` and `gps_lon` are degrees, WGS 84. `script` and `script_version` are parallel,
-    comma-separated lists. `derivatives` are keys in the lake bucket.
+    comma-separated lists, `script_output` is a JSON object by script. `reason` begins with a code and a colon.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,13 +172,45 @@ class ImageRecord(BaseModel):
     script_version: str | None = None
     script_output: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
-    derivatives: list[str] = Field(default_factory=list)
+    derivatives: list[Derivative] = Field(default_factory=list)
     reason: str | None = None
+    ingest_date: str
+    hour: str
 
     def to_item(self) -> dict[str, Any]:
         """The record as an item of the images table: ISO 8601 times, `expires_at` in epoch seconds, nulls left out."""
         item = self.model_dump(mode="json", exclude_none=True)
         return item | {"expires_at": int(self.expires_at.timestamp())}
+
+    def to_row(self) -> dict[str, Any]:
+        """The record as a row of the catalog: JSON values, all columns, `derivatives` as their keys."""
+        row = self.model_dump(mode="json", exclude={"ingest_date", "hour"})
+        return row | {"derivatives": [derivative.key for derivative in self.derivatives]}
+
+
+class AwaitedUpload(BaseModel):
+    """What is known of an image between the request for its upload form and the catalog."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image_id: str
+    status: Literal["awaiting_upload"] = "awaiting_upload"
+    source: Literal["api"] = "api"
+    uploader: str
+    received_at: Moment
+    expires_at: Moment
+    content_type: str
+    ingest_date: str
+    hour: str
+
+    @property
+    def raw_key(self) -> str:
+        """Where the upload will be."""
+        return str(RawKey(Partition(self.ingest_date, self.hour), self.image_id))
+
+    def to_item(self) -> dict[str, Any]:
+        """The upload as an item of the images table."""
+        return self.model_dump(mode="json") | {"expires_at": int(self.expires_at.timestamp())}
 
 
 IMAGE_COLUMNS: Final = (

@@ -1,0 +1,68 @@
+# Everything goes into this folder: uv into .tools/, packages into .venv/. `make` alone lists the targets.
+
+UV_VERSION := 0.13.9
+UV := .tools/uv-$(UV_VERSION)/bin/uv
+READY := .venv/.ready
+
+# sam builds with the Python it finds on PATH, and reports its use unless told not to.
+ACTIVATED := PATH="$(CURDIR)/.venv/bin:$$PATH"
+export SAM_CLI_TELEMETRY := 0
+
+# $(call step,what,command): one line when it passes, what the command said when it does not.
+step = printf '%-28s ' '$(1)'; if said=$$($(ACTIVATED) $(2) 2>&1); then echo ok; else echo FAILED; echo "$$said"; exit 1; fi
+pytest = $(ACTIVATED) python -m pytest --quiet
+
+.SILENT:
+.NOTPARALLEL:
+.PHONY: help run demo test check unit integration e2e format requirements local-invoke clean
+MAKEFLAGS += --no-print-directory
+
+help: ## list the targets
+	sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target does; do printf '  make %-14s %s\n' "$$target" "$$does"; done
+
+run: $(READY) ## start the local lake and keep it running until Ctrl-C
+	$(ACTIVATED) python -m local run
+
+demo: $(READY) ## start the local lake, show what it does, stop
+	$(ACTIVATED) python -m local demo
+
+test: $(READY) ## all checks and all tests, stopping at the first that fails
+	start=$$(date +%s); \
+	for stage in check unit integration e2e; do echo "== $$stage"; $(MAKE) $$stage || exit 1; done; \
+	echo "check, unit, integration and e2e passed in $$(($$(date +%s) - start)) s"
+
+check: $(READY) ## lint, formatting, types, import directions, pinned packages, template
+	$(call step,ruff check,ruff check)
+	$(call step,ruff format,ruff format --check)
+	$(call step,mypy,mypy)
+	$(call step,import directions,lint-imports --no-cache)
+	$(call step,lock as declared,$(UV) lock --check --offline)
+	$(call step,requirements as locked,sh local/requirements.sh $(UV) --check)
+	$(call step,template,python -m local.check_template)
+
+unit: $(READY) ## tests of single modules
+	$(pytest) tests/unit
+
+integration: $(READY) ## tests of functions and template together, in process
+	$(pytest) tests/integration
+
+e2e: $(READY) ## tests against a running local lake
+	$(pytest) tests/e2e
+
+format: $(READY) ## fix formatting, imports and what ruff can fix
+	$(ACTIVATED) ruff check --fix
+	$(ACTIVATED) ruff format
+
+requirements: $(READY) ## write the requirements.txt files that `sam build` installs, from uv.lock
+	sh local/requirements.sh $(UV)
+
+local-invoke: $(READY) ## run every function with its sample event in a container
+	$(ACTIVATED) sh local/invoke.sh
+
+clean: ## remove all that make installed, built or cached; keeps .local/
+	rm -rf .venv .venv-lambda .tools .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): uv.lock pyproject.toml .python-version local/setup.sh Makefile
+	sh local/setup.sh $(UV_VERSION)
+	touch $@

@@ -1,0 +1,99 @@
+"""The HTTP API: forms for uploads, and what became of an image."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, cast
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import AwareDatetime, Discriminator, Tag
+
+from imagelake import images, images_table, problems, uploads
+from imagelake.errors import InvalidCursorError
+from imagelake.images_table import Listing
+from imagelake.model import Status
+from imagelake.settings import RequestUploadSettings, load
+from imagelake.uploads import UploadBatch, UploadRequest
+
+logger = Logger()
+app = APIGatewayRestResolver(enable_validation=True)
+
+type Uploads = Annotated[
+    Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
+    Discriminator(lambda body: "<batch>" if isinstance(body, dict) and "uploads" in body else "<one>"),
+]
+
+
+@app.post("/uploads")
+def request_upload(body: Annotated[Uploads, Body()]) -> Response[dict[str, Any]]:
+    """Forms for one image or a batch."""
+    settings = load(RequestUploadSettings)
+    requests = body.uploads if isinstance(body, UploadBatch) else [body]
+    request_id = app.current_event.request_context.request_id
+    answers = uploads.request_uploads(requests, _caller(), request_id, datetime.now(UTC), settings)
+    answer = {"uploads": answers} if isinstance(body, UploadBatch) else answers[0]
+    return Response(HTTPStatus.CREATED, "application/json", answer)
+
+
+@app.get("/images/<image_id>")
+def get_image(image_id: str) -> dict[str, Any]:
+    """One image of the caller's."""
+    settings = load(RequestUploadSettings)
+    item = images_table.get(settings.images_table, image_id)
+    if item is None or item.get("uploader") != _caller():
+        raise NotFoundError("image_id: there is no such image, or it has expired, or it is not yours")
+    return images.show([item], settings)[0]
+
+
+@app.get("/images")
+def list_images(
+    status: Annotated[Status | None, Query()] = None,
+    source: Annotated[str | None, Query(max_length=64)] = None,
+    received_from: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+    received_to: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: Annotated[str | None, Query(max_length=512)] = None,
+) -> dict[str, Any]:
+    """The caller's images, newest first."""
+    settings = load(RequestUploadSettings)
+    stored_status = "awaiting_upload" if status == "processing" else status
+    listing = Listing(_caller(), stored_status, source, received_from, received_to)
+    page = images_table.list_images(settings.images_table, listing, limit, cursor)
+    shown = images.show(page.items, settings)
+    return {"images": [image for image in shown if status in (None, image["status"])], "cursor": page.cursor}
+
+
+def _caller() -> str:
+    """The caller's subject, from the token that the authorizer has checked."""
+    return cast("str", app.current_event.request_context.authorizer.claims["sub"])
+
+
+@app.exception_handler(RequestValidationError)
+def _invalid_request(error: RequestValidationError) -> Response[str]:
+    return problems.invalid_request(error.errors())
+
+
+@app.exception_handler(InvalidCursorError)
+def _invalid_cursor(error: InvalidCursorError) -> Response[str]:
+    return problems.invalid_request([{"loc": ("query", "cursor"), "type": "cursor", "msg": str(error)}])
+
+
+@app.exception_handler(NotFoundError)
+def _not_found(error: NotFoundError) -> Response[str]:
+    return problems.problem(HTTPStatus.NOT_FOUND, str(error.msg))
+
+
+@app.exception_handler(Exception)
+def _fault(error: Exception) -> Response[str]:
+    logger.error("request failed", extra={"error": type(error).__name__, "path": app.current_event.path})
+    return problems.problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something on our side failed. Please try again.")
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one request that API Gateway passed on."""
+    return app.resolve(event, context)

@@ -1,0 +1,42 @@
+"""Problem documents (RFC 9457): what was wrong with a request, field by field, without repeating what was sent."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+
+def problem(status: HTTPStatus, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> Response[str]:
+    """A response with a problem document.
+
+    Args:
+        status: of the response.
+        detail: one sentence.
+        errors: `{"pointer" | "parameter": where, "detail": what}` for each fault of the request.
+    """
+    document: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+    if errors:
+        document["errors"] = list(errors)
+    return Response(status, "application/problem+json", json.dumps(document))
+
+
+def invalid_request(faults: Iterable[Mapping[str, Any]]) -> Response[str]:
+    """Status 400 for what Pydantic found, each fault with the place it names."""
+    errors = [_error(tuple(fault["loc"]), fault["type"], fault["msg"]) for fault in faults]
+    summary = "; ".join(f"{error.get('pointer') or error.get('parameter')}: {error['detail']}" for error in errors[:3])
+    return problem(HTTPStatus.BAD_REQUEST, f"The request is invalid. {summary}", errors)
+
+
+def _error(location: tuple[str | int, ...], kind: str, message: str) -> dict[str, str]:
+    origin, *path = location or ("body",)
+    if kind == "json_invalid":
+        return {"pointer": "#", "detail": "the body is not JSON"}
+    if origin == "body":
+        return {"pointer": "#" + "".join(f"/{step}" for step in path if step not in UNION_TAGS), "detail": message}
+    return {"parameter": str(path[0] if path else origin), "detail": message}
+
+
+UNION_TAGS = frozenset({"<one>", "<batch>"})
+"""Pydantic names the member of a union it tried; callers never wrote these."""

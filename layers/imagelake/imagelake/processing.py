@@ -1,0 +1,112 @@
+"""Processing one image: read it, run the provided scripts, store the derivatives, say what became of it.
+
+A rejected image is a result; what is raised is a fault, and another try may help.
+"""
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from imagelake import images_table, object_store, script_runner
+from imagelake.errors import Rejection
+from imagelake.keys import RawKey
+from imagelake.model import Derivative, ImageRecord
+from imagelake.object_store import RawObject
+from imagelake.settings import ProcessImageSettings
+
+
+class ImageArrived(BaseModel):
+    """What the workflow says of a new object in the raw bucket."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bucket: str
+    key: Annotated[str, StringConstraints(pattern=r"^raw/")]
+    version_id: str | None = None
+
+
+class Outcome(BaseModel):
+    """What the workflow is told: the item to catalog, in DynamoDB's JSON, and for a rejected image why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["processed", "rejected"]
+    item: dict[str, Any]
+    reason: str | None = None
+
+
+def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float) -> Outcome:
+    """Process one image, in at most `seconds`.
+
+    Raises:
+        InvalidKeyError: the key is not one of a raw image.
+        Fault: S3 did not answer, or denied access.
+    """
+    key = RawKey.parse(image.key)
+    raw = object_store.read_image(image.bucket, image.key, image.version_id)
+    record = _arrived(key, raw, settings)
+    try:
+        _check_content(raw, record)
+        return _outcome(_run_scripts(key, raw, record, settings, seconds))
+    except Rejection as rejection:
+        return _outcome(record.model_copy(update={"status": "rejected", "reason": str(rejection)}))
+
+
+def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> ImageRecord:
+    return ImageRecord(
+        image_id=key.image_id,
+        status="processed",
+        **raw.arrival.model_dump(exclude={"sha256"}),
+        received_at=raw.received_at,
+        processed_at=datetime.now(UTC),
+        expires_at=raw.received_at + timedelta(days=settings.retention_days),
+        sha256=hashlib.sha256(raw.content).hexdigest(),
+        bytes=len(raw.content),
+        content_type=raw.content_type,
+        ingest_date=key.partition.ingest_date,
+        hour=key.partition.hour,
+    )
+
+
+def _check_content(raw: RawObject, record: ImageRecord) -> None:
+    if raw.arrival.sha256 not in (None, record.sha256):
+        raise Rejection("checksum_mismatch", "the file does not have the SHA-256 that its sender gave")
+
+
+def _run_scripts(
+    key: RawKey, raw: RawObject, record: ImageRecord, settings: ProcessImageSettings, seconds: float
+) -> ImageRecord:
+    scripts = script_runner.find_scripts(settings.processing_scripts.split(","))
+    result = script_runner.run_scripts(
+        raw.content,
+        scripts,
+        json.loads(settings.script_params),
+        script_runner.Limits(max_bytes=settings.max_image_bytes),
+        seconds,
+    )
+    derivatives = []
+    for made in result.derivatives:
+        target = key.derived(made.name, made.extension)
+        object_store.store_once(settings.lake_bucket, target, made.content, made.content_type)
+        derivatives.append(
+            Derivative(key=target, name=made.name, width=made.width, height=made.height, content_type=made.content_type)
+        )
+    return ImageRecord.model_validate(
+        record.model_dump()
+        | result.columns
+        | {
+            "processed_at": datetime.now(UTC),
+            "script": ",".join(script.name for script in scripts),
+            "script_version": ",".join(script.version for script in scripts),
+            "script_output": json.dumps(result.script_output),
+            "derivatives": derivatives,
+        }
+    )
+
+
+def _outcome(record: ImageRecord) -> Outcome:
+    assert record.status != "failed"  # noqa: S101  # narrows the type for the checker
+    return Outcome(outcome=record.status, item=images_table.serialize(record.to_item()), reason=record.reason)

@@ -1,0 +1,64 @@
+"""`python -m local`: the whole lake on this machine."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from local import demo, lake
+from local.deployment import DeploymentError
+from local.emulator import EmulatorError
+
+console = Console()
+app = typer.Typer(help="The whole of Image Lake on this machine, without an AWS account.", no_args_is_help=True)
+
+Folder = Annotated[Path | None, typer.Option(help="Where the emulator keeps its files; by default a temporary folder.")]
+
+
+@app.command()
+def run(folder: Folder = None) -> None:
+    """Start the lake, send the samples through it, and keep it running until Ctrl-C."""
+    _show(folder, stay=True)
+
+
+@app.command("demo")
+def show_and_exit(folder: Folder = None) -> None:
+    """Start the lake, send the samples through it, print what came of it, and stop."""
+    _show(folder, stay=False)
+
+
+def _show(folder: Path | None, *, stay: bool) -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    began = time.monotonic()
+
+    def report(step: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:6.1f} s[/dim]  {step}", highlight=False)
+
+    try:
+        with lake.running(folder, report=report) as running, lake.described(running):
+            report("Sending sample pictures")
+            demo.show(running, console)
+            report("Done")
+            console.print(demo.how_to_go_on(running), highlight=False, markup=False, soft_wrap=True)
+            if stay:
+                console.print("The lake is running. Ctrl-C stops it.")
+                while True:
+                    signal.pause()
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+    except (EmulatorError, DeploymentError, demo.DemoError) as error:
+        console.print(f"[red]{type(error).__name__}[/red]", end=": ")
+        console.print(str(error), markup=False, highlight=False)
+        sys.exit(1)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,57 @@
+"""Lint the SAM template, and the CloudFormation it becomes.
+
+cfn-lint skips the policies of a function as long as they are SAM's, so the translated template is linted too. Works
+offline and without an AWS account.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cfnlint.api import ManualArgs, lint
+from samcli.commands.validate.lib.exceptions import InvalidSamDocumentException
+from samcli.lib.translate.sam_template_validator import SamTemplateValidator
+from samcli.yamlhelper import yaml_parse
+from samtranslator.internal.managed_policies import get_bundled_managed_policy_map
+
+REGION = "us-east-1"
+
+
+class _BundledPolicies:
+    """Managed policies by name, from the translator's own list instead of IAM's."""
+
+    def load(self) -> dict[str, str]:
+        return get_bundled_managed_policy_map("aws") or {}
+
+
+def check(template: Path) -> list[str]:
+    """The findings in `template`; empty when there is nothing to say."""
+    if not template.is_file():
+        return [f"{template} does not exist"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    validation = subprocess.run(
+        [Path(sys.executable).with_name("sam"), "validate", "--lint", "--template-file", template, "--region", REGION],
+        env=environment | {"SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if validation.returncode:
+        return [validation.stdout + validation.stderr]
+
+    os.environ.pop("AWS_PROFILE", None)
+    try:
+        translated = SamTemplateValidator(
+            yaml_parse(template.read_text()), _BundledPolicies(), region=REGION
+        ).get_translated_template_if_valid()
+    except InvalidSamDocumentException as error:
+        return [str(error)]
+    findings = lint(translated, config=ManualArgs(regions=[REGION]))
+    return [f"translated template: {finding.path_string}: {finding}" for finding in findings]
+
+
+if __name__ == "__main__":
+    findings = check(Path("template.yaml"))
+    print("\n".join(findings))
+    sys.exit(bool(findings))

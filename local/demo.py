@@ -1,0 +1,159 @@
+"""What a newcomer sees: sample pictures go in through the API, come out processed, and answer questions in SQL."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from local import sql
+from local.api_client import ApiClient, send
+from local.lake import DESCRIPTION, Lake
+from local.samples import Sample, make_samples
+
+WAIT_SECONDS: Final = 120
+SHOWN_QUERIES: Final = ("outcomes", "formats", "cameras")
+_ENDED: Final = ("processed", "rejected", "failed")
+
+
+class DemoError(Exception):
+    """The lake did not do what the samples expect of it."""
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A sample and the image it became."""
+
+    sample: Sample
+    image_id: str
+
+
+def show(lake: Lake, console: Console) -> None:
+    """Upload the samples, wait for them, and print what became of them.
+
+    Raises:
+        DemoError: an image did not end as its sample says, or SQL disagrees.
+    """
+    client = ApiClient(lake)
+    samples = make_samples()
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    ) as progress:
+        uploaded = _upload(client, samples, progress)
+        images = _await_end(client, uploaded, progress)
+        _await_catalog(lake, len(uploaded), progress)
+    console.print(_images_table(uploaded, images))
+    for name in SHOWN_QUERIES:
+        question, query = sql.named(name)
+        console.print(_answer_table(question, sql.ask(lake, query)))
+    _check(lake, uploaded, images)
+
+
+def how_to_go_on(lake: Lake) -> str:
+    """Where the API is and how to call it, to be pasted into a shell."""
+    read_id = 'python3 -c \'import sys, json; print(json.load(sys.stdin)["AuthenticationResult"]["IdToken"])\''
+    client_id = lake.stack.outputs["UserPoolClientId"]
+    return f"""\
+API      {lake.api_url}
+AWS      {lake.emulator.endpoint_url}   (any AWS client, with the access key and secret `test`)
+User     {lake.username}   password {lake.password}
+Details  {DESCRIPTION}
+
+TOKEN=$(curl -s {lake.emulator.endpoint_url}/ -H 'Content-Type: application/x-amz-json-1.1' \\
+  -H 'X-Amz-Target: AWSCognitoIdentityProviderService.InitiateAuth' \\
+  -d '{{"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": "{client_id}",
+       "AuthParameters": {{"USERNAME": "{lake.username}", "PASSWORD": "{lake.password}"}}}}' \\
+  | {read_id})
+curl -s {lake.api_url}/images?limit=2 -H "Authorization: $TOKEN"
+curl -s {lake.api_url}/uploads -H "Authorization: $TOKEN" -d '{{"content_type": "image/jpeg"}}'
+"""
+
+
+def _upload(client: ApiClient, samples: Sequence[Sample], progress: Progress) -> list[Uploaded]:
+    task = progress.add_task("Uploading through the API", total=len(samples))
+    granted = client.request_uploads(samples)
+
+    def upload(sample: Sample, grant: dict[str, Any]) -> Uploaded:
+        send(grant["upload"], sample.content, sample.content_type).raise_for_status()
+        progress.advance(task)
+        return Uploaded(sample, grant["image_id"])
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(upload, samples, granted))
+
+
+def _await_end(client: ApiClient, uploaded: Sequence[Uploaded], progress: Progress) -> dict[str, dict[str, Any]]:
+    """What the API says of each image once all have ended, or after `WAIT_SECONDS`."""
+    task = progress.add_task("Processing", total=len(uploaded))
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        images = {image["image_id"]: image for image in client.images(limit=100)["images"]}
+        mine = {one.image_id: images[one.image_id] for one in uploaded if one.image_id in images}
+        ended = sum(image["status"] in _ENDED for image in mine.values())
+        progress.update(task, completed=ended)
+        if ended == len(uploaded) or time.monotonic() > deadline:
+            return mine
+        time.sleep(0.3)
+
+
+def _await_catalog(lake: Lake, expected: int, progress: Progress) -> None:
+    """Wait until SQL sees all images, or `WAIT_SECONDS`."""
+    task = progress.add_task("Cataloging", total=expected)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        rows = _count(lake)
+        progress.update(task, completed=rows)
+        if rows >= expected:
+            return
+        time.sleep(0.5)
+
+
+def _count(lake: Lake) -> int:
+    try:
+        ((count,),) = sql.ask(lake, "SELECT count(DISTINCT image_id) FROM images").rows
+    except sql.QueryError:  # before the first file there is nothing to read
+        return 0
+    return int(count or 0)
+
+
+def _images_table(uploaded: Sequence[Uploaded], images: dict[str, dict[str, Any]]) -> Table:
+    table = Table("file", "status", "what is known", title="What became of each image", title_justify="left")
+    for one in uploaded:
+        image = images.get(one.image_id, {"status": "unknown"})
+        table.add_row(one.sample.filename, image["status"], image.get("reason") or _summary(image))
+    return table
+
+
+def _summary(image: dict[str, Any]) -> str:
+    metadata = image.get("metadata", {})
+    names = ", ".join(f"{made['name']} {made['width']}x{made['height']}" for made in image.get("derivatives", ()))
+    camera = f", {metadata['camera_make']}" if "camera_make" in metadata else ""
+    place = f", {metadata['gps_lat']:.3f} {metadata['gps_lon']:.3f}" if "gps_lat" in metadata else ""
+    return f"{metadata.get('format')} {metadata.get('width')}x{metadata.get('height')}{camera}{place} -> {names}"
+
+
+def _answer_table(question: str, answer: sql.Answer) -> Table:
+    table = Table(*answer.columns, title=question, title_justify="left")
+    for row in answer.rows:
+        table.add_row(*(cell if cell is not None else "" for cell in row))
+    return table
+
+
+def _check(lake: Lake, uploaded: Sequence[Uploaded], images: dict[str, dict[str, Any]]) -> None:
+    surprises = [
+        f"{one.sample.filename}: {images.get(one.image_id, {}).get('status')} instead of {one.sample.status}"
+        for one in uploaded
+        if images.get(one.image_id, {}).get("status") != one.sample.status
+    ]
+    in_sql = {row[0]: row[1] for row in sql.ask(lake, "SELECT image_id, status FROM images").rows}
+    surprises += [
+        f"{one.sample.filename}: SQL says {in_sql.get(one.image_id)}"
+        for one in uploaded
+        if in_sql.get(one.image_id) != one.sample.status
+    ]
+    if surprises:
+        raise DemoError("; ".join(surprises))

@@ -1,0 +1,90 @@
+"""Building and deploying `template.yaml`, with SAM and onto the emulator, just as onto AWS."""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from local.emulator import ROOT, Emulator
+
+STACK_NAME: Final = "image-lake"
+_ARTIFACTS_BUCKET: Final = "image-lake-artifacts"
+
+
+class DeploymentError(Exception):
+    """A step of SAM failed; the message is its own output."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed stack: its name and its outputs."""
+
+    name: str
+    outputs: Mapping[str, str]
+
+
+def host_architecture() -> str:
+    """The processor of this machine, as Lambda names it."""
+    return "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+
+
+def build(emulator: Emulator) -> Path:
+    """Build functions and layers; what has not changed since the last build comes from the cache.
+
+    Returns:
+        The built template.
+
+    Raises:
+        DeploymentError: SAM could not build.
+    """
+    folder = emulator.folder / "build"
+    _sam(
+        emulator,
+        "build", "--template", str(ROOT / "template.yaml"), "--build-dir", str(folder),
+        "--cached", "--cache-dir", str(ROOT / ".aws-sam" / "cache"), "--parallel",
+        "--parameter-overrides", f"Architecture={host_architecture()}",
+    )  # fmt: skip
+    return folder / "template.yaml"
+
+
+def deploy(emulator: Emulator, template: Path, parameters: Mapping[str, str], stack_name: str = STACK_NAME) -> Stack:
+    """Deploy a built template, or update the stack that is there.
+
+    Raises:
+        DeploymentError: CloudFormation refused or rolled back.
+    """
+    s3 = emulator.client("s3")
+    if _ARTIFACTS_BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket=_ARTIFACTS_BUCKET)
+    overrides = {"Architecture": host_architecture(), "CatalogWindowSeconds": "1", **parameters}
+    _sam(
+        emulator,
+        "deploy", "--template-file", str(template), "--stack-name", stack_name, "--s3-bucket", _ARTIFACTS_BUCKET,
+        "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset",
+        "--no-progressbar", "--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()),
+    )  # fmt: skip
+    (stack,) = emulator.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
+    return Stack(stack_name, {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]})
+
+
+def _sam(emulator: Emulator, *arguments: str) -> None:
+    sam = Path(sys.executable).with_name("sam")
+    environment = emulator.environment | {
+        "PATH": f"{sam.parent}:{emulator.environment['PATH']}",  # SAM builds with the python3.13 it finds there
+        "SAM_CLI_TELEMETRY": "0",
+        "SAM_CLI_CHECK_VERSION": "0",
+    }
+    result = subprocess.run(  # fixed program and arguments, no shell
+        [sam, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise DeploymentError(f"sam {arguments[0]} failed:\n{result.stdout}{result.stderr}")

@@ -1,0 +1,90 @@
+"""ministack, corrected where it differs from AWS in a way that this stack relies on.
+
+    hypercorn local.emulated_aws:app
+
+Each correction says what AWS does. They reach into ministack's modules, which is why its version is pinned.
+"""
+
+import contextvars
+import functools
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from ministack import app as ministack
+from ministack.core import iam_evaluator, lambda_runtime
+from ministack.services import apigateway_v1, eventbridge, s3
+
+type Message = MutableMapping[str, Any]
+
+_version_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_id", default=None)
+
+
+async def app(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    """The emulator. Loopback counts as TLS, so that policies keep their `Deny` of plain HTTP.
+
+    A caller who sends `X-Forwarded-Proto: http` is on plain HTTP.
+    """
+    if scope["type"] == "http" and not any(name.lower() == b"x-forwarded-proto" for name, _ in scope["headers"]):
+        scope = {**scope, "headers": [*scope["headers"], (b"x-forwarded-proto", b"https")]}
+    await ministack.app(scope, receive, send)
+
+
+def _services_call_each_other_over_tls() -> None:
+    iam_evaluator._request_origin = contextvars.ContextVar("request_origin", default=("127.0.0.1", True))
+
+
+def _apis_keep_gateway_responses() -> None:
+    """AWS reads `x-amazon-apigateway-gateway-responses` in the body of an API."""
+    import_rest_api = apigateway_v1._import_rest_api
+
+    @functools.wraps(import_rest_api)
+    def corrected(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> str:
+        api_id: str = import_rest_api(spec, base_data)
+        for response_type, response in spec.get("x-amazon-apigateway-gateway-responses", {}).items():
+            apigateway_v1._put_gateway_response(api_id, response_type, response)
+        return api_id
+
+    apigateway_v1._import_rest_api = corrected
+
+
+def _object_events_name_the_version() -> None:
+    """AWS puts `version-id` into `detail.object` when the bucket has versions."""
+    fire, dispatch = s3._fire_s3_event, eventbridge._dispatch_event
+
+    @functools.wraps(fire)
+    def remember(*arguments: Any, version_id: str | None = None, **options: Any) -> None:
+        _version_id.set(version_id)
+        fire(*arguments, version_id=version_id, **options)
+
+    @functools.wraps(dispatch)
+    def corrected(event: dict[str, Any]) -> Any:
+        if event["Source"] == "aws.s3" and (version_id := _version_id.get()):
+            detail = json.loads(event["Detail"])
+            detail["object"]["version-id"] = version_id
+            event = {**event, "Detail": json.dumps(detail)}
+        return dispatch(event)
+
+    s3._fire_s3_event = remember
+    eventbridge._dispatch_event = corrected
+
+
+def _functions_see_what_lambda_has() -> None:
+    """On AWS a function imports its own code, its layers and boto3, never what is installed beside the emulator."""
+    detect = lambda_runtime._detect_runtime_binary
+
+    @functools.wraps(detect)
+    def corrected(runtime: str) -> tuple[str, str]:
+        binary, worker = detect(runtime)
+        return os.environ["LAMBDA_RUNTIME_PYTHON"] if runtime.startswith("python") else binary, worker
+
+    lambda_runtime._detect_runtime_binary = corrected
+
+
+_services_call_each_other_over_tls()
+_apis_keep_gateway_responses()
+_object_events_name_the_version()
+_functions_see_what_lambda_has()

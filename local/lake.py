@@ -1,0 +1,119 @@
+"""The local lake: the stack, deployed and running on this machine, with a user who may upload."""
+
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from local import deployment, emulator
+from local.deployment import Stack
+from local.emulator import REGION, ROOT, Emulator
+
+DESCRIPTION: Final = ROOT / ".local" / "lake.json"
+USERNAME: Final = "demo"
+
+type Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A running lake and how to get in."""
+
+    emulator: Emulator
+    stack: Stack
+    username: str
+    password: str
+
+    @property
+    def api_url(self) -> str:
+        """Base of the HTTP API; the emulator serves it under a path of its own."""
+        api_id = self.stack.outputs["ApiUrl"].removeprefix("https://").split(".")[0]
+        return f"{self.emulator.endpoint_url}/_aws/execute-api/{api_id}/v1"
+
+    def client(self, service: str) -> Any:
+        """A boto3 client as the emulator's root user."""
+        return self.emulator.client(service)
+
+    def sign_in(self, username: str | None = None, password: str | None = None) -> str:
+        """A fresh ID token of the demo user, or of another."""
+        answer = self.client("cognito-idp").initiate_auth(
+            ClientId=self.stack.outputs["UserPoolClientId"],
+            AuthFlow="USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": username or self.username, "PASSWORD": password or self.password},
+        )
+        token: str = answer["AuthenticationResult"]["IdToken"]
+        return token
+
+    def add_user(self, username: str) -> str:
+        """Create a user who may call the API.
+
+        Returns:
+            The user's password.
+        """
+        password = f"Aa1{secrets.token_urlsafe(12)}"
+        pool = {"UserPoolId": self.stack.outputs["UserPoolId"], "Username": username}
+        cognito = self.client("cognito-idp")
+        cognito.admin_create_user(**pool, MessageAction="SUPPRESS")
+        cognito.admin_set_user_password(**pool, Password=password, Permanent=True)
+        return password
+
+    def describe(self) -> dict[str, Any]:
+        """What other programs need to use this lake."""
+        return {
+            "endpoint_url": self.emulator.endpoint_url,
+            "region": REGION,
+            "stack_name": self.stack.name,
+            "api_url": self.api_url,
+            "username": self.username,
+            "password": self.password,
+            "kafka_bootstrap_servers": None,
+            "kafka_topic": None,
+        }
+
+
+@contextmanager
+def running(
+    folder: Path | None = None, parameters: Mapping[str, str] | None = None, report: Report = lambda _step: None
+) -> Iterator[Lake]:
+    """Start an emulator, build and deploy the stack and add a user; stop everything at the end.
+
+    Args:
+        folder: where the emulator keeps its files; by default a temporary folder that is removed at the end.
+        parameters: of the template, beyond those that a laptop needs.
+        report: is told each step as it begins.
+
+    Raises:
+        EmulatorError: the emulator did not start.
+        DeploymentError: the stack could not be built or deployed.
+    """
+    home = folder or Path(tempfile.mkdtemp(prefix="image-lake-"))
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        report("Starting the emulator")
+        with emulator.running(home) as aws:
+            report("Building functions and layers (sam build)")
+            template = deployment.build(aws)
+            report("Deploying the stack (sam deploy)")
+            stack = deployment.deploy(aws, template, parameters or {})
+            lake = Lake(aws, stack, USERNAME, "")
+            yield Lake(aws, stack, USERNAME, lake.add_user(USERNAME))
+    finally:
+        if folder is None:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def described(lake: Lake) -> Iterator[None]:
+    """Keep the description of a running lake where other programs look for it."""
+    DESCRIPTION.parent.mkdir(exist_ok=True)
+    DESCRIPTION.touch(mode=0o600)
+    DESCRIPTION.write_text(json.dumps(lake.describe(), indent=2) + "\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        DESCRIPTION.unlink(missing_ok=True)

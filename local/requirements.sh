@@ -1,0 +1,29 @@
+#!/bin/sh
+# Writes the requirements.txt that `sam build` installs into each layer and function, pinned as in uv.lock.
+#
+#     sh local/requirements.sh UV [--check]       --check compares instead of writing
+set -eu
+
+uv=$1
+mode=${2:-}
+
+# boto3 and botocore are part of the Lambda runtime.
+requirements() {
+    echo "# Written by make requirements from uv.lock."
+    "$uv" export --quiet --frozen --no-hashes --no-annotate --no-header --no-emit-project \
+        --prune boto3 --prune botocore --only-group "$1"
+}
+
+while read -r group file; do
+    pinned=$(requirements "$group")
+    if [ "$mode" != --check ]; then
+        printf '%s\n' "$pinned" >"$file"
+    elif ! printf '%s\n' "$pinned" | diff -u "$file" -; then
+        echo "$file is not what uv.lock says: run make requirements" >&2
+        exit 1
+    fi
+done <<END
+layer-imagelake layers/imagelake/requirements.txt
+layer-scripts layers/scripts/requirements.txt
+write-catalog functions/write_catalog/requirements.txt
+END

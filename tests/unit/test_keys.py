@@ -1,0 +1,76 @@
+"""The layout of the stores: fixed by contract, read back exactly."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagelake.errors import InvalidKeyError
+from imagelake.keys import Partition, RawKey, catalog_prefix
+
+IMAGE_ID = "01999f5c-7a2e-7c11-9d0a-5b1f3c2e4d6f"
+HOUR = Partition("2026-11-22", "09")
+
+zones = st.integers(-14 * 4, 14 * 4).map(lambda quarters: timezone(quarters * timedelta(minutes=15)))
+moments = st.builds(datetime.fromtimestamp, st.integers(0, 4_000_000_000), zones)
+raw_keys = st.builds(RawKey, moments.map(Partition.of), st.uuids().map(str))
+
+
+def test_keys_follow_the_contract() -> None:
+    key = RawKey(HOUR, IMAGE_ID)
+
+    assert str(key) == f"raw/ingest_date=2026-11-22/hour=09/{IMAGE_ID}"
+    assert key.derived("thumb_256", "jpg") == f"derived/ingest_date=2026-11-22/hour=09/{IMAGE_ID}/thumb_256.jpg"
+    assert catalog_prefix(HOUR) == "catalog/ingest_date=2026-11-22/hour=09/"
+
+
+@given(raw_keys)
+def test_reads_back_every_key_it_makes(key: RawKey) -> None:
+    assert RawKey.parse(str(key)) == key
+
+
+@given(st.text() | st.from_regex(re.compile(r"raw/ingest_date=\d{4}-\d\d-\d\d/hour=\d\d/[0-9a-f-]{36}\n?")))
+def test_accepts_no_key_it_would_not_make(text: str) -> None:
+    try:
+        key = RawKey.parse(text)
+    except InvalidKeyError:
+        return
+    assert str(key) == text
+    assert Partition.of(datetime.fromisoformat(f"{key.partition.ingest_date}T{key.partition.hour}Z")) == key.partition
+    assert str(UUID(key.image_id)) == key.image_id
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        f"raw/ingest_date=2026-11-22/hour=24/{IMAGE_ID}",
+        f"raw/ingest_date=2026-02-30/hour=09/{IMAGE_ID}",
+        f"raw/ingest_date=٢٠٢٦-11-22/hour=09/{IMAGE_ID}",
+        f"raw/ingest_date=2026-11-22/hour=09/{IMAGE_ID.upper()}",
+        f"raw/ingest_date=2026-11-22/hour=09/{IMAGE_ID}/holiday.jpg",
+        f"raw/ingest_date=2026-11-22/hour=09/../{IMAGE_ID}",
+        f"raw/ingest_date=2026-11-22/hour=09/{IMAGE_ID}\n",
+        f"/raw/ingest_date=2026-11-22/hour=09/{IMAGE_ID}",
+        f"derived/ingest_date=2026-11-22/hour=09/{IMAGE_ID}",
+    ],
+)
+def test_rejects_a_key_outside_the_layout(key: str) -> None:
+    with pytest.raises(InvalidKeyError):
+        RawKey.parse(key)
+
+
+def test_partitions_by_the_hour_in_utc() -> None:
+    just_after_midnight_in_india = datetime(2026, 11, 23, 0, 10, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+
+    assert Partition.of(just_after_midnight_in_india) == Partition("2026-11-22", "18")
+
+
+@given(moments, moments)
+def test_partitions_sort_like_the_hours_they_stand_for(one: datetime, other: datetime) -> None:
+    hours = [moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in (one, other)]
+
+    assert (Partition.of(one) < Partition.of(other)) == (hours[0] < hours[1])
