@@ -1,15 +1,17 @@
 """What an image shows and what its camera wrote: the columns of the catalog that come from the image."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageFilter
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.Image import Exif
 
-from imagelake import measures
-
 LARGEST_SIDE = 256
+
+_LAPLACIAN = (0, 1, 0, 1, -4, 1, 0, 1, 0)
+_COSINES = [[math.cos(math.pi * (2 * x + 1) * u / 64) for x in range(32)] for u in range(8)]
 
 
 def process(image: Image.Image, params: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001  # the contract has it
@@ -47,12 +49,46 @@ def read_camera(exif: Exif) -> dict[str, Any]:
 def measure(image: Image.Image) -> dict[str, Any]:
     """Perceptual hash, dominant colour, brightness (0 to 1) and sharpness (variance of the Laplacian)."""
     gray = image.convert("L")
+    histogram = gray.histogram()
     return {
-        "phash": measures.perceptual_hash(gray),
+        "phash": perceptual_hash(gray),
         "dominant_color": _dominant_color(image),
-        "brightness": round(measures.brightness(gray), 4),
-        "sharpness": round(measures.sharpness(gray), 2),
+        "brightness": round(_mean(histogram) / 255, 4),
+        "sharpness": round(_sharpness(gray), 2),
     }
+
+
+def perceptual_hash(gray: Image.Image) -> str:
+    """64 bits as 16 hexadecimal digits: signs of the lowest frequencies around their median (DCT of 32 x 32)."""
+    pixels = gray.resize((32, 32), Image.Resampling.BOX).tobytes()
+    rows = [
+        [sum(map(float.__mul__, cosines, map(float, pixels[y * 32 : y * 32 + 32]))) for cosines in _COSINES]
+        for y in range(32)
+    ]
+    columns = list(zip(*rows, strict=True))
+    frequencies = [sum(map(float.__mul__, cosines, column)) for cosines in _COSINES for column in columns]
+    median = sorted(frequencies[1:])[31]
+    return f"{sum(1 << bit for bit, value in enumerate(reversed(frequencies)) if value > median):016x}"
+
+
+def _sharpness(gray: Image.Image) -> float:
+    """Filters clip at 0 and 255, so the positive and the negative half are measured apart."""
+    width, height = gray.size
+    if width < 3 or height < 3:
+        return 0.0
+    inner = (1, 1, width - 1, height - 1)
+    halves = [
+        gray.filter(ImageFilter.Kernel((3, 3), [sign * weight for weight in _LAPLACIAN], scale=1))
+        .crop(inner)
+        .histogram()
+        for sign in (1, -1)
+    ]
+    squares = sum(count * value * value for half in halves for value, count in enumerate(half))
+    return squares / ((width - 2) * (height - 2)) - (_mean(halves[0]) - _mean(halves[1])) ** 2
+
+
+def _mean(histogram: list[int]) -> float:
+    return sum(value * count for value, count in enumerate(histogram)) / sum(histogram)
 
 
 def _dominant_color(image: Image.Image) -> str:

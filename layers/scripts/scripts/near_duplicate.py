@@ -1,14 +1,12 @@
 """Hashes by which copies of a picture find each other: scaled, recompressed, slightly edited, mirrored or turned.
 
-Two pictures are near duplicates when their hashes differ in few bits (up to 10 of 64 is usual). The `bands` are the
-hash cut into four: pictures that differ in at most three bits share at least one band, so equality finds candidates.
+Two pictures are near duplicates when their hashes differ in few bits; up to 10 of 64 is usual. `bands` is the hash cut
+into four: pictures that differ in at most three bits share at least one band, so a join on bands finds candidates.
 """
 
 from typing import Any
 
 from PIL import Image
-
-from imagelake.measures import difference_hash, perceptual_hash
 
 LARGEST_SIDE = 256
 
@@ -21,14 +19,20 @@ _POSITIONS = {
 
 
 def process(image: Image.Image, params: dict[str, Any]) -> dict[str, Any]:
-    """Return `phash`, its `bands`, the difference hash `dhash`, and with `params["turned"]` the hashes if turned."""
+    """Return `dhash`, its `bands`, and with `params["turned"]` also the hashes of the picture turned and mirrored."""
     gray = image.convert("L")
-    phash = perceptual_hash(gray)
+    dhash = difference_hash(gray)
     metadata: dict[str, Any] = {
-        "phash": phash,
-        "bands": [f"{band}:{phash[band * 4 : band * 4 + 4]}" for band in range(4)],
-        "dhash": difference_hash(gray),
+        "dhash": dhash,
+        "bands": [f"{band}:{dhash[band * 4 : band * 4 + 4]}" for band in range(4)],
     }
     if params.get("turned"):
-        metadata["turned"] = {name: perceptual_hash(gray.transpose(turn)) for name, turn in _POSITIONS.items()}
+        metadata["turned"] = {name: difference_hash(gray.transpose(turn)) for name, turn in _POSITIONS.items()}
     return {"metadata": metadata}
+
+
+def difference_hash(gray: Image.Image) -> str:
+    """64 bits as 16 hexadecimal digits: whether each pixel, of 9 x 8, is brighter than its right neighbour."""
+    pixels = gray.resize((9, 8), Image.Resampling.BOX).tobytes()
+    bits = "".join(str(int(pixels[y * 9 + x] > pixels[y * 9 + x + 1])) for y in range(8) for x in range(8))
+    return f"{int(bits, 2):016x}"
