@@ -73,7 +73,7 @@ MISBEHAVIOURS = {
     ),
     "takes_all_memory": Misbehaviour("block = bytearray(4_000_000_000)", because(Reason.SCRIPT_MEMORY)),
     "takes_memory_bit_by_bit": Misbehaviour(
-        "blocks = []\nwhile True: blocks.append(bytearray(1_000_000))", because(Reason.SCRIPT_MEMORY)
+        "blocks = []\nwhile True: blocks.append(bytearray(50_000_000))", because(Reason.SCRIPT_MEMORY)
     ),
     "recurses": Misbehaviour("def deeper(): deeper()\ndeeper()", because(Reason.SCRIPT_ERROR)),
     "overflows_the_stack": Misbehaviour(
@@ -183,7 +183,9 @@ def parent(process: Path) -> int:
 
 
 def work_folders() -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob("imagelake-*"))
+    """Those of the warm processes of this test; other runs on this machine have theirs."""
+    folder = Path(tempfile.gettempdir())
+    return [found for process in descendants() for found in folder.glob(f"imagelake-{process}-*")]
 
 
 @pytest.mark.parametrize("name", MISBEHAVIOURS)

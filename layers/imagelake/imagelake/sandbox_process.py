@@ -49,7 +49,7 @@ def _serve(job: dict[str, Any], image_file: int, output_file: int) -> dict[str, 
     """Run one job in a child and clean up after it."""
     scripts = [_load(name, path, version) for name, path, version in job["scripts"]]
     limits = Limits(**job["limits"])
-    directory = tempfile.mkdtemp(prefix="imagelake-")
+    directory = tempfile.mkdtemp(prefix=f"imagelake-{os.getpid()}-")
     started = time.monotonic()
     child = os.fork()
     if not child:
