@@ -12,6 +12,7 @@ from rich.console import Console
 from local import demo, lake
 from local.deployment import DeploymentError
 from local.emulator import EmulatorError
+from local.kafka.broker import BrokerError
 
 console = Console()
 app = typer.Typer(help="The whole of Image Lake on this machine, without an AWS account.", no_args_is_help=True)
@@ -50,7 +51,7 @@ def _show(folder: Path | None, *, stay: bool) -> None:
                     signal.pause()
     except KeyboardInterrupt:
         console.print("Stopped.")
-    except (EmulatorError, DeploymentError, demo.DemoError) as error:
+    except (EmulatorError, BrokerError, DeploymentError, demo.DemoError) as error:
         console.print(f"[red]{type(error).__name__}[/red]", end=": ")
         console.print(str(error), markup=False, highlight=False)
         sys.exit(1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from imagelake.kafka_record import Position
 from local.deployment import Stack
 from local.emulator import ACCOUNT, REGION, Emulator
 from local.kafka import broker
@@ -26,6 +27,10 @@ class KafkaSide:
 
     bootstrap_servers: str
     topic: str
+
+    def image_id(self, topic: str, partition: int, offset: int) -> str:
+        """The image that a message becomes."""
+        return Position(topic, partition, offset).image_id(CLUSTER_ARN)
 
     @contextmanager
     def polled(self, emulator: Emulator, stack: Stack) -> Iterator[Sequence[Poller]]:

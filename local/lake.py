@@ -4,11 +4,13 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+
+from boto3.dynamodb.types import TypeDeserializer
 
 from local import deployment, emulator, kafka_side
 from local.deployment import Stack
@@ -64,6 +66,17 @@ class Lake:
         cognito.admin_set_user_password(**pool, Password=password, Permanent=True)
         return password
 
+    def records(self, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of up to 100 images that are in the images table, by their image_id."""
+        if not image_ids:
+            return {}
+        table = self.stack.outputs["ImagesTableName"]
+        keys = [{"image_id": {"S": image_id}} for image_id in image_ids]
+        answer = self.client("dynamodb").batch_get_item(RequestItems={table: {"Keys": keys}})
+        read = TypeDeserializer().deserialize
+        items = [{name: read(value) for name, value in item.items()} for item in answer["Responses"][table]]
+        return {item["image_id"]: item for item in items}
+
     def describe(self) -> dict[str, Any]:
         """What other programs need to use this lake."""
         return {
@@ -80,7 +93,10 @@ class Lake:
 
 @contextmanager
 def running(
-    folder: Path | None = None, parameters: Mapping[str, str] | None = None, report: Report = lambda _step: None
+    folder: Path | None = None,
+    parameters: Mapping[str, str] | None = None,
+    report: Report = lambda _step: None,
+    address: str | None = None,
 ) -> Iterator[Lake]:
     """Start an emulator and a broker, deploy the stack, poll the topic and add a user; stop everything at the end.
 
@@ -88,6 +104,7 @@ def running(
         folder: where the emulator keeps its files; by default a temporary folder that is removed at the end.
         parameters: of the template, beyond those that a laptop needs.
         report: is told each step as it begins.
+        address: of this machine that the emulator listens on beside loopback.
 
     Raises:
         BrokerError: the broker did not start.
@@ -98,7 +115,7 @@ def running(
     home.mkdir(parents=True, exist_ok=True)
     try:
         report("Starting the emulator and a Kafka broker")
-        with emulator.running(home) as aws, kafka_side.brokered(home / "kafka") as kafka:
+        with emulator.running(home, address) as aws, kafka_side.brokered(home / "kafka") as kafka:
             report("Building functions and layers (sam build)")
             template = deployment.build(aws)
             report("Deploying the stack (sam deploy)")
