@@ -75,7 +75,7 @@ def running(folder: Path, address: str | None = None) -> Iterator[Emulator]:
             [
                 *(sys.executable, "-m", "hypercorn", "local.emulated_aws:app"),
                 *(f"--bind={host}:{port}" for host in ("127.0.0.1", address) if host),
-                *("--keep-alive", "75", "--log-level", "WARNING"),
+                *("--keep-alive", "75", "--graceful-timeout", "1", "--log-level", "WARNING"),
             ],
             cwd=ROOT,
             env=_environment(folder, port),

@@ -131,10 +131,12 @@ def running(
 @contextmanager
 def described(lake: Lake) -> Iterator[None]:
     """Keep the description of a running lake where other programs look for it."""
+    description = json.dumps(lake.describe(), indent=2) + "\n"
     DESCRIPTION.parent.mkdir(exist_ok=True)
     DESCRIPTION.touch(mode=0o600)
-    DESCRIPTION.write_text(json.dumps(lake.describe(), indent=2) + "\n", encoding="utf-8")
+    DESCRIPTION.write_text(description, encoding="utf-8")
     try:
         yield
     finally:
-        DESCRIPTION.unlink(missing_ok=True)
+        if DESCRIPTION.exists() and DESCRIPTION.read_text(encoding="utf-8") == description:
+            DESCRIPTION.unlink()
