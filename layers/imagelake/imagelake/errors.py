@@ -76,7 +76,9 @@ def unforeseen() -> Iterator[None]:
     except ImageLakeError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if Path(frame.filename).parent == Path(__file__).parent]
+        place = (ours or frames)[-1]
         raise Fault(f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}") from None
 
 
