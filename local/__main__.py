@@ -33,7 +33,8 @@ def show_and_exit(folder: Folder = None) -> None:
 
 
 def _show(folder: Path | None, *, stay: bool) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell may start its background jobs deaf to SIGINT
+        signal.signal(ending, _interrupt)
     began = time.monotonic()
 
     def report(step: str) -> None:
