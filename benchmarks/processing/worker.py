@@ -13,12 +13,13 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+from PIL import Image, ImageOps
+
+from imagelake.display_image import to_display
 from imagelake.limits import Limits
-from imagelake.opened_image import fit
 from imagelake.sandbox_process import _load as load_script
 from imagelake.script_job import Job, Output
 from imagelake.script_runner import find_scripts, run_scripts
-from PIL import Image, ImageOps
 
 type Contestant = Callable[[bytes], None]
 
@@ -71,7 +72,7 @@ def floor() -> Contestant:
 
     def process(content: bytes) -> None:
         hashlib.sha256(content)
-        image = Image.open(BytesIO(content))
+        image: Image.Image = Image.open(BytesIO(content))
         image.draft(None, (1024, 1024) if image.format == "JPEG" else None)
         image.load()
         image = image if image.mode in ("RGB", "RGBA", "L") else image.convert("RGB")
@@ -89,7 +90,7 @@ def floor() -> Contestant:
 def lanczos(content: bytes, side: int) -> Image.Image:
     """The reference for quality: every pixel decoded, turned, and Lanczos."""
     image = ImageOps.exif_transpose(Image.open(BytesIO(content)))
-    display = fit(image, max(image.size))
+    display = to_display(image)
     scale = min(1, side / max(display.size))
     return display.resize((round(display.width * scale), round(display.height * scale)), Image.Resampling.LANCZOS)
 
