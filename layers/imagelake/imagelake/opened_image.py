@@ -12,7 +12,6 @@ from typing import Any
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -21,6 +20,7 @@ from imagelake import webp_decoder
 from imagelake.display_image import COARSE, FINE, fit, fitted
 from imagelake.errors import Rejection
 from imagelake.image_guard import Header
+from imagelake.jpeg_decoder import ScaledJpegFile
 from imagelake.reason import Reason
 from imagelake.script_metadata import Json
 from imagelake.webp_decoder import StillWebPFile
@@ -29,7 +29,7 @@ ORIENTATION = 274
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
-    "JPEG": JpegImageFile,
+    "JPEG": ScaledJpegFile,
     "PNG": PngImageFile,
     "TIFF": TiffImageFile,
     "WEBP": WebPImageFile,
@@ -123,10 +123,7 @@ class Decoding:
         """A progressive JPEG spends its time before scaling, so there the finer scale costs next to nothing."""
         oversampling = FINE if "progressive" in source.info else COARSE
         original = source.size
-        width, height = fitted(original, side * oversampling)
-        if self.format == "JPEG":
-            width, height = max(1, width - 1), max(1, height - 1)  # or rounding up would cost the next smaller scale
-        source.draft(None, (width, height))
+        source.draft(None, fitted(original, side * oversampling))
         source.load()
         return fit(source, side, oversampling, softened=source.size != original)
 
