@@ -91,8 +91,8 @@ def test_transparency_stays(image_format: str) -> None:
     picture = thumb(encoded(gradient_alpha(flag()), image_format))
     assert picture.format == "WEBP"
     alpha = picture.getchannel("A")
-    assert alpha.getpixel((500, 5)) < 10
-    assert alpha.getpixel((500, 500)) > 240
+    assert ImageStat.Stat(alpha.crop((0, 0, 1024, 8))).mean[0] < 10
+    assert ImageStat.Stat(alpha.crop((0, 504, 1024, 512))).mean[0] > 240
     assert difference(picture.convert("RGB").crop((0, 400, 1024, 512)), EXPECTED.crop((0, 400, 1024, 512))) < 12
 
 
@@ -111,15 +111,8 @@ def test_floating_point_is_stretched_over_the_range_that_occurs() -> None:
 
 
 def test_another_color_space_becomes_srgb() -> None:
-    lab = ImageCms.createProfile("LAB")
     srgb = ImageCms.createProfile("sRGB")
     wide = ImageCms.ImageCmsProfile(srgb).tobytes().replace(b"s\0R\0G\0B", b"w\0i\0d\0e").replace(b"sRGB", b"wide")
-    assert lab
     picture = thumb(encoded(flag(), "JPEG", icc_profile=wide))
     assert "icc_profile" not in picture.info
     assert difference(picture, EXPECTED) < 12
-
-
-def test_heic_is_accepted_by_parameter_only() -> None:
-    pi_heif = pytest.importorskip("pi_heif")
-    assert pi_heif.__version__

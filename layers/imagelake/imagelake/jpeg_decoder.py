@@ -18,6 +18,8 @@ class ScaledJpegFile(JpegImageFile):
         if size is None or len(self.tile) != 1:
             return
         for denominator, eighths in _DENOMINATORS:
+            if eighths == 3 and "progressive" in self.info:
+                continue  # it is a little softer than 4/8, and there it would not save much
             width, height = (-(-side * eighths // 8) for side in self.size)
             if width >= size[0] and height >= size[1]:
                 decoder, _, offset, arguments = self.tile[0]
