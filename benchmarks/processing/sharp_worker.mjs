@@ -61,7 +61,8 @@ if (job) {
       const used = process.cpuUsage(startCpu);
       cpu = Math.min(cpu, (used.user + used.system) / 1e6);
     }
-    console.log(JSON.stringify({ file, cpu, wall, peak_mb: process.resourceUsage().maxRSS / 1024 }));
+    const peak = /VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8")); // maxRSS would count our parent's, too
+    console.log(JSON.stringify({ file, cpu, wall, peak_mb: Number(peak[1]) / 1024 }));
   }
 } else {
   // "pictures": the larger derivative without loss, to compare; the second argument is a folder
