@@ -9,6 +9,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
 from imagelake import catalog, dead_letters
+from imagelake.errors import unforeseen
 from imagelake.model import ImageRecord
 from imagelake.settings import WriteCatalogSettings, load
 
@@ -18,11 +19,12 @@ logger = Logger()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return the keys of the files written; raise to get the same batch again."""
-    settings = load(WriteCatalogSettings)
-    batch = DynamoDBStreamModel.model_validate(event).Records
-    records = [record for entry in batch if (record := _read(entry, settings)) is not None]
-    name = catalog.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
-    keys = catalog.write(records, name, settings) if records else []
+    with unforeseen():
+        settings = load(WriteCatalogSettings)
+        batch = DynamoDBStreamModel.model_validate(event).Records
+        records = [record for entry in batch if (record := _read(entry, settings)) is not None]
+        name = catalog.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
+        keys = catalog.write(records, name, settings) if records else []
     logger.info("catalog written", extra={"records": len(records), "files": keys})
     return {"records": len(records), "files": keys}
 

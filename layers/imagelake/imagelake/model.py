@@ -78,7 +78,7 @@ class Arrival(BaseModel):
     is the caller's Cognito subject. `sha256` is what the sender says the file hashes to.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     source_ref: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")] | None = None
@@ -119,6 +119,10 @@ def _from_epoch(value: object) -> object:
     return datetime.fromtimestamp(int(value), UTC) if isinstance(value, int | Decimal) else value
 
 
+type Int32 = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
+"""What a column of the catalog of type `int` holds."""
+
+
 class Derivative(BaseModel):
     """An image made from an image. `key` is in the lake bucket, `width` and `height` are pixels."""
 
@@ -140,7 +144,7 @@ class ImageRecord(BaseModel):
     comma-separated lists, `script_output` is a JSON object by script. `reason` begins with a code and a colon.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     image_id: str
     status: Literal["processed", "rejected", "failed"]
@@ -153,11 +157,11 @@ class ImageRecord(BaseModel):
     bytes: int | None = None
     format: str | None = None
     content_type: str | None = None
-    width: int | None = None
-    height: int | None = None
+    width: Int32 | None = None
+    height: Int32 | None = None
     mode: str | None = None
-    frames: int | None = None
-    orientation: int | None = None
+    frames: Int32 | None = None
+    orientation: Int32 | None = None
     camera_make: str | None = None
     camera_model: str | None = None
     taken_at: Moment | None = None

@@ -1,0 +1,67 @@
+"""One lake for all end-to-end tests: the real template, built and deployed by SAM, with IAM enforcement on."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from local import lake as local_lake
+from local.api_client import ApiClient, send
+from local.lake import Lake
+from local.samples import Sample, make_samples
+
+WAIT_SECONDS = 90
+ENDED = ("processed", "rejected", "failed")
+
+type Upload = Callable[[Sample], str]
+type Await = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def lake() -> Iterator[Lake]:
+    with local_lake.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(lake: Lake) -> ApiClient:
+    return ApiClient(lake)
+
+
+@pytest.fixture(scope="session")
+def samples() -> dict[str, Sample]:
+    return {sample.filename: sample for sample in make_samples()}
+
+
+@pytest.fixture(scope="session")
+def upload(client: ApiClient) -> Upload:
+    """Upload a sample through the API; gives its image_id."""
+
+    def upload(sample: Sample) -> str:
+        (grant,) = client.request_uploads([sample])
+        send(grant["upload"], sample.content, sample.content_type).raise_for_status()
+        image_id: str = grant["image_id"]
+        return image_id
+
+    return upload
+
+
+@pytest.fixture(scope="session")
+def await_end(client: ApiClient) -> Await:
+    """What the API says of an image once the workflow is through with it."""
+
+    def await_end(image_id: str) -> dict[str, Any]:
+        return eventually(lambda: client.image(image_id), lambda image: image["status"] in ENDED)
+
+    return await_end
+
+
+def eventually[T](look: Callable[[], T], is_so: Callable[[T], bool]) -> T:
+    """What `look` sees once `is_so`; fails after `WAIT_SECONDS`."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not is_so(seen := look()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"still not so after {WAIT_SECONDS} s: {seen}")
+        time.sleep(0.3)
+    return seen

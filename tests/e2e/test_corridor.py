@@ -1,0 +1,207 @@
+"""An image that goes in through the API comes out processed, stored, cataloged and answerable in SQL."""
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from local import sql
+from local.api_client import ApiClient, send
+from local.lake import Lake
+from local.samples import Sample
+from tests.e2e.conftest import Await, Upload, eventually
+
+
+@pytest.fixture(scope="module")
+def uploaded(client: ApiClient, samples: dict[str, Sample]) -> dict[str, str]:
+    """Every sample once; its image_id by file name."""
+    grants = client.request_uploads(list(samples.values()))
+    for sample, grant in zip(samples.values(), grants, strict=True):
+        send(grant["upload"], sample.content, sample.content_type).raise_for_status()
+    return {name: grant["image_id"] for name, grant in zip(samples, grants, strict=True)}
+
+
+def rows_of(lake: Lake, image_id: str) -> list[dict[str, str | None]]:
+    """The rows of an image in SQL, once there is one."""
+
+    def look() -> list[dict[str, str | None]]:
+        try:
+            answer = sql.ask(lake, f"SELECT * FROM images WHERE image_id = '{image_id}'")  # noqa: S608  # a UUID of ours
+        except sql.QueryError:  # no Parquet file yet
+            return []
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    return eventually(look, bool)
+
+
+def test_every_good_sample_is_processed_and_every_bad_one_rejected_for_its_fault(
+    uploaded: dict[str, str], samples: dict[str, Sample], await_end: Await
+) -> None:
+    ended = {name: await_end(image_id) for name, image_id in uploaded.items()}
+
+    assert {name: image["status"] for name, image in ended.items()} == {
+        name: sample.status for name, sample in samples.items()
+    }
+    reasons = {name: image["reason"].split(":")[0] for name, image in ended.items() if "reason" in image}
+    assert reasons == {
+        "notes.jpg": "not_an_image",
+        "cut-off.jpg": "truncated",
+        "bomb.png": "side_too_long",
+        "vector.png": "unsupported_format",
+    }
+
+
+def test_sql_agrees_with_what_was_uploaded(
+    lake: Lake, uploaded: dict[str, str], samples: dict[str, Sample], await_end: Await
+) -> None:
+    for name, image_id in uploaded.items():
+        await_end(image_id)
+        (row,) = rows_of(lake, image_id)
+        assert row["status"] == samples[name].status
+        assert row["bytes"] == str(len(samples[name].content))
+        if row["status"] == "processed":
+            with Image.open(io.BytesIO(samples[name].content)) as image:
+                assert (row["width"], row["height"]) == (str(image.width), str(image.height))
+
+
+def test_what_exif_says_is_in_the_catalog(lake: Lake, uploaded: dict[str, str]) -> None:
+    (row,) = rows_of(lake, uploaded["harbour-upright.jpg"])
+
+    assert (row["orientation"], row["camera_make"], row["camera_model"]) == ("6", "Pocket", "P 12")
+    assert float(row["gps_lat"] or 0) == pytest.approx(-33.8568, abs=1e-4)
+    assert float(row["gps_lon"] or 0) == pytest.approx(151.2153, abs=1e-4)
+    assert str(row["taken_at"]).startswith("2026-05-17 16:30:12")
+    assert (row["source"], row["script"]) == ("api", "describe,thumbnails")
+
+
+def test_derivatives_are_upright_small_and_bare(uploaded: dict[str, str], await_end: Await) -> None:
+    image = await_end(uploaded["harbour-upright.jpg"])
+
+    sizes = {}
+    for derivative in image["derivatives"]:
+        content = httpx.get(derivative["url"]).raise_for_status().content
+        with Image.open(io.BytesIO(content)) as picture:
+            assert not picture.getexif()
+            assert picture.size == (derivative["width"], derivative["height"])
+            sizes[derivative["name"]] = picture.size
+    assert sizes == {"thumb_256": (192, 256), "thumb_1024": (768, 1024)}
+
+
+def test_every_named_query_answers(lake: Lake, uploaded: dict[str, str]) -> None:
+    rows_of(lake, uploaded["hills.jpg"])
+
+    for file in sql.query_files():
+        assert sql.ask(lake, sql.named(file.stem)[1]).rows, file.stem
+
+
+def test_the_same_bytes_uploaded_twice_are_two_images(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await
+) -> None:
+    first, second = (await_end(upload(samples["icon.bmp"])) for _ in range(2))
+
+    assert first["image_id"] != second["image_id"]
+    assert first["metadata"]["sha256"] == second["metadata"]["sha256"]
+    assert len(rows_of(lake, first["image_id"])) == len(rows_of(lake, second["image_id"])) == 1
+
+
+def test_an_event_delivered_three_times_at_once_is_one_row_and_one_set_of_derivatives(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await
+) -> None:
+    image_id = upload(samples["map.png"])
+    await_end(image_id)
+    event = event_of(lake, image_id)
+    steps = lake.client("stepfunctions")
+
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        runs = list(pool.map(lambda _: start(lake, event), range(3)))
+    ends = [eventually(lambda run=run: steps.describe_execution(executionArn=run), has_ended) for run in runs]  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+
+    assert [end["status"] for end in ends] == ["SUCCEEDED"] * 3
+    assert len(rows_of(lake, image_id)) == 1
+    stored = lake.client("s3").list_objects_v2(Bucket=lake.stack.outputs["LakeBucketName"], Prefix="derived/")
+    mine = [entry["Key"] for entry in stored["Contents"] if image_id in entry["Key"]]
+    assert sorted(key.rsplit("/", 1)[1].split(".")[0] for key in mine) == ["thumb_1024", "thumb_256"]
+
+
+def test_three_deliveries_at_once_of_a_new_image_are_one_row(lake: Lake, samples: dict[str, Sample]) -> None:
+    """The bucket's own event is held back, so that none of the three finds the work done."""
+    bucket, s3 = lake.stack.outputs["RawBucketName"], lake.client("s3")
+    image_id = "01999f5c-7a2e-7c11-9d0a-5b1f3c2e4d6f"
+    key = f"raw/ingest_date=2026-11-22/hour=09/{image_id}"
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+    try:
+        version = s3.put_object(Bucket=bucket, Key=key, Body=samples["icon.bmp"].content, ContentType="image/bmp")
+    finally:
+        s3.put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
+        )
+    detail = {"bucket": {"name": bucket}, "object": {"key": key, "version-id": version["VersionId"]}}
+    event = {"detail": detail, "time": "2026-11-22T09:00:00Z"}
+    steps = lake.client("stepfunctions")
+
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        runs = list(pool.map(lambda _: start(lake, event), range(3)))
+    ends = [eventually(lambda run=run: steps.describe_execution(executionArn=run), has_ended) for run in runs]  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+
+    assert [end["status"] for end in ends] == ["SUCCEEDED"] * 3
+    assert len(rows_of(lake, image_id)) == 1
+
+
+def test_a_form_used_twice_leaves_the_image_that_was_cataloged(
+    lake: Lake, client: ApiClient, samples: dict[str, Sample], await_end: Await
+) -> None:
+    sample, other = samples["hills.jpg"], samples["dusk.jpg"]
+    (grant,) = client.request_uploads([sample])
+    send(grant["upload"], sample.content, sample.content_type).raise_for_status()
+    before = await_end(grant["image_id"])
+    send(grant["upload"], other.content, other.content_type).raise_for_status()
+
+    steps, machine = lake.client("stepfunctions"), lake.stack.outputs["IngestImageStateMachineArn"]
+    eventually(
+        lambda: [
+            run
+            for run in steps.list_executions(stateMachineArn=machine, statusFilter="SUCCEEDED")["executions"]
+            if grant["image_id"] in steps.describe_execution(executionArn=run["executionArn"])["input"]
+        ],
+        lambda runs: len(runs) == 2,
+    )
+
+    after = await_end(grant["image_id"])
+    assert after["metadata"] == before["metadata"]
+    content = httpx.get(after["derivatives"][0]["url"]).raise_for_status().content
+    assert content == httpx.get(before["derivatives"][0]["url"]).raise_for_status().content
+
+
+def test_an_image_awaits_its_upload_until_it_comes(client: ApiClient, samples: dict[str, Sample]) -> None:
+    (grant,) = client.request_uploads([samples["fog.jpg"]])
+
+    image = client.image(grant["image_id"])
+
+    assert (image["status"], image["derivatives"]) == ("awaiting_upload", [])
+    assert grant["image_id"] in {
+        one["image_id"] for one in client.images(status="awaiting_upload", limit=100)["images"]
+    }
+
+
+def has_ended(execution: dict[str, Any]) -> bool:
+    return bool(execution["status"] != "RUNNING")
+
+
+def start(lake: Lake, event: dict[str, Any]) -> str:
+    arn: str = lake.client("stepfunctions").start_execution(
+        stateMachineArn=lake.stack.outputs["IngestImageStateMachineArn"], input=json.dumps(event)
+    )["executionArn"]
+    return arn
+
+
+def event_of(lake: Lake, image_id: str) -> dict[str, Any]:
+    """The `Object Created` event that started the workflow for an image."""
+    steps = lake.client("stepfunctions")
+    executions = steps.list_executions(stateMachineArn=lake.stack.outputs["IngestImageStateMachineArn"])["executions"]
+    inputs = (steps.describe_execution(executionArn=run["executionArn"])["input"] for run in executions)
+    event: dict[str, Any] = next(json.loads(text) for text in inputs if image_id in text)
+    return event

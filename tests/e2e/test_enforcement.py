@@ -1,0 +1,115 @@
+"""IAM is enforced, and what a missing permission stops is not lost."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from local.api_client import ApiClient
+from local.lake import Lake
+from local.samples import Sample
+from tests.e2e.conftest import Await, Upload, eventually
+
+
+@contextmanager
+def without(lake: Lake, role: str, action: str) -> Iterator[None]:
+    """Take one action away from a role of the stack, and give it back."""
+    iam = lake.client("iam")
+    name = lake.client("cloudformation").describe_stack_resource(StackName=lake.stack.name, LogicalResourceId=role)[
+        "StackResourceDetail"
+    ]["PhysicalResourceId"]
+    (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+    denied = {"Effect": "Deny", "Action": action, "Resource": "*"}
+    reduced = document | {"Statement": [*document["Statement"], denied]}
+    iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(reduced))
+    try:
+        yield
+    finally:
+        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+
+
+def dead_letters(lake: Lake, image_id: str) -> list[dict[str, Any]]:
+    """The messages about an image; they stay in the queue."""
+    sqs, queue = lake.client("sqs"), lake.stack.outputs["DeadLetterQueueUrl"]
+    received = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0).get("Messages", [])
+    bodies = [json.loads(message["Body"]) for message in received]
+    return [body for body in bodies if body.get("image_id") == image_id]
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "operation"),
+    [
+        ("ProcessImageRole", "s3:GetObject*", "GetObject"),
+        ("ProcessImageRole", "s3:PutObject", "PutObject"),
+    ],
+)
+def test_without_a_permission_the_image_is_in_the_dead_letter_queue_and_can_be_redriven(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await, role: str, action: str, operation: str
+) -> None:
+    lake.client("sqs").purge_queue(QueueUrl=lake.stack.outputs["DeadLetterQueueUrl"])
+    with without(lake, role, action):
+        image_id = upload(samples["hills.jpg"])
+        image = await_end(image_id)
+
+    assert (image["status"], image["reason"]) == ("failed", f"fault: AccessDenied on {operation}")
+    (letter,) = eventually(lambda: dead_letters(lake, image_id), bool)
+    assert letter["reason"] == image["reason"]
+    assert letter["execution"].startswith("arn:aws:states:")
+
+    redrive(lake, letter)
+
+    assert eventually(lambda: await_end(image_id), lambda image: image["status"] == "processed")["derivatives"]
+
+
+def redrive(lake: Lake, letter: dict[str, Any]) -> None:
+    """What docs/operations.md tells an operator to do: copy the object onto itself, with its metadata."""
+    s3, source = lake.client("s3"), {"Bucket": letter["bucket"], "Key": letter["key"]}
+    head = s3.head_object(**source)
+    s3.copy_object(
+        **source,
+        CopySource=source,
+        MetadataDirective="REPLACE",
+        Metadata=head["Metadata"],
+        ContentType=head["ContentType"],
+    )
+
+
+def test_a_rejected_image_is_in_the_dead_letter_queue_with_its_reason(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await
+) -> None:
+    lake.client("sqs").purge_queue(QueueUrl=lake.stack.outputs["DeadLetterQueueUrl"])
+    image_id = upload(samples["notes.jpg"])
+    image = await_end(image_id)
+
+    (letter,) = eventually(lambda: dead_letters(lake, image_id), bool)
+
+    assert letter == letter | {"image_id": image_id, "status": "rejected", "reason": image["reason"]}
+
+
+def test_buckets_refuse_plain_http(samples: dict[str, Sample], client: ApiClient) -> None:
+    (grant,) = client.request_uploads([samples["icon.bmp"]])
+    form = grant["upload"]
+
+    response = httpx.post(form["url"], data=form["fields"], files={"file": b"x"}, headers={"X-Forwarded-Proto": "http"})
+
+    assert response.status_code == 403
+
+
+def test_logs_hold_no_personal_data(lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await) -> None:
+    image = await_end(upload(samples["harbour-upright.jpg"]))
+    assert image["metadata"]["gps_lat"]
+
+    logs = lake.client("logs")
+    lines = [
+        event["message"]
+        for group in logs.describe_log_groups()["logGroups"]
+        for event in logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
+    ]
+
+    assert any(image["image_id"] in line for line in lines)
+    for secret in ("harbour-upright", "151.2153", "-33.85", "Pocket", lake.password):
+        assert not [line for line in lines if secret in line], secret

@@ -1,0 +1,160 @@
+"""What the API and S3 refuse, and how they say it."""
+
+import base64
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from local.api_client import ApiClient, send
+from local.lake import Lake
+from local.samples import Sample
+from tests.e2e.conftest import Await, Upload
+
+
+def expired(lake: Lake, token: str) -> str:
+    """The token as the user pool would have signed it an hour and more ago; the emulator keeps the pool's key here."""
+    header, payload, _ = token.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    claims |= {name: claims[name] - 7200 for name in ("iat", "auth_time", "exp")}
+    signed = f"{header}.{base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b'=').decode()}"
+    (key_file,) = Path(lake.emulator.folder, "state", "cognito-pool-keys").glob("*-id.pem")
+    key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+    assert isinstance(key, RSAPrivateKey)
+    signature = key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+@pytest.mark.parametrize("kind", ["none", "nonsense", "expired"])
+def test_refuses_a_caller_without_a_valid_token(lake: Lake, kind: str) -> None:
+    headers = {
+        "none": {},
+        "nonsense": {"Authorization": "nonsense"},
+        "expired": {"Authorization": expired(lake, lake.sign_in())},
+    }[kind]
+
+    response = httpx.get(f"{lake.api_url}/images", headers=headers)
+
+    assert response.status_code == 401
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == 401
+    assert "token" in response.json()["detail"]
+
+
+IMAGE = {"content_type": "image/jpeg"}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ("not json", "#"),
+        (IMAGE | {"camera": "mine"}, "#/camera"),
+        (IMAGE | {"content_length": "many"}, "#/content_length"),
+        (IMAGE | {"content_length": 25_000_001}, "#/content_length"),
+        ({"content_type": "image/svg+xml"}, "#/content_type"),
+        ({"uploads": [IMAGE] * 101}, "#/uploads"),
+        ({"uploads": [IMAGE, {"content_type": "text/plain"}]}, "#/uploads/1/content_type"),
+    ],
+    ids=["not JSON", "unknown field", "wrong type", "too large", "unsupported type", "101 uploads", "one of a batch"],
+)
+def test_refuses_a_bad_request_and_names_the_field(client: ApiClient, body: object, pointer: str) -> None:
+    content = body if isinstance(body, str) else json.dumps(body)
+
+    response = client.post("/uploads", content=content)
+
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+
+
+def test_another_users_image_is_as_unknown_as_no_image(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await
+) -> None:
+    image_id = upload(samples["icon.bmp"])
+    await_end(image_id)
+    stranger = ApiClient(lake, "stranger", lake.add_user("stranger"))
+
+    foreign, unknown = (
+        stranger.get(f"/images/{image}") for image in (image_id, "01999f5c-0000-7000-8000-000000000000")
+    )
+
+    assert (foreign.status_code, foreign.json()) == (unknown.status_code, unknown.json())
+    assert foreign.status_code == 404
+    assert foreign.headers["content-type"] == "application/problem+json"
+    assert "image_id" in foreign.json()["detail"]
+    assert stranger.images()["images"] == []
+
+
+def refused(form: dict[str, Any], content: bytes = b"x", content_type: str = "image/jpeg") -> bool:
+    return send(form, content, content_type).status_code in (400, 403)
+
+
+def with_field(form: dict[str, Any], name: str, value: str) -> dict[str, Any]:
+    return form | {"fields": form["fields"] | {name: value}}
+
+
+def test_s3_refuses_an_upload_that_breaks_its_policy(client: ApiClient, samples: dict[str, Sample]) -> None:
+    sample = samples["hills.jpg"]
+    (grant,) = client.request_uploads([sample])
+    form = grant["upload"]
+
+    assert refused(form, content=b"x" * 25_000_001)
+    assert refused(form, content=b"")
+    assert refused(with_field(form, "Content-Type", "image/png"))
+    assert refused(with_field(form, "key", form["fields"]["key"] + "0"))
+    assert refused(with_field(form, "key", "raw/elsewhere"))
+    assert refused(with_field(form, "x-amz-meta-uploader", "somebody-else"))
+    assert refused(with_field(form, "x-amz-meta-more", "than was granted"))
+    assert client.image(grant["image_id"])["status"] == "awaiting_upload"
+    assert send(form, sample.content, sample.content_type).is_success
+
+
+def policy_of(form: dict[str, Any]) -> dict[str, Any]:
+    policy: dict[str, Any] = json.loads(base64.b64decode(form["fields"]["policy"]))
+    return policy
+
+
+def test_s3_refuses_a_forged_policy(client: ApiClient, samples: dict[str, Sample]) -> None:
+    (grant,) = client.request_uploads([samples["hills.jpg"]])
+    longer = policy_of(grant["upload"]) | {"expiration": "2099-01-01T00:00:00Z"}
+
+    assert refused(with_field(grant["upload"], "policy", base64.b64encode(json.dumps(longer).encode()).decode()))
+
+
+def test_s3_refuses_an_upload_after_its_form_has_expired(
+    lake: Lake, client: ApiClient, samples: dict[str, Sample]
+) -> None:
+    """With a form like ours, signed for one second: nobody waits 15 minutes for a test."""
+    before = datetime.now(UTC)
+    (grant,) = client.request_uploads([samples["hills.jpg"]])
+    expires_at = datetime.fromisoformat(policy_of(grant["upload"])["expiration"])
+    assert timedelta(minutes=14) < expires_at - before < timedelta(minutes=16)
+
+    short = lake.client("s3").generate_presigned_post(
+        lake.stack.outputs["RawBucketName"], grant["upload"]["fields"]["key"] + "-late", ExpiresIn=1
+    )
+    time.sleep(2)
+
+    response = send(short, b"x", "image/jpeg")
+    assert (response.status_code, "expired" in response.text) == (403, True)
+
+
+def test_an_upload_with_another_checksum_than_announced_is_rejected(
+    client: ApiClient, samples: dict[str, Sample], await_end: Await
+) -> None:
+    """On AWS S3 itself refuses it; the emulator does not look, and the second line of defence holds."""
+    response = client.post("/uploads", json={"content_type": "image/jpeg", "sha256": "0" * 64})
+    grant = response.raise_for_status().json()
+    assert grant["upload"]["fields"]["x-amz-checksum-sha256"] == base64.b64encode(bytes(32)).decode()
+
+    send(grant["upload"], samples["hills.jpg"].content, "image/jpeg").raise_for_status()
+
+    image = await_end(grant["image_id"])
+    assert (image["status"], image["reason"].split(":")[0]) == ("rejected", "checksum_mismatch")
