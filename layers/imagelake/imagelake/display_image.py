@@ -23,7 +23,7 @@ def fitted(size: tuple[int, int], side: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def fit(image: Image.Image, side: int, oversampling: float = FINE, softened: bool = False) -> Image.Image:
+def fit(image: Image.Image, side: float, oversampling: float = FINE, softened: bool = False) -> Image.Image:
     """`image` as a display image of at most `side` pixels a side; itself when it is one already.
 
     Args:

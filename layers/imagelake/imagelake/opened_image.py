@@ -4,9 +4,10 @@ All scripts of a chain share one decode. A script that sets `LARGEST_SIDE` gets 
 side (never up), sRGB, 8 bit, mode L, LA, RGB or RGBA. One that does not gets every pixel in the mode of the file.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BytesIO
+from math import inf
 from typing import Any
 
 from PIL import Image, ImageFile
@@ -89,8 +90,8 @@ class Decoding:
         }
         self.info["stored"] = self.stored
         self._phase = phase
-        self._views: dict[int | None, Image.Image] = {}
-        self._sides = sorted(set(sides), key=lambda side: -(side or 1 << 30))
+        self._views: dict[float, Image.Image] = {}
+        self._sides = {side or inf for side in sides}
 
     def view(self, side: int | None) -> Image.Image:
         """The picture for a script that asks for `side`; decoded once, at the largest size anyone asks for.
@@ -98,34 +99,22 @@ class Decoding:
         Raises:
             Rejection: the file is damaged.
         """
+        return self._view(side or inf)
+
+    def _view(self, side: float) -> Image.Image:
         if side not in self._views:
-            larger = [other for other in self._sides if (other or 1 << 30) > (side or 1 << 30)]
-            if larger:
-                self._views[side] = fit(self.view(larger[-1]), side) if side else self.view(None)
-            else:
-                self._views[side] = self._decode(side)
+            larger = min((other for other in self._sides if other > side), default=None)
+            self._views[side] = self._decode(side) if larger is None else fit(self._view(larger), side)
         return self._views[side]
 
-    def _decode(self, side: int | None) -> Image.Image:
+    def _decode(self, side: float) -> Image.Image:
         source, self._source = self._source, None  # what is not needed any more is freed while scripts run
         if source is None:
             raise RuntimeError("a picture is decoded once")
         with self._phase("decoder"), _decoder_faults():
-            image = self._load_at(source, side) if side else self._load(source)
+            image = _load(source) if side == inf else _load_at(source, side)
             upright = None if self.format in _TURNED_BY_DECODER else _UPRIGHT.get(self.orientation)
             return image.transpose(upright) if upright is not None else image
-
-    def _load(self, source: ImageFile.ImageFile) -> Image.Image:
-        source.load()
-        return source
-
-    def _load_at(self, source: ImageFile.ImageFile, side: int) -> Image.Image:
-        """A progressive JPEG spends its time before scaling, so there the finer scale costs next to nothing."""
-        oversampling = FINE if "progressive" in source.info else COARSE
-        original = source.size
-        source.draft(None, fitted(original, side * oversampling))
-        source.load()
-        return fit(source, side, oversampling, softened=source.size != original)
 
 
 class OpenedImage(Image.Image):
@@ -208,6 +197,20 @@ def _open(content: bytes, header: Header) -> ImageFile.ImageFile:
     return _OPENERS[header.format](BytesIO(content))
 
 
+def _load(source: ImageFile.ImageFile) -> Image.Image:
+    source.load()
+    return source
+
+
+def _load_at(source: ImageFile.ImageFile, side: float) -> Image.Image:
+    """A progressive JPEG spends its time before scaling, so there the finer scale costs next to nothing."""
+    oversampling = FINE if "progressive" in source.info else COARSE
+    original = source.size
+    source.draft(None, fitted(original, side * oversampling))
+    source.load()
+    return fit(source, side, oversampling, softened=source.size != original)
+
+
 def _read_exif(source: Image.Image) -> Image.Exif:
     """The EXIF data, empty when it cannot be read: that is no reason to refuse a picture."""
     try:
@@ -221,17 +224,16 @@ def _orientation(exif: Image.Exif) -> int:
     return value if value in _UPRIGHT else 1
 
 
-class _decoder_faults:  # noqa: N801  # used as a statement, like `suppress`
+@contextmanager
+def _decoder_faults() -> Iterator[None]:
     """Turns whatever a decoder raises over a file into a rejection; Pillow raises many types beside its own."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, Rejection):
-            return
-        if isinstance(error, MemoryError):
-            raise Rejection(Reason.DECODER_MEMORY, "decoding takes more memory than is allowed") from None
+    try:
+        yield
+    except Rejection:
+        raise
+    except MemoryError:
+        raise Rejection(Reason.DECODER_MEMORY, "decoding takes more memory than is allowed") from None
+    except Exception as error:  # noqa: BLE001  # see above
         truncated = isinstance(error, EOFError) or "truncated" in str(error)
         reason = Reason.TRUNCATED if truncated else Reason.CORRUPT
         raise Rejection(reason, f"the decoder gave up: {type(error).__name__}") from None
