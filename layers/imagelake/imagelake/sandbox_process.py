@@ -8,6 +8,7 @@ result. The answer is a line of JSON that says how the child ended.
 """
 
 import ast
+import gc
 import importlib
 import json
 import mmap
@@ -36,6 +37,7 @@ def main() -> None:
     os.closerange(3, 1024)
     confinement.become_subreaper()
     confinement.hide_from_relatives()
+    gc.disable()  # a collection writes to every object, and so would copy the pages a child shares with this process
     with socket.socket(fileno=0) as control:
         while True:
             message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
@@ -103,6 +105,8 @@ def _become_child(
     """Confine this process and do the job; never returns."""
     try:
         os.setsid()
+        gc.freeze()
+        gc.enable()
         _keep_only(image_file, output_file)
         os.chdir(directory)
         os.environ["TMPDIR"] = os.environ["HOME"] = tempfile.tempdir = directory
