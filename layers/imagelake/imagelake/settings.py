@@ -49,6 +49,7 @@ class RequestUploadSettings:
     lake_bucket: str
     images_table: str
     max_image_bytes: int
+    accept_heif: bool
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ class ProcessImageSettings:
     retention_days: int
     processing_scripts: str
     script_params: str
+    accept_heif: bool
+    max_image_pixels: int
+    max_image_side: int
+    max_image_frames: int
+    max_total_pixels: int
+    max_image_scans: int
+    script_memory_mb: int
 
 
 @dataclass(frozen=True)
