@@ -25,5 +25,6 @@ while read -r group file; do
 done <<END
 layer-imagelake layers/imagelake/requirements.txt
 layer-scripts layers/scripts/requirements.txt
+layer-heif layers/heif/requirements.txt
 write-catalog functions/write_catalog/requirements.txt
 END

@@ -22,6 +22,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAW_BUCKET", "LAKE_BUCKET", "IMAGES_TABLE"):
         monkeypatch.setenv(name, "a-name")
     monkeypatch.setenv("MAX_IMAGE_BYTES", str(MAX_IMAGE_BYTES))
+    monkeypatch.setenv("ACCEPT_HEIF", "false")
 
 
 @pytest.mark.parametrize("content_type", CONTENT_TYPES)
