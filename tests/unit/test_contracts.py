@@ -21,6 +21,7 @@ from imagelake.keys import RawKey
 from imagelake.model import ImageRecord, to_iso
 from imagelake.processing import ImageArrived
 from imagelake.uploads import UploadRequest
+from local.invoke import EXPECTED
 from tests.application import FUNCTION_FOLDERS, TEMPLATE, WORKFLOW, WORKFLOW_TEXT, event, logical_id, resolve, resources
 from tests.application import variables as variables_of
 
@@ -382,3 +383,7 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
     assert {table["Properties"]["BillingMode"] for table in resources("AWS::DynamoDB::Table").values()} == {
         "PAY_PER_REQUEST"
     }
+
+
+def test_every_function_says_what_it_answers_to_its_sample() -> None:
+    assert set(EXPECTED) == set(FUNCTION_FOLDERS)
