@@ -1,12 +1,16 @@
 """Ten thousand records through a door that keeps breaking, and a ledger of what became of each.
 
-    python -m benchmarks.kafka_ledger [--records 10000] [--broker noida|tansu]
+    python -m benchmarks.kafka_ledger [--records 10000] [--broker noida|tansu] [--workflow here|deployed]
 
-The stack is the deployed one, on the emulator, with IAM enforcement on. Between the function and S3 stands a proxy that
-answers every write of one object in twenty with 503 until the function's client has given up, and that kills the
-function's process, for real, on one record in five hundred. One record in fifty is delivered a second time. Half-way a
-second poller joins the group, and leaves it later. The producer waits while too many images are on their way, for one
-machine processes them more slowly than Kafka delivers them.
+The stack is the deployed one, on the emulator, with IAM enforcement on: the function behind the pollers, the buckets,
+the queue, the images table, its stream and the function that writes the catalog. What lies between raw bucket and table
+is either the deployed workflow, which one machine takes through two images a second, or, for ten thousand, the same
+processing and the same conditional write, run here after the rule that starts the workflow was turned off.
+
+Between the function and S3 stands a proxy that answers every write of one object in twenty with 503 until the
+function's client has given up, and that kills the function's process, for real, on one record in five hundred. One
+record in fifty is delivered a second time. Half-way a second poller joins the group, and leaves it later. With the
+deployed workflow the producer waits while too many images are on their way.
 """
 
 import hashlib
@@ -20,14 +24,17 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
+import boto3
 import psutil
 import typer
 from confluent_kafka import KafkaError, Message, Producer
@@ -35,9 +42,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from imagelake import processing
+from imagelake.processing import ImageArrived
+from imagelake.settings import ProcessImageSettings, load
 from local import lake as local_lake
 from local import sql
-from local.emulator import REGION
+from local.emulator import REGION, ROOT
 from local.kafka import broker
 from local.kafka.delivery import RetryPolicy
 from local.kafka.message import Message as Delivered
@@ -89,6 +99,7 @@ class Faults:
 def main(
     records: Annotated[int, typer.Option(min=100, help="Records to send.")] = 10_000,
     implementation: Annotated[str, typer.Option("--broker", help="noida or tansu.")] = "noida",
+    workflow: Annotated[str, typer.Option(help="here or deployed.")] = "here",
 ) -> None:
     """Send the records, wait for their end, print the ledger; exit 1 if one is lost."""
     began = time.monotonic()
@@ -105,18 +116,22 @@ def main(
         proxy = stack.enter_context(_proxy(lake, faults))
         _point_function_at(lake, proxy)
         ledger = Ledger()
-        sent = threading.Event()
-        half = threading.Event()
-        producer = threading.Thread(target=_produce, args=(lake, servers, records, ledger, half, sent))
+        deployed = workflow == "deployed"
+        if not deployed:
+            _turn_workflow_off(lake)
+        producer = threading.Thread(target=_produce, args=(lake, servers, records, ledger, deployed))
         with polling([_poller(lake, servers, ledger)]) as (first,):
             producer.start()
-            half.wait()
+            _await_deliveries(ledger, records // 2)
             console.print("Half-way: a second poller joins")
             with polling([_poller(lake, servers, ledger)]) as (second,):
-                while not sent.wait(1) and len(ledger.deliveries) < records * 0.75:
-                    pass
+                _await_deliveries(ledger, records * 3 // 4)
                 console.print(f"It had {second.assigned} partitions, and leaves")
             producer.join()
+            if not deployed:
+                _await_deliveries(ledger, records)
+                time.sleep(5)  # retries of the last batch
+                _process_here(lake)
             _await_end(lake, ledger, records)
             tallies = (first.tally, second.tally)
         lost = _settle(lake, ledger, faults, tallies, records)
@@ -129,7 +144,7 @@ def _records(count: int) -> Iterator[Record]:
     claim = ("image-uri", "s3://partner/missing.jpg")
     source = ("source", "ledger")
     large = bytes(MAX_IMAGE_BYTES)
-    poisons = [
+    poisons: list[Callable[[bytes], Record]] = [
         lambda image: Record(b"no image: " + image[-8:], (source,), "not an image"),
         lambda image: Record(image[: len(image) // 2], (source,), "truncated"),
         lambda image: Record(image + large, (source,), "over the size limit"),
@@ -169,7 +184,11 @@ def _padded(jpeg: bytes, size: int, number: int) -> bytes:
 
 
 def _produce(
-    lake: Lake, servers: str, count: int, ledger: Ledger, half: threading.Event, sent: threading.Event
+    lake: Lake,
+    servers: str,
+    count: int,
+    ledger: Ledger,
+    paced: bool,
 ) -> None:
     producer = Producer({"bootstrap.servers": servers, "message.max.bytes": broker.MESSAGE_LIMIT})
     kafka = KafkaSide(servers, TOPIC)
@@ -191,16 +210,13 @@ def _produce(
             on_delivery=partial(delivered, record),
         )  # fmt: skip
         producer.poll(0)
-        if number == count // 2:
-            half.set()
         if number % 8 == 7:
             producer.flush()
-            while number + 1 - (ended := _ended(lake)) > ON_THEIR_WAY:
+            while number - (_ended(lake) if paced else len(ledger.deliveries)) > (ON_THEIR_WAY if paced else 1000):
                 time.sleep(0.1)
             if number % 200 == 199:
-                console.print(f"{number + 1} sent, {ended} ended, {time.monotonic() - began:.0f} s")
+                console.print(f"{number + 1} sent, {time.monotonic() - began:.0f} s")
     producer.flush()
-    sent.set()
 
 
 def _ended(lake: Lake) -> int:
@@ -235,7 +251,7 @@ def _poller(lake: Lake, servers: str, ledger: Ledger) -> Poller:
             invoke(again)
         return answer
 
-    return Poller(mapping, servers, run, keep, {"max.poll.interval.ms": "30000"})
+    return Poller(mapping, servers, run, keep, {"max.poll.interval.ms": "120000"})
 
 
 def _point_function_at(lake: Lake, proxy: str) -> None:
@@ -249,7 +265,7 @@ def _point_function_at(lake: Lake, proxy: str) -> None:
 @contextmanager
 def _proxy(lake: Lake, faults: Faults) -> Iterator[str]:
     """S3 with faults: what fails is decided by the hash of the key, so each object fails in the same way every time."""
-    target = cast("str", urlsplit(lake.emulator.endpoint_url).netloc)
+    target = urlsplit(lake.emulator.endpoint_url).netloc
     connections = threading.local()
 
     class Proxy(BaseHTTPRequestHandler):
@@ -317,6 +333,71 @@ def _kill(port: int) -> bool:
             psutil.Process(connection.pid).kill()
             return True
     return False
+
+
+def _turn_workflow_off(lake: Lake) -> None:
+    events = lake.client("events")
+    machine = lake.stack.outputs["IngestImageStateMachineArn"]
+    (rule,) = events.list_rule_names_by_target(TargetArn=machine)["RuleNames"]
+    events.disable_rule(Name=rule)
+
+
+def _await_deliveries(ledger: Ledger, records: int) -> None:
+    """Wait until so many records were delivered, or for five minutes without any."""
+    before, since = -1, time.monotonic()
+    while (delivered := len(ledger.deliveries)) < records and time.monotonic() - since < 300:
+        if delivered != before:
+            before, since = delivered, time.monotonic()
+        time.sleep(0.2)
+    console.print(f"{delivered} records delivered")
+
+
+def _process_here(lake: Lake) -> None:
+    """Bring every raw object to the images table or the dead-letter queue, as the workflow does."""
+    raw = lake.stack.outputs["RawBucketName"]
+    pages = lake.client("s3").get_paginator("list_objects_v2").paginate(Bucket=raw)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    console.print(f"{len(keys)} objects in the raw bucket")
+    function = lake.client("lambda").list_functions()["Functions"]
+    (variables,) = (
+        each["Environment"]["Variables"]
+        for each in function
+        if "PROCESSING_SCRIPTS" in each["Environment"]["Variables"]
+    )
+    environment = lake.emulator.environment | variables
+    states = json.loads((ROOT / "statemachine/ingest_image.asl.json").read_text())["States"]
+    put = {
+        name: value
+        for name, value in states["Catalog image"]["Arguments"].items()
+        if name in ("ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues")
+    }
+    put["TableName"] = lake.stack.outputs["ImagesTableName"]
+    work = partial(_bring_to_its_end, put, lake.stack.outputs["DeadLetterQueueUrl"], raw)
+    with ProcessPoolExecutor(2, get_context("spawn"), _enter, (environment,)) as pool:
+        for done, _ in enumerate(pool.map(work, keys, chunksize=20), 1):
+            if done % 1000 == 0:
+                console.print(f"{done} processed")
+
+
+def _enter(environment: dict[str, str]) -> None:
+    os.environ |= environment
+
+
+def _bring_to_its_end(put: dict[str, Any], queue_url: str, bucket: str, key: str) -> None:
+    dynamodb, sqs = _clients()
+    outcome = processing.process(ImageArrived(bucket=bucket, key=key), load(ProcessImageSettings), 20)
+    try:
+        dynamodb.put_item(Item=outcome.item, **put)
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return
+    if outcome.outcome == "rejected":
+        letter = {"image_id": key.rpartition("/")[2], "status": "rejected", "reason": outcome.reason}
+        sqs.send_message(QueueUrl=queue_url, MessageBody=json.dumps(letter))
+
+
+@cache
+def _clients() -> tuple[Any, Any]:
+    return boto3.client("dynamodb"), boto3.client("sqs")
 
 
 def _await_end(lake: Lake, ledger: Ledger, records: int) -> None:

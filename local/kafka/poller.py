@@ -277,6 +277,7 @@ class Poller:
                 KafkaError.UNKNOWN_TOPIC_OR_PART,
                 KafkaError._ALL_BROKERS_DOWN,
                 KafkaError._TRANSPORT,
+                KafkaError._MAX_POLL_EXCEEDED,  # the group went on without us; reading on joins it again
             ):
                 raise KafkaException(error)
         return list(messages.values())

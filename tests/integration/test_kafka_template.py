@@ -1,34 +1,21 @@
 """The Kafka door in the template: what CloudFormation is really given, and what the function and its pollers may do."""
 
-import json
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from cfnlint.api import ManualArgs, lint
-from samcli.lib.translate.sam_template_validator import SamTemplateValidator
 from samcli.yamlhelper import yaml_parse
-from samtranslator.internal.managed_policies import get_bundled_managed_policy_map
 
 from imagelake.settings import ConsumeImageTopicSettings
-
-ROOT = Path(__file__).parents[2]
-
-
-class BundledPolicies:
-    """Managed policies by name, as the translator knows them."""
-
-    def load(self) -> dict[str, str]:
-        return get_bundled_managed_policy_map("aws") or {}
+from local.check_template import translate
+from tests.application import ROOT
 
 
 @cache
 def template() -> dict[str, Any]:
     """The template as the transform leaves it."""
-    source = yaml_parse((ROOT / "template.yaml").read_text())
-    text = SamTemplateValidator(source, BundledPolicies(), region="us-east-1").get_translated_template_if_valid()
-    return cast("dict[str, Any]", json.loads(text) if text.startswith("{") else yaml_parse(text))
+    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
 
 
 def resource(name: str) -> dict[str, Any]:
