@@ -26,4 +26,5 @@ done <<END
 layer-imagelake layers/imagelake/requirements.txt
 layer-scripts layers/scripts/requirements.txt
 write-catalog functions/write_catalog/requirements.txt
+write-catalog functions/erase_image/requirements.txt
 END

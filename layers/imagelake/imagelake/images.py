@@ -12,7 +12,7 @@ from imagelake.settings import RequestUploadSettings
 
 _SHOWN_APART: Final = {
     "image_id", "status", "source", "received_at", "expires_at", "derivatives", "reason",
-    "uploader", "ingest_date", "hour",
+    "uploader", "ingest_date", "hour", "expiry_shard", "attempts", "attempted_at",
 }  # fmt: skip
 
 

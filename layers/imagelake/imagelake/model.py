@@ -103,6 +103,15 @@ class Arrival(BaseModel):
         return cls.model_validate({"source": "direct"} | fields)
 
 
+EXPIRY_SHARDS: Final = "0123456789abcdef"
+"""Values of the attribute that spreads the index of expiring items; each takes 1,000 writes a second."""
+
+
+def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:
+    """What makes an item findable once it has expired: the last digit of its random id, and epoch seconds."""
+    return {"expiry_shard": image_id[-1], "expires_at": int(expires_at.timestamp())}
+
+
 def _to_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
@@ -180,7 +189,16 @@ class ImageRecord(BaseModel):
     def to_item(self) -> dict[str, Any]:
         """The record as an item of the images table: ISO 8601 times, `expires_at` in epoch seconds, nulls left out."""
         item = self.model_dump(mode="json", exclude_none=True)
-        return item | {"expires_at": int(self.expires_at.timestamp())}
+        return item | expiry_attributes(self.image_id, self.expires_at)
+
+    @classmethod
+    def from_item(cls, item: dict[str, Any]) -> Self:
+        """Read back what `to_item` wrote.
+
+        Raises:
+            ValueError: a field is missing, malformed or unknown.
+        """
+        return cls.model_validate({name: value for name, value in item.items() if name != "expiry_shard"})
 
     def to_row(self) -> dict[str, Any]:
         """The record as a row of the catalog: JSON values, all columns, `derivatives` as their keys."""
@@ -210,7 +228,35 @@ class AwaitedUpload(BaseModel):
 
     def to_item(self) -> dict[str, Any]:
         """The upload as an item of the images table."""
-        return self.model_dump(mode="json") | {"expires_at": int(self.expires_at.timestamp())}
+        return self.model_dump(mode="json") | expiry_attributes(self.image_id, self.expires_at)
+
+
+class Tombstone(BaseModel):
+    """What stays of an image that was erased on request, so that nothing brings it back.
+
+    `ingest_date` and `hour` are those of the object to erase. `owner_digest` lets the owner, and nobody else, repeat
+    the request.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    image_id: str
+    status: Literal["erased"] = "erased"
+    erased_at: Moment
+    expires_at: Annotated[Moment, BeforeValidator(_from_epoch)]
+    owner_digest: str | None = None
+    ingest_date: str
+    hour: str
+
+    @property
+    def raw_key(self) -> RawKey:
+        """Where the image was, or has come back to."""
+        return RawKey(Partition(self.ingest_date, self.hour), self.image_id)
+
+    def to_item(self) -> dict[str, Any]:
+        """The tombstone as an item of the images table."""
+        item = self.model_dump(mode="json", exclude_none=True)
+        return item | expiry_attributes(self.image_id, self.expires_at)
 
 
 IMAGE_COLUMNS: Final = (
