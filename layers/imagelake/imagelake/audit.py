@@ -166,7 +166,7 @@ def _walk_bucket(result: Audit, seen: _Seen, bucket: str, roots: tuple[str, ...]
         # What is made from an image, or late again, is younger than the image: its hour counts, not its own age.
         place.oldest_age_hours = max(place.oldest_age_hours, _hours(result.as_of - hour), _hours(age))
         is_overdue = age > _limit(result) if root == "raw" else False
-        if is_overdue or result.as_of - hour > _limit(result) + timedelta(hours=1):
+        if is_overdue or result.as_of - hour > _limit(result):
             what = "a delete marker" if is_marker else "an object" if entry["IsLatest"] else "a noncurrent version"
             result.report("overdue", root, what, key)
         elif is_marker and result.as_of - hour < timedelta(days=result.retention_days):
@@ -214,7 +214,7 @@ def _walk_partitions(result: Audit, seen: _Seen, settings: AuditRetentionSetting
                 hour = _hour(match[1], match[2])
                 seen.partitions.add(hour)
                 place.oldest_age_hours = max(place.oldest_age_hours, _hours(result.as_of - hour))
-                if result.as_of - hour > _limit(result) + timedelta(hours=1):
+                if result.as_of - hour > _limit(result):
                     result.report("overdue", "partitions", "a partition", name)
     for hour in seen.partitions - seen.catalog:
         result.report("incomplete", "partitions", "a partition without data", _name(hour))
@@ -313,11 +313,11 @@ def _check_receipt(result: Audit, name: str, receipt: dict[str, Any]) -> None:
     if not receipt["objects"] or store in ("awaited_uploads", "tombstones"):
         return
     promised = timedelta(days=result.retention_days)
-    end_of_hour = _hour(receipt["ingest_date"], receipt["hour"]) + timedelta(hours=1)
+    hour = _hour(receipt["ingest_date"], receipt["hour"])
     newest, oldest = receipt["newest_age_hours"], receipt["oldest_age_hours"]
     has_own_age = store in ("raw", "items") and newest is not None
-    early = newest < _hours(promised) if has_own_age else purged_at < end_of_hour + promised
-    late = oldest > _hours(promised + GRACE) if has_own_age else purged_at > end_of_hour + promised + GRACE
+    early = newest < _hours(promised) if has_own_age else purged_at < hour + timedelta(hours=1) + promised
+    late = oldest > _hours(promised + GRACE) if has_own_age else purged_at > hour + promised + GRACE
     if early:
         result.report("early", store, "deleted before its days were over", name, receipt["objects"])
     if late:
