@@ -57,7 +57,7 @@ requirements: $(READY) ## write the requirements.txt files that `sam build` inst
 	sh local/requirements.sh $(UV)
 
 local-invoke: $(READY) ## run every function with its sample event in a container
-	$(ACTIVATED) sh local/invoke.sh
+	$(ACTIVATED) python -m local.invoke
 
 clean: ## remove all that make installed, built or cached; keeps .local/
 	rm -rf .venv .venv-lambda .tools .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache

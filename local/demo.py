@@ -46,10 +46,10 @@ def show(lake: Lake, console: Console) -> None:
         uploaded = _upload(client, samples, progress)
         images = _await_end(client, uploaded, progress)
         _await_catalog(lake, len(uploaded), progress)
-    console.print(_images_table(uploaded, images))
+    console.print("\nWhat became of each image", _images_table(uploaded, images))
     for name in SHOWN_QUERIES:
         question, query = sql.named(name)
-        console.print(_answer_table(question, sql.ask(lake, query)))
+        console.print(f"\n{question}", _answer_table(sql.ask(lake, query)))
     _check(lake, uploaded, images)
 
 
@@ -121,7 +121,7 @@ def _count(lake: Lake) -> int:
 
 
 def _images_table(uploaded: Sequence[Uploaded], images: dict[str, dict[str, Any]]) -> Table:
-    table = Table("file", "status", "what is known", title="What became of each image", title_justify="left")
+    table = Table("file", "status", "what is known")
     for one in uploaded:
         image = images.get(one.image_id, {"status": "unknown"})
         table.add_row(one.sample.filename, image["status"], image.get("reason") or _summary(image))
@@ -136,8 +136,8 @@ def _summary(image: dict[str, Any]) -> str:
     return f"{metadata.get('format')} {metadata.get('width')}x{metadata.get('height')}{camera}{place} -> {names}"
 
 
-def _answer_table(question: str, answer: sql.Answer) -> Table:
-    table = Table(*answer.columns, title=question, title_justify="left")
+def _answer_table(answer: sql.Answer) -> Table:
+    table = Table(*answer.columns)
     for row in answer.rows:
         table.add_row(*(cell if cell is not None else "" for cell in row))
     return table

@@ -60,8 +60,10 @@ class Emulator:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Emulator]:
+def running(folder: Path, address: str | None = None) -> Iterator[Emulator]:
     """Start an emulator that keeps its files in `folder`, and stop it with every process it started.
+
+    It listens on loopback, and on `address` of this machine if one is given.
 
     Raises:
         EmulatorError: it did not come up within `START_SECONDS`.
@@ -72,7 +74,8 @@ def running(folder: Path) -> Iterator[Emulator]:
         process = subprocess.Popen(  # our own interpreter, no shell
             [
                 *(sys.executable, "-m", "hypercorn", "local.emulated_aws:app"),
-                *("--bind", f"127.0.0.1:{port}", "--keep-alive", "75", "--log-level", "WARNING"),
+                *(f"--bind={host}:{port}" for host in ("127.0.0.1", address) if host),
+                *("--keep-alive", "75", "--graceful-timeout", "1", "--log-level", "WARNING"),
             ],
             cwd=ROOT,
             env=_environment(folder, port),

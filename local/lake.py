@@ -78,7 +78,10 @@ class Lake:
 
 @contextmanager
 def running(
-    folder: Path | None = None, parameters: Mapping[str, str] | None = None, report: Report = lambda _step: None
+    folder: Path | None = None,
+    parameters: Mapping[str, str] | None = None,
+    report: Report = lambda _step: None,
+    address: str | None = None,
 ) -> Iterator[Lake]:
     """Start an emulator, build and deploy the stack and add a user; stop everything at the end.
 
@@ -86,6 +89,7 @@ def running(
         folder: where the emulator keeps its files; by default a temporary folder that is removed at the end.
         parameters: of the template, beyond those that a laptop needs.
         report: is told each step as it begins.
+        address: of this machine that the emulator listens on beside loopback.
 
     Raises:
         EmulatorError: the emulator did not start.
@@ -95,7 +99,7 @@ def running(
     home.mkdir(parents=True, exist_ok=True)
     try:
         report("Starting the emulator")
-        with emulator.running(home) as aws:
+        with emulator.running(home, address) as aws:
             report("Building functions and layers (sam build)")
             template = deployment.build(aws)
             report("Deploying the stack (sam deploy)")
@@ -110,10 +114,12 @@ def running(
 @contextmanager
 def described(lake: Lake) -> Iterator[None]:
     """Keep the description of a running lake where other programs look for it."""
+    description = json.dumps(lake.describe(), indent=2) + "\n"
     DESCRIPTION.parent.mkdir(exist_ok=True)
     DESCRIPTION.touch(mode=0o600)
-    DESCRIPTION.write_text(json.dumps(lake.describe(), indent=2) + "\n", encoding="utf-8")
+    DESCRIPTION.write_text(description, encoding="utf-8")
     try:
         yield
     finally:
-        DESCRIPTION.unlink(missing_ok=True)
+        if DESCRIPTION.exists() and DESCRIPTION.read_text(encoding="utf-8") == description:
+            DESCRIPTION.unlink()

@@ -7,8 +7,8 @@ from typing import Annotated, Any, cast
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, Discriminator, Tag
 
@@ -40,7 +40,7 @@ def request_upload(body: Annotated[Uploads, Body()]) -> Response[dict[str, Any]]
 
 
 @app.get("/images/<image_id>")
-def get_image(image_id: str) -> dict[str, Any]:
+def get_image(image_id: Annotated[str, Path(max_length=64)]) -> dict[str, Any]:
     """One image of the caller's."""
     settings = load(RequestUploadSettings)
     item = images_table.get(settings.images_table, image_id)
@@ -59,6 +59,8 @@ def list_images(
     cursor: Annotated[str | None, Query(max_length=512)] = None,
 ) -> dict[str, Any]:
     """The caller's images, newest first."""
+    if received_from and received_to and received_from > received_to:
+        raise RequestValidationError([{"loc": ("query", "from"), "type": "time_span", "msg": "must not be after to"}])
     settings = load(RequestUploadSettings)
     stored_status = "awaiting_upload" if status == "processing" else status
     listing = Listing(_caller(), stored_status, source, received_from, received_to)
@@ -72,8 +74,11 @@ def _caller() -> str:
     return cast("str", app.current_event.request_context.authorizer.claims["sub"])
 
 
-@app.exception_handler(RequestValidationError)
-def _invalid_request(error: RequestValidationError) -> Response[str]:
+@app.exception_handler([RequestValidationError, RequestUnsupportedContentType])
+def _invalid_request(error: RequestValidationError | RequestUnsupportedContentType) -> Response[str]:
+    request, json_type = app.current_event, "application/json"
+    if request.http_method == "POST" and not request.headers.get("content-type", json_type).startswith(json_type):
+        return problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body must be JSON, sent as {json_type}.")
     return problems.invalid_request(error.errors())
 
 

@@ -66,12 +66,15 @@ def test_without_a_permission_the_image_is_in_the_dead_letter_queue_and_can_be_r
 
 
 def redrive(lake: Lake, letter: dict[str, Any]) -> None:
-    """What docs/operations.md tells an operator to do: copy the object onto itself."""
-    lake.client("s3").copy_object(
-        Bucket=letter["bucket"],
-        Key=letter["key"],
-        CopySource={"Bucket": letter["bucket"], "Key": letter["key"]},
-        MetadataDirective="COPY",
+    """What docs/operations.md tells an operator to do: copy the object onto itself, with its metadata."""
+    s3, source = lake.client("s3"), {"Bucket": letter["bucket"], "Key": letter["key"]}
+    head = s3.head_object(**source)
+    s3.copy_object(
+        **source,
+        CopySource=source,
+        MetadataDirective="REPLACE",
+        Metadata=head["Metadata"],
+        ContentType=head["ContentType"],
     )
 
 

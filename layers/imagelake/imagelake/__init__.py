@@ -1,1 +1,11 @@
-"""The domain of Image Lake, shared by all functions."""
+"""The domain of Image Lake, shared by all functions.
+
+The flow, and the order to read it in:
+
+    errors · settings · keys · model     what can go wrong, what a stack says, where things are, what they are
+    object_store · images_table          the buckets and the table, nothing else talks to them
+    uploads · images · problems          the HTTP API: forms for uploads, what callers are shown
+    script_runner                        the engine: provided scripts in a confined process (see docs/scripts.md)
+    processing                           one image: read, run the scripts, store the derivatives, say what became of it
+    catalog · dead_letters               Parquet and Glue for analysts, the queue for operators
+"""

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from imagelake.opened_image import to_display
+from imagelake.opened_image import OpenedImage, to_display
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ _ENCODINGS = {
 def encode(image: Image.Image) -> tuple[Encoding, bytes]:
     """Encode `image` in the format its `format` names, `JPEG`, `PNG` or `WEBP`; else JPEG, or WebP if it has alpha.
 
+    The image the script was given counts as unnamed: its `format` is that of the original file.
     JPEG has no alpha: transparent pixels become white.
     """
     display = to_display(image)
     has_alpha = display.mode in ("LA", "RGBA")
-    name = image.format or ""
+    name = "" if isinstance(image, OpenedImage) else image.format or ""
     if name not in _ENCODINGS:
         name = "WEBP" if has_alpha else "JPEG"
     if has_alpha and name == "JPEG":

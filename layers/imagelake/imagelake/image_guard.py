@@ -57,7 +57,7 @@ def inspect(content: bytes, limits: Limits) -> Header:
     image_format = _identify(content, limits)
     try:
         frames = list(_READERS[image_format](content, limits))
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         raise Rejection(Reason.TRUNCATED, f"the {image_format} file ends inside its header") from None
     if not frames:
         raise Rejection(Reason.CORRUPT, f"the {image_format} file has no picture in it")

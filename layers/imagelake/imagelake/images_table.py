@@ -5,6 +5,7 @@ Reads never show an item past its `expires_at`, whether or not DynamoDB has come
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,9 @@ ATTEMPT_SECONDS: Final = 900
 """How long an image that was started again is left alone."""
 MAX_QUERIES: Final = 10
 """Of one page of a listing; a filter that few items pass gives a short page and a cursor to go on from."""
+
+
+_PLACE = re.compile(r"(?P<received_at>[0-9T:.-]{23}Z) (?P<image_id>[0-9a-f-]{36})")
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,7 @@ def list_images(table: str, listing: Listing, limit: int, cursor: str | None) ->
         "ScanIndexForward": False,
         "Limit": QUERY_ITEMS,
     }
-    last: Any = _decode(cursor, listing.uploader) if cursor else None
+    last: Any = _decode(cursor, listing) if cursor else None
     items: list[dict[str, Any]] = []
     for _ in range(MAX_QUERIES):
         with Fault.on("Query"):
@@ -307,10 +311,14 @@ def _now() -> int:
     return int(datetime.now(UTC).timestamp())
 
 
-def _key_condition(listing: Listing) -> ConditionBase:
+def _span(listing: Listing) -> tuple[str, str]:
     first = to_iso(listing.received_from) if listing.received_from else "0"
-    last = to_iso(listing.received_to) if listing.received_to else "9"
-    return Key("uploader").eq(listing.uploader) & Key("received_at").between(first, last)
+    last = to_iso(listing.received_to) if listing.received_to else "A"
+    return first, last
+
+
+def _key_condition(listing: Listing) -> ConditionBase:
+    return Key("uploader").eq(listing.uploader) & Key("received_at").between(*_span(listing))
 
 
 def _filter(listing: Listing) -> ConditionBase:
@@ -324,14 +332,16 @@ def _filter(listing: Listing) -> ConditionBase:
 
 def _encode(last: dict[str, Any]) -> str:
     # The caller's own subject is left out and put back, so a cursor opens no other caller's listing.
-    return base64.urlsafe_b64encode(json.dumps([last["received_at"], last["image_id"]]).encode()).decode()
+    return base64.urlsafe_b64encode(f"{last['received_at']} {last['image_id']}".encode()).decode()
 
 
-def _decode(cursor: str, uploader: str) -> dict[str, str]:
+def _decode(cursor: str, listing: Listing) -> dict[str, str]:
+    # DynamoDB refuses a place outside the listing's span as invalid, which would look like a fault of ours.
+    first, last = _span(listing)
     try:
-        received_at, image_id = json.loads(base64.urlsafe_b64decode(cursor))
-        if not (isinstance(received_at, str) and isinstance(image_id, str)):
-            raise TypeError
-    except (ValueError, TypeError):
-        raise InvalidCursorError("not a cursor of this listing") from None
-    return {"uploader": uploader, "received_at": received_at, "image_id": image_id}
+        place = _PLACE.fullmatch(base64.urlsafe_b64decode(cursor).decode())
+    except ValueError:
+        place = None
+    if place is None or not first <= place["received_at"] <= last:
+        raise InvalidCursorError("not a cursor of this listing")
+    return {"uploader": listing.uploader, **place.groupdict()}

@@ -66,6 +66,10 @@ class Partition:
         """From when on no image arrives in this hour any more."""
         return self.start + timedelta(hours=1) + ARRIVAL_SLACK
 
+    def arrival(self, stored_at: datetime) -> datetime:
+        """When an image of this hour arrived: when its object was stored, unless that was a redrive, days later."""
+        return min(stored_at, self.closed_at)
+
     @property
     def path(self) -> str:
         """The Hive form, `ingest_date=…/hour=…`, without slashes at the ends."""

@@ -69,14 +69,15 @@ def store_once(
     Raises:
         Fault: S3 did not answer, or denied access.
     """
-    try:
-        s3_client().put_object(
-            Bucket=bucket, Key=key, Body=content, ContentType=content_type, Metadata=metadata or {}, IfNoneMatch="*"
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "PreconditionFailed":
+    with Fault.on("PutObject"):
+        try:
+            s3_client().put_object(
+                Bucket=bucket, Key=key, Body=content, ContentType=content_type, Metadata=metadata or {}, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "PreconditionFailed":
+                raise
             return False
-        raise Fault.of(error, "PutObject") from error
     return True
 
 

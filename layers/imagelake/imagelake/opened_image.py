@@ -17,10 +17,12 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from imagelake import webp_decoder
 from imagelake.errors import Rejection
 from imagelake.image_guard import Header
 from imagelake.reason import Reason
 from imagelake.script_metadata import Json
+from imagelake.webp_decoder import StillWebPFile
 
 ORIENTATION = 274
 _OVERSAMPLING = 1.5
@@ -71,17 +73,19 @@ class Decoding:
         phase: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         with _decoder_faults():
-            self._source = _open(content, header.format)
-            self.exif = self._source.getexif()
+            source = _open(content, header)
+            if header.format == "PNG":
+                source.load()  # EXIF data can come after the pixels
+            self._source: ImageFile.ImageFile | None = source
+            self.exif = _read_exif(source)
             self.orientation = _orientation(self.exif)
-            mode = self._source.mode
         self.format = header.format
-        self.info = dict(self._source.info)
+        self.info = dict(source.info)
         self.stored: dict[str, Json] = {
             "format": header.format,
             "width": header.width,
             "height": header.height,
-            "mode": mode,
+            "mode": source.mode,
             "frames": header.frames,
             "orientation": self.orientation,
         }
@@ -106,14 +110,23 @@ class Decoding:
 
     def _decode(self, side: int | None) -> Image.Image:
         with self._phase("decoder"), _decoder_faults():
-            source = self._source
+            image = self._load(side)
             if side:
-                scale = min(1.0, _OVERSAMPLING * side / max(source.size))
-                source.draft(None, (max(1, int(source.width * scale)), max(1, int(source.height * scale))))
-            source.load()
-            image = fit(source, side) if side else source
+                image = fit(image, side)
             upright = None if self.format in _TURNED_BY_DECODER else _UPRIGHT.get(self.orientation)
             return image.transpose(upright) if upright is not None else image
+
+    def _load(self, side: int | None) -> Image.Image:
+        """The decoded picture; where decoding less is possible, of at least the wanted side by `_OVERSAMPLING`."""
+        source, self._source = self._source, None  # what is not needed any more is freed while scripts run
+        if source is None:
+            raise RuntimeError("a picture is decoded once")
+        width, height = source.size
+        scale = min(1.0, _OVERSAMPLING * side / max(width, height)) if side else 1.0
+        size = max(1, int(width * scale)), max(1, int(height * scale))
+        source.draft(None, size)
+        source.load()
+        return source
 
 
 class OpenedImage(Image.Image):
@@ -191,33 +204,44 @@ def fit(image: Image.Image, side: int) -> Image.Image:
         return to_display(image)
     scale = side / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return to_display(_to_resizable(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=_OVERSAMPLING))
+    return to_display(_shrink(_to_resizable(image), size))
+
+
+def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """By whole factors first, which is cheap, and then bicubic by what is left.
+
+    An alpha channel that hides nothing is dropped, and the costly multiplication with it saved.
+    """
+    if image.mode in ("LA", "RGBA"):
+        if image.im.getband(len(image.mode) - 1).getextrema()[0] < 255:
+            return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=_OVERSAMPLING)
+        opaque = image._new(_shrink_pixels(image.im, size))
+        return opaque.convert(image.mode.removesuffix("A"))
+    return image._new(_shrink_pixels(image.im, size))
+
+
+def _shrink_pixels(pixels: Any, size: tuple[int, int]) -> Any:
+    (width, height), (to_width, to_height) = pixels.size, size
+    across, down = (max(1, int(full / small / _OVERSAMPLING)) for full, small in zip(pixels.size, size, strict=True))
+    if across > 1 or down > 1:
+        pixels = pixels.reduce((across, down), (0, 0, width, height))
+    box = (0, 0, width / across, height / down)
+    return pixels.resize((to_width, to_height), Image.Resampling.BICUBIC, box)
 
 
 def _to_resizable(image: Image.Image) -> Image.Image:
-    """Without palette, single bits, 16 bits, or an alpha channel that hides nothing."""
+    """Without palette, single bits, or 16 bits."""
     if image.mode in ("P", "PA", "1") or "transparency" in image.info:
-        return _drop_opaque_alpha(_expand(image))
+        return _expand(image)
     if image.mode.startswith("I") or image.mode == "F":
         return _to_8_bit(image)
-    return _drop_opaque_alpha(image)
+    return image
 
 
 def _expand(image: Image.Image) -> Image.Image:
     if image.mode == "1" and "transparency" not in image.info:
         return image.convert("L")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
-
-
-def _drop_opaque_alpha(image: Image.Image) -> Image.Image:
-    if image.mode not in ("RGBA", "LA") or image.getchannel("A").getextrema()[0] != 255:
-        return image
-    if image.mode == "LA":
-        return image.convert("L")
-    opaque = image.copy() if image.readonly else image
-    opaque.im.setmode("RGB")
-    opaque._mode = "RGB"
-    return opaque
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
@@ -241,8 +265,9 @@ def _extremes(image: Image.Image) -> tuple[float, float]:
 
 def to_display(image: Image.Image) -> Image.Image:
     """`image` as sRGB of 8 bit in mode L, LA, RGB or RGBA; itself when it is that already."""
-    image = _to_resizable(image)
-    image = to_srgb(image)
+    image = to_srgb(_to_resizable(image))
+    if image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema()[0] == 255:
+        return image.convert(image.mode.removesuffix("A"))
     return image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB")
 
 
@@ -279,14 +304,24 @@ def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image:
     return with_profile if with_profile is not None else image
 
 
-def _open(content: bytes, image_format: str) -> ImageFile.ImageFile:
-    if image_format == "HEIF":
+def _open(content: bytes, header: Header) -> ImageFile.ImageFile:
+    if header.format == "HEIF":
         from pi_heif import HeifImageFile, options  # type: ignore[import-untyped]  # it ships no types
 
         options.DECODE_THREADS = 1
         heif: ImageFile.ImageFile = HeifImageFile(BytesIO(content))
         return heif
-    return _OPENERS[image_format](BytesIO(content))
+    if header.format == "WEBP" and header.frames == 1 and webp_decoder.is_available():
+        return StillWebPFile(BytesIO(content))
+    return _OPENERS[header.format](BytesIO(content))
+
+
+def _read_exif(source: Image.Image) -> Image.Exif:
+    """The EXIF data, empty when it cannot be read: that is no reason to refuse a picture."""
+    try:
+        return source.getexif()
+    except Exception:  # noqa: BLE001  # Pillow has no one type for it
+        return Image.Exif()
 
 
 def _orientation(exif: Image.Exif) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import Response
 
@@ -34,9 +35,14 @@ def _error(location: tuple[str | int, ...], kind: str, message: str) -> dict[str
     if kind == "json_invalid":
         return {"pointer": "#", "detail": "the body is not JSON"}
     if origin == "body":
-        return {"pointer": "#" + "".join(f"/{step}" for step in path if step not in UNION_TAGS), "detail": message}
+        return {"pointer": "#" + "".join(_step(name) for name in path if name not in PYDANTIC_STEPS), "detail": message}
     return {"parameter": str(path[0] if path else origin), "detail": message}
 
 
-UNION_TAGS = frozenset({"<one>", "<batch>"})
-"""Pydantic names the member of a union it tried; callers never wrote these."""
+def _step(name: str | int) -> str:
+    """A step of a JSON pointer as a URI fragment (RFC 6901, section 6)."""
+    return "/" + quote(str(name).replace("~", "~0").replace("/", "~1"), safe="~")
+
+
+PYDANTIC_STEPS = frozenset({"<one>", "<batch>", "[key]"})
+"""Pydantic names the member of a union it tried, and the key of an entry; callers never wrote these."""

@@ -61,13 +61,14 @@ def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float)
 
 
 def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> ImageRecord:
+    received_at = key.partition.arrival(raw.received_at)
     return ImageRecord(
         image_id=key.image_id,
         status="processed",
         **raw.arrival.model_dump(exclude={"sha256"}),
-        received_at=raw.received_at,
+        received_at=received_at,
         processed_at=datetime.now(UTC),
-        expires_at=raw.received_at + timedelta(days=settings.retention_days),
+        expires_at=received_at + timedelta(days=settings.retention_days),
         sha256=hashlib.sha256(raw.content).hexdigest(),
         bytes=len(raw.content),
         content_type=raw.content_type,

@@ -84,8 +84,9 @@ def _arrivals(settings: ReconcileSettings, now: datetime, since: datetime) -> It
 
 
 def _try_again(key: RawKey, arrived: Arrived, settings: ReconcileSettings, now: datetime, result: Reconciled) -> None:
-    expires_at = arrived.last_modified + timedelta(days=settings.retention_days)
-    attempt = images_table.count_attempt(settings.images_table, key, arrived.last_modified, now, expires_at)
+    received_at = key.partition.arrival(arrived.last_modified)
+    expires_at = received_at + timedelta(days=settings.retention_days)
+    attempt = images_table.count_attempt(settings.images_table, key, received_at, now, expires_at)
     if attempt is None:
         return
     if attempt <= MAX_ATTEMPTS:
@@ -102,7 +103,7 @@ def _try_again(key: RawKey, arrived: Arrived, settings: ReconcileSettings, now: 
             "key": str(key),
         },
     )
-    images_table.give_up(settings.images_table, key, REASON, arrived.last_modified, expires_at)
+    images_table.give_up(settings.images_table, key, REASON, received_at, expires_at)
     result.given_up += 1
 
 

@@ -20,7 +20,6 @@ from imagelake import catalog, images_table, object_store
 from imagelake.errors import InvalidKeyError
 from imagelake.images_table import ExpiredItem
 from imagelake.keys import Partition
-from imagelake.object_store import Version
 from imagelake.receipts import Receipt, Tally
 from imagelake.settings import EnforceRetentionSettings
 
@@ -127,45 +126,27 @@ def _stored_hours(store: _Store, latest: Partition) -> Iterator[Partition]:
 def _purge_hour(
     store: _Store, partition: Partition, settings: EnforceRetentionSettings, now: datetime, deadline: float
 ) -> Progress:
+    # By the hour and not by the age of the object: retries and redrives make old images young again.
     receipt, tally = Receipt(settings.audit_bucket, store.name, partition, now), Tally()
     receipt.start()
     finished = True
-    young: set[str] = set()
-    markers: list[Version] = []
     with ThreadPoolExecutor(WORKERS) as pool:
         deletions = []
         for page in object_store.versions(store.bucket, store.prefix(partition)):
             if time.monotonic() > deadline:
                 finished = False
                 break
-            doomed = []
+            deletions.append(pool.submit(object_store.delete_versions, store.bucket, page))
             for one in page:
                 if one.is_marker:
-                    markers.append(one)
-                # Rows and derivatives go with their hour: a retry gives them a new age. A raw object's age is its
-                # image's, and one that somebody put into a past hour has its days too.
-                elif store.name == "raw" and one.last_modified > now - timedelta(days=settings.retention_days):
-                    young.add(one.key)
+                    tally.add_marker(one.key, one.version_id)
                 else:
-                    doomed.append(one)
                     tally.add(one.key, one.version_id, one.bytes, _hours(now - one.last_modified))
-            deletions.append(pool.submit(object_store.delete_versions, store.bucket, doomed))
         for deletion in deletions:
             deletion.result()
-    if finished:
-        # Last: without its marker an older version would show again.
-        _delete_markers(store, [marker for marker in markers if marker.key not in young], tally)
     receipt.end(tally, "completed" if finished else "to be continued")
-    return Progress(
-        store=store.name, hour=partition.path, finished=finished, deleted=tally.versions + tally.delete_markers
-    )
-
-
-def _delete_markers(store: _Store, markers: list[Version], tally: Tally) -> None:
-    for start in range(0, len(markers), 1000):
-        object_store.delete_versions(store.bucket, markers[start : start + 1000])
-    for marker in markers:
-        tally.add_marker(marker.key, marker.version_id)
+    deleted = tally.versions + tally.delete_markers
+    return Progress(store=store.name, hour=partition.path, finished=finished, deleted=deleted)
 
 
 def _purge_items(settings: EnforceRetentionSettings, now: datetime, deadline: float) -> Progress:

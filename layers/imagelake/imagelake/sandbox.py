@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagelake.confinement import hide_from_relatives
+from imagelake.errors import Fault
 
 _GRACE_SECONDS = 3.0
 _KEPT_VARIABLES = ("LANG", "LD_LIBRARY_PATH", "PATH", "TZ")
 
 
-class SandboxError(Exception):
+class SandboxError(Fault):
     """The warm process is gone: a fault of ours, not of the image."""
 
 

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from imagelake.confinement import become_subreaper, forbid_processes_and_network, hide_from_relatives
+from imagelake import confinement
 from imagelake.limits import Limits
 from imagelake.script_job import Job, LoadedScript, Output
 
@@ -34,8 +34,8 @@ _MESSAGE_BYTES = 1 << 20
 def main() -> None:
     """Serve jobs until the function goes away."""
     os.closerange(3, 1024)
-    become_subreaper()
-    hide_from_relatives()
+    confinement.become_subreaper()
+    confinement.hide_from_relatives()
     with socket.socket(fileno=0) as control:
         while True:
             message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
@@ -49,7 +49,7 @@ def _serve(job: dict[str, Any], image_file: int, output_file: int) -> dict[str, 
     """Run one job in a child and clean up after it."""
     scripts = [_load(name, path, version) for name, path, version in job["scripts"]]
     limits = Limits(**job["limits"])
-    directory = tempfile.mkdtemp(prefix="imagelake-")
+    directory = tempfile.mkdtemp(prefix=f"imagelake-{os.getpid()}-")
     started = time.monotonic()
     child = os.fork()
     if not child:
@@ -63,7 +63,7 @@ def _serve(job: dict[str, Any], image_file: int, output_file: int) -> dict[str, 
         os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
     _kill_orphans()
-    shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(directory, onexc=_remove_locked)
     return {
         "timed_out": timed_out,
         "exit": os.waitstatus_to_exitcode(status),
@@ -107,7 +107,8 @@ def _become_child(
         os.chdir(directory)
         os.environ["TMPDIR"] = os.environ["HOME"] = tempfile.tempdir = directory
         _set_limits(limits, job["seconds"])
-        forbid_processes_and_network()
+        confinement.drop_privileges()
+        confinement.forbid_processes_and_network()
         size = os.fstat(image_file).st_size
         content = os.pread(image_file, size, 0) if size else b""
         Job(content, scripts, job["params"], limits, Output(output_file)).run()
@@ -151,29 +152,35 @@ def _wait(child: int, seconds: float) -> bool:
     return ended
 
 
+def _remove_locked(_: object, path: str, error: BaseException) -> None:
+    """A script may have taken our permission to look into a folder."""
+    with suppress(OSError):
+        if isinstance(error, PermissionError):
+            Path(path).chmod(0o700)
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _kill_orphans() -> None:
     """End what the child left behind: as subreaper, this process inherits it, whatever session it hides in."""
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        for orphan in _children():
-            with suppress(ProcessLookupError):
-                os.kill(orphan, signal.SIGKILL)
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
+    with suppress(ChildProcessError):
+        while True:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+            if not ended:
+                for orphan in _children():
+                    os.kill(orphan, signal.SIGKILL)
+                os.waitpid(-1, 0)
 
 
 def _children() -> list[int]:
-    us = str(os.getpid())
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with suppress(OSError, IndexError):
-                fields = (process / "stat").read_text().rpartition(")")[2].split()
-                if fields[1] == us:
-                    found.append(int(process.name))
-    return found
+    """Not every kernel has `/proc/<pid>/task/<pid>/children`, so look for our number in the others' `stat`."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if _parent(process) == os.getpid()]
+
+
+def _parent(process: Path) -> int | None:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 if __name__ == "__main__":

@@ -105,6 +105,10 @@ class Job:
         except Rejection as rejection:
             self._output.write({"rejected": [str(rejection.code), rejection.detail]})
             return
+        except Exception as error:  # noqa: BLE001  # told to the parent, which raises it
+            frame, line = list(walk_tb(error.__traceback__))[-1]
+            self._output.write({"fault": f"{type(error).__name__} in {frame.f_code.co_name}, line {line}"})
+            return
         self._output.write(
             {
                 "stored": stored,

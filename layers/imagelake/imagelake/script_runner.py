@@ -17,10 +17,20 @@ from typing import Any
 from imagelake.errors import Rejection, SettingsError
 from imagelake.limits import Limits
 from imagelake.reason import Reason
-from imagelake.sandbox import Ending, Sandbox
+from imagelake.sandbox import Ending, Sandbox, SandboxError
 from imagelake.script_metadata import Json, split_columns
 
-__all__ = ["Derivative", "Limits", "Reason", "Script", "ScriptResult", "find_scripts", "run_scripts", "warm_up"]
+__all__ = [
+    "Derivative",
+    "Limits",
+    "Reason",
+    "RunRejection",
+    "Script",
+    "ScriptResult",
+    "find_scripts",
+    "run_scripts",
+    "warm_up",
+]
 
 _PHASE_BYTES = 64
 
@@ -77,6 +87,15 @@ class ScriptResult:
     peak_memory_mb: float
 
 
+class RunRejection(Rejection):
+    """A rejection by `run_scripts`, with what it took to find out: seconds, and the largest resident set in MiB."""
+
+    def __init__(self, cause: Rejection, ending: Ending) -> None:
+        super().__init__(cause.code, cause.detail)
+        self.seconds = ending.seconds
+        self.peak_memory_mb = ending.peak_memory_mb
+
+
 def find_scripts(names: Sequence[str]) -> tuple[Script, ...]:
     """The provided scripts of these names, in this order.
 
@@ -129,7 +148,8 @@ def run_scripts(
         seconds: wall time for everything.
 
     Raises:
-        Rejection: the image or a script is at fault; the code is one of `Reason`. Anything else is a fault of ours.
+        RunRejection: the image or a script is at fault; the code is one of `Reason`.
+        SandboxError: the engine is at fault.
     """
     job = {
         "scripts": [[script.name, str(script.path), script.version] for script in scripts],
@@ -137,8 +157,11 @@ def run_scripts(
         "limits": asdict(limits),
     }
     ending = warm_up().run(job, content, seconds)
-    document, contents = _read_output(ending, limits, seconds)
-    return _to_result(document, contents, ending)
+    try:
+        document, contents = _read_output(ending, limits, seconds)
+        return _to_result(document, contents, ending)
+    except Rejection as rejection:
+        raise RunRejection(rejection, ending) from None
 
 
 def _read_output(ending: Ending, limits: Limits, seconds: float) -> tuple[dict[str, Any], bytes]:
@@ -146,6 +169,7 @@ def _read_output(ending: Ending, limits: Limits, seconds: float) -> tuple[dict[s
 
     Raises:
         Rejection: the child said so, or it ended before it could say anything.
+        SandboxError: the engine itself failed in the child.
     """
     if ending.timed_out or ending.exit != 0:
         raise _blame(ending, limits, seconds)
@@ -158,6 +182,8 @@ def _read_output(ending: Ending, limits: Limits, seconds: float) -> tuple[dict[s
             raise Rejection(Reason(code), str(detail))
     except (ValueError, TypeError):
         raise _tampered() from None
+    if "fault" in document:
+        raise SandboxError(str(document["fault"]))
     return document, ending.output[start + length :]
 
 

@@ -34,7 +34,7 @@ def read_header(image: Image.Image) -> dict[str, Any]:
 
 def read_camera(exif: Exif) -> dict[str, Any]:
     """Make, model, time in UTC and place in degrees (WGS 84)."""
-    details, place = exif.get_ifd(IFD.Exif), exif.get_ifd(IFD.GPSInfo)
+    details, place = _directory(exif, IFD.Exif), _directory(exif, IFD.GPSInfo)
     return {
         "camera_make": _text(exif.get(Base.Make)),
         "camera_model": _text(exif.get(Base.Model)),
@@ -96,6 +96,13 @@ def _dominant_color(image: Image.Image) -> str:
     counts = small.histogram()
     most = counts.index(max(counts))
     return "#" + bytes((small.getpalette() or [])[most * 3 : most * 3 + 3]).hex()
+
+
+def _directory(exif: Exif, tag: IFD) -> dict[int, Any]:
+    try:
+        return exif.get_ifd(tag)
+    except Exception:  # noqa: BLE001  # Pillow raises many types over damaged EXIF data, which is no reason to refuse
+        return {}
 
 
 def _text(value: object) -> str | None:

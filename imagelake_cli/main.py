@@ -1,0 +1,22 @@
+"""The command `imagelake`: one group of commands a module."""
+
+import typer
+
+from imagelake_cli import script
+
+app = typer.Typer(
+    help="Image Lake: images in, processed by provided scripts, kept for seven days, answered in SQL.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(script.app, name="script")
+
+
+@app.callback()
+def main() -> None:
+    """Image Lake: images in, processed by provided scripts, kept for seven days, answered in SQL."""
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,133 @@
+"""Run every function in a container of the Lambda runtime, with its sample event: `make local-invoke`.
+
+The functions get the settings that they have in a deployed stack and the emulator's root credentials. What is proved
+is that code, layers and runtime fit together.
+"""
+
+import ipaddress
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import docker
+from docker.errors import DockerException
+from rich.console import Console
+from samcli.yamlhelper import yaml_parse
+
+from local import lake as local_lake
+from local.deployment import STACK_NAME, host_architecture
+from local.emulator import ROOT
+from local.lake import Lake
+from local.samples import make_samples
+
+console = Console()
+
+EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
+    "request_upload": ("a form, status 201", lambda result: result["statusCode"] == 201),
+    "process_image": ("the outcome `processed`", lambda result: result["outcome"] == "processed"),
+    "write_catalog": ("a Parquet file", lambda result: len(result["files"]) == 1),
+}
+"""What each function answers to its sample in `events/`."""
+
+
+def main() -> int:
+    """Invoke every function; the exit code is 0 when all answer as documented."""
+    try:
+        engine = docker.from_env()
+        engine.ping()
+    except DockerException:
+        console.print("No Docker engine answers, so no container can run: start one, or name one in DOCKER_HOST.")
+        return 1
+    (bridge, *_) = engine.networks.get("bridge").attrs["IPAM"]["Config"]
+    gateway = bridge.get("Gateway") or str(next(ipaddress.ip_network(bridge["Subnet"]).hosts()))
+    # Docker's engine is on this machine under Linux, in a virtual machine that knows its host by name elsewhere.
+    host, address = (gateway, gateway) if platform.system() == "Linux" else ("host.docker.internal", None)
+    with local_lake.running(report=console.print, address=address) as lake:
+        template = _with_endpoint(lake)
+        endpoint_url = lake.emulator.endpoint_url.replace("127.0.0.1", host)
+        _place_sample(lake)
+        return max([_invoke(lake, template, endpoint_url, name) for name in EXPECTED])
+
+
+def _with_endpoint(lake: Lake) -> Path:
+    """The built template with one more variable for each function: SAM sets none that a template does not name."""
+    built = lake.emulator.folder / "build" / "template.yaml"
+    document = yaml_parse(built.read_text(encoding="utf-8"))
+    document["Globals"]["Function"]["Environment"]["Variables"]["AWS_ENDPOINT_URL"] = lake.emulator.endpoint_url
+    target = built.with_name("invoke.json")
+    target.write_text(json.dumps(document), encoding="utf-8")
+    return target
+
+
+def _place_sample(lake: Lake) -> None:
+    """Put a picture where the sample event of process_image says there is one."""
+    event = _event(lake, "process_image")
+    sample = make_samples()[0]
+    lake.client("s3").put_object(
+        Bucket=event["bucket"], Key=event["key"], Body=sample.content, ContentType=sample.content_type
+    )
+
+
+def _event(lake: Lake, name: str) -> dict[str, Any]:
+    """The sample event, with this lake's bucket in place of the sample's; the latest version is as good as any."""
+    event: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text(encoding="utf-8"))
+    if "bucket" in event:
+        event |= {"bucket": lake.stack.outputs["RawBucketName"]}
+        event.pop("version_id", None)
+    return event
+
+
+def _invoke(lake: Lake, template: Path, endpoint_url: str, name: str) -> int:
+    function = f"{name.title().replace('_', '')}Function"
+    result = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("sam"), "local", "invoke", function),
+            *("--template", template, "--event", "-", "--env-vars", _variables(lake, endpoint_url, function)),
+            *("--parameter-overrides", f"Architecture={host_architecture()}"),
+            *os.environ.get("SAM_LOCAL_OPTIONS", "").split(),
+        ],
+        input=json.dumps(_event(lake, name)),
+        env=lake.emulator.environment | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_CHECK_VERSION": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    documented, is_so = EXPECTED[name]
+    try:
+        as_documented = result.returncode == 0 and is_so(json.loads(result.stdout.splitlines()[-1]))
+    except (ValueError, KeyError, IndexError):
+        as_documented = False
+    if as_documented:
+        console.print(f"[green]ok[/green]      {function} with events/{name}.json: {documented}")
+        return 0
+    console.print(
+        f"[red]FAILED[/red]  {function} with events/{name}.json: exit code {result.returncode}, not {documented}"
+    )
+    console.print(result.stdout, result.stderr, markup=False, highlight=False)
+    return 1
+
+
+def _variables(lake: Lake, endpoint_url: str, function: str) -> Path:
+    """The settings that the deployed function has, in a file as `sam local invoke --env-vars` reads it.
+
+    Args:
+        lake: where the function is deployed.
+        endpoint_url: of the emulator as containers see it.
+        function: its logical id.
+    """
+    physical = lake.client("cloudformation").describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=function)[
+        "StackResourceDetail"
+    ]["PhysicalResourceId"]
+    settings = lake.client("lambda").get_function_configuration(FunctionName=physical)["Environment"]["Variables"]
+    target = lake.emulator.folder / f"{function}.json"
+    target.write_text(json.dumps({function: settings | {"AWS_ENDPOINT_URL": endpoint_url}}), encoding="utf-8")
+    return target
+
+
+if __name__ == "__main__":
+    sys.exit(main())

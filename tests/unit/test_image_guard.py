@@ -1,0 +1,100 @@
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from imagelake.errors import Rejection
+from imagelake.image_guard import Header, inspect
+from imagelake.limits import Limits
+from imagelake.reason import Reason
+from tests.unit.pictures import encoded, photo
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")
+SEEDS = {name: encoded(photo(), name) for name in FORMATS} | {"lossless": encoded(photo(), "WEBP", lossless=True)}
+
+
+def reason_for(content: bytes, limits: Limits) -> str:
+    with pytest.raises(Rejection) as rejection:
+        inspect(content, limits)
+    return rejection.value.code
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_reads_format_size_and_frames_as_the_decoder_does(name: str) -> None:
+    frames = [photo(70, 50), photo(70, 50).rotate(180), photo(70, 50)] if name in ("GIF", "WEBP", "TIFF", "PNG") else []
+    settings = {"save_all": True, "append_images": frames[1:]} if frames else {}
+    content = encoded(photo(70, 50), name, **settings)
+    decoded = Image.open(BytesIO(content))
+    assert inspect(content, Limits()) == Header(name, 70, 50, getattr(decoded, "n_frames", 1))
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(max_bytes=100), Reason.TOO_MANY_BYTES),
+        (Limits(max_pixels=96 * 64 - 1), Reason.TOO_MANY_PIXELS),
+        (Limits(max_total_pixels=96 * 64 - 1), Reason.TOO_MANY_PIXELS),
+        (Limits(max_side=95), Reason.SIDE_TOO_LONG),
+        (Limits(formats=("PNG",)), Reason.UNSUPPORTED_FORMAT),
+    ],
+)
+def test_holds_a_picture_against_the_limits(limits: Limits, reason: Reason) -> None:
+    assert inspect(SEEDS["JPEG"], Limits(max_pixels=96 * 64, max_side=96)).width == 96
+    assert reason_for(SEEDS["JPEG"], limits) == reason
+
+
+def test_counts_frames_up_to_the_limit_and_no_further() -> None:
+    frames = [Image.new("L", (2, 2), level) for level in range(8)]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert inspect(content, Limits(max_frames=8)).frames == 8
+    assert reason_for(content, Limits(max_frames=7)) == Reason.TOO_MANY_FRAMES
+
+
+def test_counts_scans_where_a_decoder_would_read_them() -> None:
+    progressive = encoded(photo(), "JPEG", progressive=True)
+    assert inspect(progressive, Limits(max_scans=10)).width == 96
+    assert reason_for(progressive, Limits(max_scans=9)) == Reason.TOO_MANY_SCANS
+    last_scan = SEEDS["JPEG"][SEEDS["JPEG"].rindex(b"\xff\xda") : -2]
+    assert inspect(SEEDS["JPEG"][:-2] + last_scan * 200, Limits(max_scans=9)).width == 96
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"<html>", bytes(100), b"%PDF-1.7", b"PK\x03\x04" * 20])
+def test_what_is_no_image_is_said_not_to_be_one(content: bytes) -> None:
+    assert reason_for(content, Limits()) == Reason.NOT_AN_IMAGE
+
+
+@given(seed=st.sampled_from(sorted(SEEDS)), cut=st.floats(0, 1))
+def test_any_cut_has_an_answer(seed: str, cut: float) -> None:
+    content = SEEDS[seed]
+    answer_to(content[: int(len(content) * cut)])
+
+
+@given(
+    seed=st.sampled_from(sorted(SEEDS)),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=12),
+)
+def test_any_change_has_an_answer(seed: str, changes: list[tuple[int, int]]) -> None:
+    content = bytearray(SEEDS[seed])
+    for position, value in changes:
+        content[position % len(content)] = value
+    answer_to(bytes(content))
+
+
+@given(st.binary(max_size=200), st.sampled_from(sorted(SEEDS)))
+def test_any_bytes_after_a_beginning_have_an_answer(rest: bytes, seed: str) -> None:
+    answer_to(SEEDS[seed][:24] + rest)
+
+
+def answer_to(content: bytes) -> None:
+    """A header within the limits or a known reason; anything else raises."""
+    limits = Limits()
+    try:
+        header = inspect(content, limits)
+    except Rejection as rejection:
+        Reason(rejection.code)
+    else:
+        assert 1 <= header.width <= limits.max_side
+        assert 1 <= header.height <= limits.max_side
+        assert 1 <= header.frames <= limits.max_frames
