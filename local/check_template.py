@@ -42,13 +42,22 @@ def check(template: Path) -> list[str]:
 
     os.environ.pop("AWS_PROFILE", None)
     try:
-        translated = SamTemplateValidator(
-            yaml_parse(template.read_text()), _BundledPolicies(), region=REGION
-        ).get_translated_template_if_valid()
+        translated = translate(template)
     except InvalidSamDocumentException as error:
         return [str(error)]
     findings = lint(translated, config=ManualArgs(regions=[REGION]))
     return [f"translated template: {finding.path_string}: {finding}" for finding in findings]
+
+
+def translate(template: Path) -> str:
+    """The CloudFormation that `template` becomes, as YAML.
+
+    Raises:
+        InvalidSamDocumentException: the template is not valid.
+    """
+    validator = SamTemplateValidator(yaml_parse(template.read_text()), _BundledPolicies(), region=REGION)
+    translated: str = validator.get_translated_template_if_valid()
+    return translated
 
 
 if __name__ == "__main__":

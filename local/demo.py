@@ -69,7 +69,7 @@ TOKEN=$(curl -s {lake.emulator.endpoint_url}/ -H 'Content-Type: application/x-am
        "AuthParameters": {{"USERNAME": "{lake.username}", "PASSWORD": "{lake.password}"}}}}' \\
   | {read_id})
 curl -s {lake.api_url}/images?limit=2 -H "Authorization: $TOKEN"
-curl -s {lake.api_url}/uploads -H "Authorization: $TOKEN" -d '{{"content_type": "image/jpeg"}}'
+curl -s {lake.api_url}/uploads -H "Authorization: $TOKEN" --json '{{"content_type": "image/jpeg"}}'
 """
 
 

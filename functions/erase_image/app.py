@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from imagelake import erasure, problems
 from imagelake.erasure import Caller
+from imagelake.errors import unforeseen
 from imagelake.model import Tombstone
 from imagelake.settings import EraseImageSettings, load
 
@@ -54,7 +55,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a request that API Gateway passed on, or erase what a batch of the stream names; raise to get it again."""
     if "Records" not in event:
         return app.resolve(event, context)
-    tombstones = [Tombstone.model_validate(entry.dynamodb.NewImage) for entry in DynamoDBStreamModel(**event).Records]
-    for tombstone in tombstones:
-        erasure.erase(tombstone, load(EraseImageSettings), datetime.now(UTC))
+    with unforeseen():
+        settings = load(EraseImageSettings)
+        batch = DynamoDBStreamModel.model_validate(event).Records
+        tombstones = [Tombstone.model_validate(entry.dynamodb.NewImage) for entry in batch]
+        for tombstone in tombstones:
+            erasure.erase(tombstone, settings, datetime.now(UTC))
     return {"erased": len(tombstones)}

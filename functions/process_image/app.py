@@ -6,6 +6,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from imagelake import processing
+from imagelake.errors import unforeseen
 from imagelake.processing import ImageArrived
 from imagelake.settings import ProcessImageSettings, load
 
@@ -19,7 +20,8 @@ STORING_SECONDS = 10.0
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return a `processing.Outcome`; raise only when another try may help."""
     seconds = context.get_remaining_time_in_millis() / 1000 - STORING_SECONDS
-    image = ImageArrived.model_validate(event)
-    outcome = processing.process(image, load(ProcessImageSettings), seconds)
+    with unforeseen():
+        image = ImageArrived.model_validate(event)
+        outcome = processing.process(image, load(ProcessImageSettings), seconds)
     logger.info("image %s", outcome.outcome, extra={"key": image.key, "reason": outcome.reason})
     return outcome.model_dump(mode="json", exclude_none=True)

@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
 from imagelake import catalog, dead_letters
+from imagelake.errors import unforeseen
 from imagelake.keys import Partition
 from imagelake.model import ImageRecord, Tombstone
 from imagelake.settings import WriteCatalogSettings, load
@@ -21,24 +22,24 @@ logger = Logger()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return the keys of the files written; raise to get the same batch again."""
-    settings = load(WriteCatalogSettings)
-    batch = DynamoDBStreamModel.model_validate(event).Records
-    erased = _erased(batch)
-    buried = set().union(*erased.values())
-    now = datetime.now(UTC)
-    records = [
-        record
-        for entry in batch
-        if entry.dynamodb.Keys["image_id"] not in buried
-        and (record := _read(entry, settings)) is not None
-        and record.expires_at > now  # its hour may have been purged already
-    ]
-    name = catalog.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
-    keys = catalog.write(records, name, settings) if records else []
-    for partition, image_ids in erased.items():
-        catalog.erase(settings.lake_bucket, partition, image_ids)
+    with unforeseen():
+        settings = load(WriteCatalogSettings)
+        batch = DynamoDBStreamModel.model_validate(event).Records
+        erased = _erased(batch)
+        buried = set().union(*erased.values())
+        rows = [entry for entry in batch if entry.dynamodb.Keys["image_id"] not in buried]
+        records = [record for entry in rows if (record := _read(entry, settings)) is not None and _is_kept(record)]
+        name = catalog.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
+        keys = catalog.write(records, name, settings) if records else []
+        for partition, image_ids in erased.items():
+            catalog.erase(settings.lake_bucket, partition, image_ids)
     logger.info("catalog written", extra={"records": len(records), "files": keys, "erased": len(buried)})
     return {"records": len(records), "files": keys}
+
+
+def _is_kept(record: ImageRecord) -> bool:
+    """Whether the record's time is not up; where it is, its hour may have been purged already."""
+    return record.expires_at > datetime.now(UTC)
 
 
 def _erased(batch: list[DynamoDBStreamRecordModel]) -> dict[Partition, set[str]]:
@@ -56,7 +57,7 @@ def _read(entry: DynamoDBStreamRecordModel, settings: WriteCatalogSettings) -> I
     """The record, or None when nobody can read it: then the dead-letter queue has it, and its neighbours go on."""
     item: Any = entry.dynamodb.NewImage
     try:
-        return ImageRecord.from_item(item or {})
+        return ImageRecord.model_validate(item or {})
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
         reason = f"unreadable_item: {', '.join(fields)}"

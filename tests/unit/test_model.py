@@ -149,6 +149,7 @@ def test_keeps_times_in_utc() -> None:
         {"received_at": RECEIVED.replace(tzinfo=None)},
         {"expires_at": None},
         {"filename": "holiday.jpg"},
+        {"width": 1 << 31},
     ],
 )
 def test_rejects_a_record_the_catalog_has_no_place_for(change: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from functools import cache
+from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -71,6 +72,10 @@ _DUCKDB_TYPES: Final = {
     "map<string,string>": "MAP(VARCHAR, VARCHAR)",
     "array<string>": "VARCHAR[]",
 }
+
+
+_PARTITIONS_AT_ONCE: Final = 100
+"""BatchCreatePartition takes no more."""
 
 
 def batch_name(sequence_numbers: Iterable[str]) -> str:
@@ -167,15 +172,16 @@ def register(partitions: Sequence[Partition], settings: WriteCatalogSettings) ->
     Raises:
         Fault: Glue did not answer, denied access, or refused a partition for another reason.
     """
-    with Fault.on("BatchCreatePartition"):
-        response = _glue().batch_create_partition(
-            DatabaseName=settings.catalog_database,
-            TableName=settings.catalog_table,
-            PartitionInputList=[_partition_input(partition, settings.lake_bucket) for partition in partitions],
-        )
-    for error in response.get("Errors", []):
-        if (code := error["ErrorDetail"]["ErrorCode"]) != "AlreadyExistsException":
-            raise Fault(f"{code} on BatchCreatePartition")
+    for some in batched(partitions, _PARTITIONS_AT_ONCE, strict=False):
+        with Fault.on("BatchCreatePartition"):
+            response = _glue().batch_create_partition(
+                DatabaseName=settings.catalog_database,
+                TableName=settings.catalog_table,
+                PartitionInputList=[_partition_input(partition, settings.lake_bucket) for partition in some],
+            )
+        for error in response.get("Errors", []):
+            if (code := error["ErrorDetail"]["ErrorCode"]) != "AlreadyExistsException":
+                raise Fault(f"{code} on BatchCreatePartition")
 
 
 def registered(database: str, table: str, until: Partition) -> list[Partition]:

@@ -10,8 +10,10 @@
 Anything else that is raised is a fault of ours. Faults are retried, then dead-lettered.
 """
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,6 +66,20 @@ class Fault(ImageLakeError):  # noqa: N818  # the workflow's word for what may b
             raise cls.of(error, operation) from error
         except BotoCoreError as error:
             raise cls(f"{type(error).__name__} on {operation}") from error
+
+
+@contextmanager
+def unforeseen() -> Iterator[None]:
+    """Turn what nobody foresaw into a `Fault` that names its type and place only: a message may quote an image."""
+    try:
+        yield
+    except ImageLakeError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if Path(frame.filename).parent == Path(__file__).parent]
+        place = (ours or frames)[-1]
+        raise Fault(f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}") from None
 
 
 class InvalidCursorError(ImageLakeError):

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
+    model_validator,
 )
 from pydantic_core import from_json
 
@@ -78,7 +79,7 @@ class Arrival(BaseModel):
     is the caller's Cognito subject. `sha256` is what the sender says the file hashes to.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     source_ref: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")] | None = None
@@ -128,6 +129,10 @@ def _from_epoch(value: object) -> object:
     return datetime.fromtimestamp(int(value), UTC) if isinstance(value, int | Decimal) else value
 
 
+type Int32 = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
+"""What a column of the catalog of type `int` holds."""
+
+
 class Derivative(BaseModel):
     """An image made from an image. `key` is in the lake bucket, `width` and `height` are pixels."""
 
@@ -149,7 +154,7 @@ class ImageRecord(BaseModel):
     comma-separated lists, `script_output` is a JSON object by script. `reason` begins with a code and a colon.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     image_id: str
     status: Literal["processed", "rejected", "failed"]
@@ -162,11 +167,11 @@ class ImageRecord(BaseModel):
     bytes: int | None = None
     format: str | None = None
     content_type: str | None = None
-    width: int | None = None
-    height: int | None = None
+    width: Int32 | None = None
+    height: Int32 | None = None
     mode: str | None = None
-    frames: int | None = None
-    orientation: int | None = None
+    frames: Int32 | None = None
+    orientation: Int32 | None = None
     camera_make: str | None = None
     camera_model: str | None = None
     taken_at: Moment | None = None
@@ -191,14 +196,14 @@ class ImageRecord(BaseModel):
         item = self.model_dump(mode="json", exclude_none=True)
         return item | expiry_attributes(self.image_id, self.expires_at)
 
+    @model_validator(mode="before")
     @classmethod
-    def from_item(cls, item: dict[str, Any]) -> Self:
-        """Read back what `to_item` wrote.
-
-        Raises:
-            ValueError: a field is missing, malformed or unknown.
-        """
-        return cls.model_validate({name: value for name, value in item.items() if name != "expiry_shard"})
+    def _read_item(cls, value: Any) -> Any:
+        return (
+            {name: entry for name, entry in value.items() if name != "expiry_shard"}
+            if isinstance(value, dict)
+            else value
+        )
 
     def to_row(self) -> dict[str, Any]:
         """The record as a row of the catalog: JSON values, all columns, `derivatives` as their keys."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from imagelake import images_table, object_store, script_runner
-from imagelake.errors import Rejection
+from imagelake.errors import Rejection, SettingsError
 from imagelake.keys import RawKey
 from imagelake.model import Derivative, ImageRecord
 from imagelake.object_store import RawObject
@@ -89,7 +89,7 @@ def _run_scripts(
     result = script_runner.run_scripts(
         raw.content,
         scripts,
-        json.loads(settings.script_params),
+        _script_params(settings),
         script_runner.Limits(max_bytes=settings.max_image_bytes),
         seconds,
     )
@@ -111,6 +111,16 @@ def _run_scripts(
             "derivatives": derivatives,
         }
     )
+
+
+def _script_params(settings: ProcessImageSettings) -> dict[str, dict[str, Any]]:
+    try:
+        params = json.loads(settings.script_params)
+    except ValueError:
+        params = None
+    if not isinstance(params, dict) or not all(isinstance(values, dict) for values in params.values()):
+        raise SettingsError("SCRIPT_PARAMS must be a JSON object of objects, by script name")
+    return params
 
 
 def _outcome(record: ImageRecord) -> Outcome:

@@ -1,0 +1,122 @@
+"""An AWS in process, with the stores that the template describes, and the functions told what the template tells them.
+
+It checks no permissions and delivers no events: `test_policies` and the tests against the local lake are for that.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from io import StringIO
+from typing import Any
+
+import boto3
+import pytest
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from moto import mock_aws
+
+from imagelake import catalog, dead_letters, images_table, object_store
+from tests.application import ACCOUNT, REGION, STACK, TEMPLATE, event, physical_name, resolve, resources, variables
+
+ACCESS_KEY, SECRET_KEY = "testing", "testing-secret"
+RAW_BUCKET, LAKE_BUCKET = physical_name("RawBucket"), physical_name("LakeBucket")
+IMAGES_TABLE = physical_name("ImagesTable")
+DATABASE, TABLE = physical_name("CatalogDatabase"), physical_name("CatalogTable")
+QUEUE_URL = resolve({"Ref": "DeadLetterQueue"})
+CALLER = event("request_upload")["requestContext"]["authorizer"]["claims"]["sub"]
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _credentials() -> Iterator[None]:
+    """Keys that open nothing, for all clients; making a client takes longer than most tests."""
+    clients = (object_store.s3_client, images_table._table, catalog._glue, dead_letters._sqs)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        for client in clients:
+            client.cache_clear()
+        yield
+        for client in clients:
+            client.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def aws(_credentials: None) -> Iterator[None]:
+    """The stack's stores, empty, for one test."""
+    with mock_aws(config={"core": {"mock_credentials": False}}):
+        _create_stores()
+        yield
+
+
+@cache
+def client(service: str) -> Any:
+    """A client of the tests' own."""
+    return boto3.client(service)  # type: ignore[call-overload]  # the stubs know literals only
+
+
+def _create_stores() -> None:
+    s3, dynamodb, glue, sqs = client("s3"), client("dynamodb"), client("glue"), client("sqs")
+    for name, bucket in resources("AWS::S3::Bucket").items():
+        s3.create_bucket(Bucket=physical_name(name))
+        if versioning := bucket["Properties"].get("VersioningConfiguration"):
+            s3.put_bucket_versioning(Bucket=physical_name(name), VersioningConfiguration=versioning)
+    for name, table in resources("AWS::DynamoDB::Table").items():
+        taken = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
+        dynamodb.create_table(TableName=physical_name(name), **{part: table["Properties"][part] for part in taken})
+    for database in resources("AWS::Glue::Database").values():
+        glue.create_database(DatabaseInput=resolve(database["Properties"]["DatabaseInput"]))
+    for table in resources("AWS::Glue::Table").values():
+        described = resolve(table["Properties"])
+        glue.create_table(DatabaseName=described["DatabaseName"], TableInput=described["TableInput"])
+    for name in resources("AWS::SQS::Queue"):
+        sqs.create_queue(QueueName=physical_name(name))
+
+
+class Context(LambdaContext):
+    """What Lambda says of an invocation."""
+
+    def __init__(self, function_name: str) -> None:
+        self._function_name = function_name
+        self._memory_limit_in_mb = 1769
+        self._invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}-{function_name}"
+        self._aws_request_id = "8b1d1f5e-2c3a-4f6b-9d7e-0a1b2c3d4e5f"
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 30_000
+
+
+type Invoke = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@pytest.fixture
+def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Context]:
+    """Gives this process the environment the template gives a function, and the context of its invocation."""
+
+    def tell(function_folder: str) -> Context:
+        given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"] | variables(function_folder)
+        for name, value in given.items():
+            monkeypatch.setenv(name, str(resolve(value)))
+        return Context(function_folder)
+
+    return tell
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    """All that the functions log during a test."""
+    written = StringIO()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("functions.") and isinstance(logger := getattr(module, "logger", None), Logger):
+            monkeypatch.setattr(logger.registered_handler, "stream", written)
+    return written
+
+
+def dead_letters_sent() -> list[dict[str, str]]:
+    """The messages in the dead-letter queue."""
+    messages = client("sqs").receive_message(QueueUrl=QUEUE_URL, MaxNumberOfMessages=10).get("Messages", [])
+    return [json.loads(message["Body"]) for message in messages]

@@ -1,0 +1,214 @@
+"""What each role may do, spelled out: nothing more, and nothing by accident.
+
+The local lake checks every call a function makes against its role's policies, and runs a test with a permission taken
+away. It does not check the roles of Step Functions, EventBridge and API Gateway; for those this proof on the
+translated template, which is what CloudFormation gets, is the only one.
+"""
+
+import re
+from typing import Any
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+from local.check_template import translate
+from tests.application import ROOT
+
+type Grants = set[tuple[str, str]]
+"""Pairs of an action and a resource."""
+
+FUNCTION, WORKFLOW, RULE = "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"
+GLUE = "arn:${AWS::Partition}:glue:${AWS::Region}:${AWS::AccountId}"
+
+ROLES: dict[str, tuple[str, Grants]] = {
+    "RequestUploadRole": (
+        FUNCTION,
+        {
+            ("s3:PutObject", "${RawBucket.Arn}/raw/*"),
+            ("s3:ListBucket", "${RawBucket.Arn}"),
+            ("s3:GetObject", "${LakeBucket.Arn}/derived/*"),
+            ("dynamodb:BatchWriteItem", "${ImagesTable.Arn}"),
+            ("dynamodb:GetItem", "${ImagesTable.Arn}"),
+            ("dynamodb:Query", "${ImagesTable.Arn}/index/by_uploader"),
+            ("logs:CreateLogStream", "${RequestUploadLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${RequestUploadLogGroup.Arn}"),
+        },
+    ),
+    "ProcessImageRole": (
+        FUNCTION,
+        {
+            ("s3:GetObject", "${RawBucket.Arn}/raw/*"),
+            ("s3:GetObjectVersion", "${RawBucket.Arn}/raw/*"),
+            ("s3:PutObject", "${LakeBucket.Arn}/derived/*"),
+            ("logs:CreateLogStream", "${ProcessImageLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${ProcessImageLogGroup.Arn}"),
+        },
+    ),
+    "WriteCatalogRole": (
+        FUNCTION,
+        {
+            ("dynamodb:DescribeStream", "${ImagesTable.StreamArn}"),
+            ("dynamodb:GetRecords", "${ImagesTable.StreamArn}"),
+            ("dynamodb:GetShardIterator", "${ImagesTable.StreamArn}"),
+            ("dynamodb:ListStreams", "*"),
+            ("s3:PutObject", "${LakeBucket.Arn}/catalog/*"),
+            ("glue:BatchCreatePartition", f"{GLUE}:catalog"),
+            ("glue:BatchCreatePartition", f"{GLUE}:database/${{CatalogDatabase}}"),
+            ("glue:BatchCreatePartition", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
+            ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
+            ("logs:CreateLogStream", "${WriteCatalogLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${WriteCatalogLogGroup.Arn}"),
+        },
+    ),
+    "IngestImageRole": (
+        WORKFLOW,
+        {
+            ("lambda:InvokeFunction", "${ProcessImageFunction.Arn}"),
+            ("dynamodb:PutItem", "${ImagesTable.Arn}"),
+            ("dynamodb:UpdateItem", "${ImagesTable.Arn}"),
+            ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
+            ("logs:CreateLogDelivery", "*"),
+            ("logs:GetLogDelivery", "*"),
+            ("logs:UpdateLogDelivery", "*"),
+            ("logs:DeleteLogDelivery", "*"),
+            ("logs:ListLogDeliveries", "*"),
+            ("logs:PutResourcePolicy", "*"),
+            ("logs:DescribeResourcePolicies", "*"),
+            ("logs:DescribeLogGroups", "*"),
+        },
+    ),
+    "IngestImageStateMachineImageArrivedRole": (RULE, {("states:StartExecution", "${IngestImageStateMachine}")}),
+}
+
+KNOW_NO_RESOURCES = re.compile(
+    r"dynamodb:ListStreams|logs:(\w+LogDelivery|ListLogDeliveries|\w*ResourcePolic\w+|DescribeLogGroups)"
+)
+"""Actions that IAM grants on `*` only; the template says so beside each."""
+
+
+@pytest.fixture(scope="module")
+def translated() -> dict[str, dict[str, Any]]:
+    """The resources that CloudFormation gets, by logical id."""
+    resources: dict[str, dict[str, Any]] = yaml_parse(translate(ROOT / "template.yaml"))["Resources"]
+    return resources
+
+
+def _of(kind: str, translated: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: one["Properties"] for name, one in translated.items() if one["Type"] == kind}
+
+
+def _spelled(value: Any) -> str:
+    """An ARN as the template would write it in a `Fn::Sub`."""
+    match value:
+        case str():
+            return value
+        case {"Ref": name}:
+            return f"${{{name}}}"
+        case {"Fn::GetAtt": [name, attribute]}:
+            return f"${{{name}.{attribute}}}"
+        case {"Fn::Sub": str(text)}:
+            return text
+        case {"Fn::Sub": [text, names]}:
+            return re.sub(r"\$\{(__\w+__)\}", lambda match: _spelled(names[match[1]]), text)
+        case _:
+            raise NotImplementedError(value)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _grants(role: dict[str, Any]) -> Grants:
+    statements = [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
+    assert {statement["Effect"] for statement in statements} == {"Allow"}
+    assert not any(statement.keys() & {"NotAction", "NotResource"} for statement in statements)
+    return {
+        (action, _spelled(resource))
+        for statement in statements
+        for action in _list(statement["Action"])
+        for resource in _list(statement["Resource"])
+    }
+
+
+def test_the_stack_has_these_roles_and_no_other_policies(translated: dict[str, dict[str, Any]]) -> None:
+    assert set(_of("AWS::IAM::Role", translated)) == set(ROLES)
+    assert {one["Type"] for one in translated.values() if one["Type"].startswith("AWS::IAM::")} == {"AWS::IAM::Role"}
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_a_role_has_exactly_its_permissions(name: str, translated: dict[str, dict[str, Any]]) -> None:
+    role = translated[name]["Properties"]
+    [trust] = role["AssumeRolePolicyDocument"]["Statement"]
+    service, grants = ROLES[name]
+
+    assert _grants(role) == grants
+    assert not role.get("ManagedPolicyArns")
+    assert (trust["Effect"], _list(trust["Action"])) == ("Allow", ["sts:AssumeRole"])
+    assert {kind: _list(who) for kind, who in trust["Principal"].items()} == {"Service": [service]}
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_a_role_has_no_wildcard_but_where_iam_knows_no_resource(name: str) -> None:
+    for action, resource in ROLES[name][1]:
+        assert "*" not in action
+        assert (resource == "*") == bool(KNOW_NO_RESOURCES.fullmatch(action))
+        assert re.fullmatch(r"[^*]*(/\*)?|\*", resource)
+
+
+def test_the_api_sees_arrivals_among_the_raw_images_only(translated: dict[str, dict[str, Any]]) -> None:
+    [policy] = translated["RequestUploadRole"]["Properties"]["Policies"]
+    conditions = [one["Condition"] for one in policy["PolicyDocument"]["Statement"] if one["Action"] == "s3:ListBucket"]
+
+    assert conditions == [{"StringLike": {"s3:prefix": "raw/*"}}]
+
+
+def test_only_this_account_s_workflows_take_the_workflow_s_role(translated: dict[str, dict[str, Any]]) -> None:
+    [trust] = translated["IngestImageRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+def test_every_function_and_workflow_runs_in_the_role_made_for_it(translated: dict[str, dict[str, Any]]) -> None:
+    for name, function in _of("AWS::Lambda::Function", translated).items():
+        assert _spelled(function["Role"]) == f"${{{name.removesuffix('Function')}Role.Arn}}"
+    [workflow] = _of("AWS::StepFunctions::StateMachine", translated).values()
+    assert _spelled(workflow["RoleArn"]) == "${IngestImageRole.Arn}"
+
+
+def test_the_rule_starts_the_workflow_and_nothing_else(translated: dict[str, dict[str, Any]]) -> None:
+    [rule] = _of("AWS::Events::Rule", translated).values()
+    [target] = rule["Targets"]
+
+    assert _spelled(target["Arn"]) == "${IngestImageStateMachine}"
+    assert _spelled(target["RoleArn"]) == "${IngestImageStateMachineImageArrivedRole.Arn}"
+    assert _spelled(target["DeadLetterConfig"]["Arn"]) == "${DeadLetterQueue.Arn}"
+
+
+def test_the_api_is_all_that_may_call_a_function_from_outside(translated: dict[str, dict[str, Any]]) -> None:
+    api = "arn:aws:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*"
+    permissions = _of("AWS::Lambda::Permission", translated).values()
+
+    assert {_spelled(one["SourceArn"]) for one in permissions} == {
+        f"{api}/POST/uploads",
+        f"{api}/GET/images",
+        f"{api}/GET/images/*",
+    }
+    for one in permissions:
+        assert (one["Action"], one["Principal"]) == ("lambda:InvokeFunction", "apigateway.amazonaws.com")
+        assert _spelled(one["FunctionName"]) == "${RequestUploadFunction}"
+
+
+def test_nobody_else_is_let_at_a_bucket_or_a_queue(translated: dict[str, dict[str, Any]]) -> None:
+    policies = [*_of("AWS::S3::BucketPolicy", translated).values(), *_of("AWS::SQS::QueuePolicy", translated).values()]
+    allowed = [one for policy in policies for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
+
+    assert allowed == [
+        {
+            "Sid": "AcceptUndeliverableEvents",
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]},
+            "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+        }
+    ]

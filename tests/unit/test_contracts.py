@@ -1,0 +1,384 @@
+"""The files of the application agree with each other, and with what others rely on."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.parser.models import (
+    APIGatewayProxyEventModel,
+    DynamoDBStreamModel,
+    S3EventNotificationEventBridgeModel,
+)
+from boto3.dynamodb.types import TypeDeserializer
+from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
+
+from functions.request_upload.app import app as api
+from imagelake import catalog, settings
+from imagelake.keys import RawKey
+from imagelake.model import ImageRecord, to_iso
+from imagelake.processing import ImageArrived
+from imagelake.uploads import UploadRequest
+from tests.application import FUNCTION_FOLDERS, TEMPLATE, WORKFLOW, WORKFLOW_TEXT, event, logical_id, resources
+from tests.application import variables as variables_of
+
+# What clients and analysts outside this repository rely on.
+
+CATALOG_CONTRACT = """
+    image_id string, status string, source string, source_ref string, received_at timestamp, processed_at timestamp,
+    expires_at timestamp, sha256 string, bytes bigint, format string, content_type string, width int, height int,
+    mode string, frames int, orientation int, camera_make string, camera_model string, taken_at timestamp,
+    gps_lat double, gps_lon double, uploader string, phash string, dominant_color string, brightness double,
+    sharpness double, script string, script_version string, script_output string, tags map<string,string>,
+    derivatives array<string>, reason string
+"""
+
+OUTPUTS = {
+    "ApiUrl", "UserPoolId", "UserPoolClientId", "RawBucketName", "LakeBucketName", "AuditBucketName",
+    "ImagesTableName", "DeadLetterQueueUrl", "IngestImageStateMachineArn", "CatalogDatabase", "CatalogTable",
+    "AthenaWorkGroup", "DashboardUrl",
+}  # fmt: skip
+
+
+def test_the_stack_has_every_output_of_the_contract() -> None:
+    assert set(TEMPLATE["Outputs"]) >= OUTPUTS
+
+
+def test_the_catalog_has_one_schema_in_contract_code_and_glue() -> None:
+    contract = dict(column.split() for column in re.split(r",\s(?=\s*\w+ )", CATALOG_CONTRACT.strip()))
+    [table] = resources("AWS::Glue::Table").values()
+    described = table["Properties"]["TableInput"]
+    glue = {column["Name"]: column["Type"] for column in described["StorageDescriptor"]["Columns"]}
+    partition = {column["Name"]: column["Type"] for column in described["PartitionKeys"]}
+
+    assert list(catalog.COLUMNS.items()) == list(contract.items())
+    assert list(glue.items()) == list(contract.items())
+    assert partition == {"ingest_date": "string", "hour": "string"}
+    assert list(ImageRecord.model_fields) == [*contract, *partition]
+
+
+def test_the_template_routes_what_the_function_answers() -> None:
+    events = TEMPLATE["Resources"]["RequestUploadFunction"]["Properties"]["Events"].values()
+    routed = {(route["Properties"]["Method"], route["Properties"]["Path"]) for route in events}
+    answered = {(route.method, route.openapi_path) for route in [*api._static_routes, *api._dynamic_routes]}
+
+    assert routed == answered
+    assert routed >= {("POST", "/uploads"), ("GET", "/images/{image_id}"), ("GET", "/images")}
+
+
+# Functions
+
+
+@pytest.fixture(params=FUNCTION_FOLDERS)
+def folder(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def _function(folder: str) -> dict[str, Any]:
+    properties: dict[str, Any] = TEMPLATE["Resources"][logical_id(folder)]["Properties"]
+    return properties
+
+
+def test_a_function_is_named_verb_object_in_its_folder_and_in_the_template(folder: str) -> None:
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", folder)
+    assert _function(folder)["CodeUri"] == f"functions/{folder}"
+
+
+def test_the_template_has_no_function_without_a_folder() -> None:
+    assert set(resources("AWS::Serverless::Function")) == {logical_id(folder) for folder in FUNCTION_FOLDERS}
+
+
+def test_a_function_has_a_sample_event(folder: str) -> None:
+    assert event(folder)
+
+
+def test_a_function_has_a_log_group_with_retention(folder: str) -> None:
+    log_group = TEMPLATE["Resources"][_function(folder)["LoggingConfig"]["LogGroup"]["Ref"]]
+
+    assert log_group["Type"] == "AWS::Logs::LogGroup"
+    assert log_group["Properties"]["RetentionInDays"]
+
+
+def test_no_two_functions_share_a_role_or_a_log_group() -> None:
+    functions = [_function(folder) for folder in FUNCTION_FOLDERS]
+
+    assert len({one["Role"]["Fn::GetAtt"][0] for one in functions}) == len(functions)
+    assert len({one["LoggingConfig"]["LogGroup"]["Ref"] for one in functions}) == len(functions)
+
+
+def test_a_function_is_told_exactly_what_its_settings_read(folder: str) -> None:
+    kind = getattr(settings, folder.title().replace("_", "") + "Settings")
+
+    assert {field.name.upper() for field in fields(kind)} == set(variables_of(folder))
+
+
+def test_every_log_group_forgets() -> None:
+    assert all("RetentionInDays" in group["Properties"] for group in resources("AWS::Logs::LogGroup").values())
+
+
+# Samples
+
+
+def test_the_sample_of_request_upload_is_what_api_gateway_sends() -> None:
+    sample = APIGatewayProxyEventModel.model_validate(event("request_upload"))
+
+    assert sample.requestContext.authorizer is not None
+    assert sample.requestContext.authorizer.claims is not None
+    assert (sample.httpMethod, sample.path, sample.requestContext.stage) == ("POST", "/uploads", "v1")
+
+
+def test_the_sample_of_request_upload_asks_for_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in variables_of("request_upload"):
+        monkeypatch.setenv(name, "25000000")
+
+    assert UploadRequest.model_validate_json(event("request_upload")["body"]).content_type == "image/jpeg"
+
+
+def test_the_sample_of_process_image_is_what_the_workflow_makes_of_object_created() -> None:
+    created = event("object_created")
+    S3EventNotificationEventBridgeModel.model_validate(created)
+    payload = WORKFLOW["States"]["Process image"]["Arguments"]["Payload"]
+
+    assert {name: _evaluate(path, states={"input": created}) for name, path in payload.items()} == event(
+        "process_image"
+    )
+    image = ImageArrived.model_validate(event("process_image"))
+    assert str(RawKey.parse(image.key)) == image.key
+
+
+def _evaluate(expression: str, **variables: Any) -> Any:
+    """What Step Functions makes of a value of the workflow: JSONata between `{%` and `%}`, else itself."""
+    if not expression.startswith("{%"):
+        return expression
+    text = expression.removeprefix("{%").removesuffix("%}").replace("${RetentionDays}", "7")
+    jsonata = Jsonata(text)
+    frame = jsonata.create_frame()
+    for name, value in variables.items():
+        frame.bind(name, value)
+    return jsonata.evaluate(None, frame)
+
+
+def test_the_workflow_is_started_by_object_created() -> None:
+    created = event("object_created")
+    [rule] = TEMPLATE["Resources"]["IngestImageStateMachine"]["Properties"]["Events"].values()
+    pattern = rule["Properties"]["Pattern"]
+
+    assert created["source"] in pattern["source"]
+    assert created["detail-type"] in pattern["detail-type"]
+    assert created["detail"]["object"]["key"].startswith(pattern["detail"]["object"]["key"][0]["prefix"])
+    assert pattern["detail"]["bucket"]["name"] == [{"Ref": "RawBucket"}]
+
+
+def test_the_sample_of_write_catalog_is_a_cataloged_image_on_the_stream() -> None:
+    sample = DynamoDBStreamModel.model_validate(event("write_catalog"))
+
+    for entry in sample.Records:
+        record = ImageRecord.model_validate(entry.dynamodb.NewImage)
+        assert entry.dynamodb.Keys == {"image_id": record.image_id}
+        assert record.status == "processed"
+        assert set(ImageRecord.model_fields) == record.model_fields_set | {"reason"}
+
+
+# Workflow
+
+
+def test_every_substitution_of_the_workflow_is_given_and_used() -> None:
+    given = TEMPLATE["Resources"]["IngestImageStateMachine"]["Properties"]["DefinitionSubstitutions"]
+
+    assert set(given) == set(re.findall(r"\$\{(\w+)\}", WORKFLOW_TEXT))
+
+
+def _followers(state: dict[str, Any]) -> Iterator[str]:
+    for way in (state, *state.get("Choices", ()), *state.get("Catch", ())):
+        yield from (way[name] for name in ("Next", "Default") if name in way)
+
+
+def test_every_state_is_reachable_and_every_way_leads_to_an_end() -> None:
+    states = WORKFLOW["States"]
+    reached, waiting = set(), [WORKFLOW["StartAt"]]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            followers = list(_followers(states[name]))
+            assert bool(followers) == (states[name]["Type"] not in ("Succeed", "Fail"))
+            waiting += followers
+
+    assert reached == set(states)
+
+
+TASKS = {name: state for name, state in WORKFLOW["States"].items() if state["Type"] == "Task"}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_retried_with_backoff_and_jitter(name: str) -> None:
+    retriers = {error: retrier for retrier in TASKS[name]["Retry"] for error in retrier["ErrorEquals"]}
+
+    assert retriers["States.ALL"]["MaxAttempts"] >= 2
+    for retrier in retriers.values():
+        if retrier["MaxAttempts"]:
+            assert retrier["BackoffRate"] > 1
+            assert retrier["JitterStrategy"] == "FULL"
+
+
+@pytest.mark.parametrize("name", [name for name, state in TASKS.items() if "ConditionExpression" in state["Arguments"]])
+def test_a_conditional_write_ends_duplicates_as_success_without_another_try(name: str) -> None:
+    duplicate = ["DynamoDB.ConditionalCheckFailedException"]
+    [retrier] = [retrier for retrier in TASKS[name]["Retry"] if retrier["ErrorEquals"] == duplicate]
+    [catcher] = [catcher for catcher in TASKS[name]["Catch"] if catcher["ErrorEquals"] == duplicate]
+
+    assert retrier["MaxAttempts"] == 0
+    assert WORKFLOW["States"][catcher["Next"]]["Type"] == "Succeed"
+
+
+def test_a_fault_of_any_task_ends_in_the_dead_letter_queue() -> None:
+    last_resort = (
+        "Report to dead-letter queue"  # when it fails too, the execution fails, and `reconcile` finds the image
+    )
+
+    assert [name for name, state in TASKS.items() if "Catch" not in state] == [last_resort]
+    for name in TASKS.keys() - {last_resort}:
+        [catcher] = [catcher for catcher in TASKS[name]["Catch"] if catcher["ErrorEquals"] == ["States.ALL"]]
+        assert catcher["Next"] in ("Record failure", last_resort)
+        assert name != "Record failure" or catcher["Next"] == last_resort
+
+
+def test_a_failure_is_recorded_as_an_image_of_the_hour_it_arrived_in() -> None:
+    created = event("object_created")
+    given = {"states": {"context": {"Execution": {"Input": created}}}, "reason": "fault: AccessDenied on GetObject"}
+    arguments = WORKFLOW["States"]["Record failure"]["Arguments"]
+    values: dict[str, Any] = {
+        name: {kind: _evaluate(expression, **given)}
+        for name, attribute in arguments["ExpressionAttributeValues"].items()
+        for kind, expression in attribute.items()
+    }
+    assignments = arguments["UpdateExpression"].removeprefix("SET ").split(", ")
+    item = {name.lstrip("#"): values[value] for name, value in (one.split(" = ") for one in assignments)}
+    item["image_id"] = {"S": _evaluate(arguments["Key"]["image_id"]["S"], **given)}
+
+    record = ImageRecord.model_validate({name: TypeDeserializer().deserialize(value) for name, value in item.items()})
+
+    key = RawKey.parse(created["detail"]["object"]["key"])
+    assert (record.image_id, record.ingest_date, record.hour) == (
+        key.image_id,
+        key.partition.ingest_date,
+        key.partition.hour,
+    )
+    assert (record.status, record.reason) == ("failed", "fault: AccessDenied on GetObject")
+    assert record.received_at == datetime.fromisoformat(created["time"])
+    assert record.expires_at - record.received_at == timedelta(days=7)
+    assert item["received_at"] == {"S": to_iso(record.received_at)}
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        ('{"errorMessage": "AccessDenied on GetObject", "errorType": "Fault"}', "fault: AccessDenied on GetObject"),
+        ('{"errorMessage":"Task timed out after 45.00 seconds"}', "fault: Task timed out after 45.00 seconds"),
+        ("The function could not be reached.", "fault: Lambda.ServiceException"),
+    ],
+)
+def test_the_reason_of_a_failure_is_what_the_function_raised(cause: str, reason: str) -> None:
+    [catcher] = WORKFLOW["States"]["Process image"]["Catch"]
+    error = {"errorOutput": {"Error": "Lambda.ServiceException", "Cause": cause}}
+
+    assert _evaluate(catcher["Assign"]["reason"], states=error) == reason
+
+
+def test_the_workflow_logs_no_execution_data_and_is_over_before_express_ends_it() -> None:
+    properties = TEMPLATE["Resources"]["IngestImageStateMachine"]["Properties"]
+
+    assert properties["Type"] == "EXPRESS"
+    assert properties["Logging"]["IncludeExecutionData"] is False
+    assert WORKFLOW["TimeoutSeconds"] < 300
+
+
+# Security and costs
+
+
+@pytest.mark.parametrize("name", resources("AWS::S3::Bucket"))
+def test_a_bucket_is_private_encrypted_and_expires_what_it_holds(name: str) -> None:
+    bucket = TEMPLATE["Resources"][name]["Properties"]
+    [encryption] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    rules = bucket["LifecycleConfiguration"]["Rules"]
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] in ("AES256", "aws:kms")
+    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    assert {rule["Status"] for rule in rules} == {"Enabled"}
+    assert any("ExpirationInDays" in rule for rule in rules)
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+    if "VersioningConfiguration" in bucket:
+        assert any("NoncurrentVersionExpiration" in rule for rule in rules)
+
+
+@pytest.mark.parametrize("name", ["RawBucket", "LakeBucket"])
+def test_a_bucket_of_images_expires_them_after_the_retention(name: str) -> None:
+    rules = TEMPLATE["Resources"][name]["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    assert [rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule] == [
+        {"Ref": "RetentionDays"} for rule in rules if "ExpiredObjectDeleteMarker" not in rule
+    ]
+
+
+@pytest.mark.parametrize("name", resources("AWS::S3::Bucket"))
+def test_a_bucket_takes_tls_only(name: str) -> None:
+    policies = [policy["Properties"] for policy in resources("AWS::S3::BucketPolicy").values()]
+    [policy] = [policy for policy in policies if policy["Bucket"] == {"Ref": name}]
+
+    assert {
+        "Sid": "DenyPlainHttp",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    } in policy["PolicyDocument"]["Statement"]
+
+
+@pytest.mark.parametrize("name", resources("AWS::SQS::Queue"))
+def test_a_queue_is_encrypted_and_forgets_within_four_days(name: str) -> None:
+    queue = TEMPLATE["Resources"][name]["Properties"]
+
+    assert queue["SqsManagedSseEnabled"] is True
+    assert queue["MessageRetentionPeriod"] <= 4 * 86_400
+
+
+def test_the_images_table_keeps_nothing_behind_the_purge() -> None:
+    table = TEMPLATE["Resources"]["ImagesTable"]["Properties"]
+
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert "PointInTimeRecoverySpecification" not in table
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+
+
+def test_the_api_lets_nobody_in_without_a_token() -> None:
+    [rest_api] = resources("AWS::Serverless::Api").values()
+    auth = rest_api["Properties"]["Auth"]
+
+    assert auth["DefaultAuthorizer"] in auth["Authorizers"]
+    for folder in FUNCTION_FOLDERS:
+        for source in _function(folder).get("Events", {}).values():
+            assert "Auth" not in source["Properties"]
+
+
+COSTS_WHILE_IDLE = (
+    "AWS::EC2::", "AWS::ECS::", "AWS::ElasticLoadBalancing", "AWS::KMS::Key", "AWS::Kinesis::", "AWS::MSK::",
+    "AWS::RDS::", "AWS::Redshift", "AWS::SecretsManager::", "AWS::WAFv2::",
+)  # fmt: skip
+
+
+def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
+    unconditional = {name: one for name, one in TEMPLATE["Resources"].items() if "Condition" not in one}
+    told = [TEMPLATE["Globals"]["Function"], *(one.get("Properties", {}) for one in unconditional.values())]
+
+    assert [name for name, one in unconditional.items() if one["Type"].startswith(COSTS_WHILE_IDLE)] == []
+    for setting in ("ProvisionedConcurrencyConfig", "VpcConfig", "ProvisionedThroughput", "CacheClusterEnabled"):
+        assert [one for one in told if setting in one] == []
+    assert {table["Properties"]["BillingMode"] for table in resources("AWS::DynamoDB::Table").values()} == {
+        "PAY_PER_REQUEST"
+    }
