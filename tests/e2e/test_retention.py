@@ -254,12 +254,3 @@ def test_a_lost_image_is_started_again(lake: Lake, samples: dict[str, Sample]) -
 def _arrival_rule(lake: Lake) -> str:
     rules = lake.client("events").list_rules()["Rules"]
     return next(str(rule["Name"]) for rule in rules if "aws.s3" in rule.get("EventPattern", ""))
-
-
-def test_nobody_deletes_a_receipt(lake: Lake) -> None:
-    s3, bucket = lake.client("s3"), lake.stack.outputs["AuditBucketName"]
-    put = s3.put_object(Bucket=bucket, Key=f"receipts/purges/test-{uuid.uuid4().hex}.txt", Body=b"evidence")
-    listed = s3.list_object_versions(Bucket=bucket, Prefix="receipts/purges/test-")["Versions"]
-
-    with pytest.raises(s3.exceptions.ClientError, match="AccessDenied"):
-        s3.delete_object(Bucket=bucket, Key=listed[0]["Key"], VersionId=put["VersionId"])

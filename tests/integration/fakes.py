@@ -112,7 +112,7 @@ class FakeS3:
         """Is called ahead of each operation, with its name; may raise, or do something meanwhile."""
         self._versioned = versioned
         self._buckets: dict[str, _Bucket] = {}
-        self._uploads: dict[str, list[dict[str, Any]]] = {}
+        self.uploads: dict[str, list[dict[str, Any]]] = {}
         self._numbers = itertools.count(1)
         self._lock = RLock()
 
@@ -176,13 +176,13 @@ class FakeS3:
     def begin_upload(self, bucket: str, key: str) -> None:
         """Begin a multipart upload and forget it."""
         upload = {"Key": key, "UploadId": f"u{next(self._numbers)}", "Initiated": self.clock.now}
-        self._uploads.setdefault(bucket, []).append(upload)
+        self.uploads.setdefault(bucket, []).append(upload)
 
     def abort_multipart_upload(self, Bucket: str, Key: str, UploadId: str) -> None:  # noqa: N803
         """Throw the parts away."""
         with self._doing("AbortMultipartUpload"):
-            kept = [one for one in self._uploads[Bucket] if (one["Key"], one["UploadId"]) != (Key, UploadId)]
-            self._uploads[Bucket] = kept
+            kept = [one for one in self.uploads[Bucket] if (one["Key"], one["UploadId"]) != (Key, UploadId)]
+            self.uploads[Bucket] = kept
 
     def get_paginator(self, operation: str) -> Any:
         """Pages of a listing."""
@@ -248,7 +248,7 @@ class FakeS3:
 
     def _list_multipart_uploads(self, Bucket: str) -> Iterator[dict[str, Any]]:  # noqa: N803
         with self._doing("ListMultipartUploads"):
-            page = {"Uploads": list(self._uploads.get(Bucket, []))}
+            page = {"Uploads": list(self.uploads.get(Bucket, []))}
         yield page
 
     def _doing(self, operation: str) -> RLock:
@@ -314,9 +314,9 @@ class FakeTable:
             item = dict(self.items.get(Key["image_id"], {}))
             if not holds(ConditionExpression, item, ExpressionAttributeValues, ExpressionAttributeNames):
                 raise refused("ConditionalCheckFailedException", "UpdateItem")
-            new = item | Key
+            new: dict[str, Any] = item | Key
             for assignment in re.split(r",\s*(?![^(]*\))", UpdateExpression.removeprefix("SET ")):
-                name, _, value = assignment.partition(" = ")
+                name, _sign, value = assignment.partition(" = ")
                 new[ExpressionAttributeNames.get(name, name)] = _value(value, item, ExpressionAttributeValues)
             self._write("UpdateItem", Key["image_id"], new)
             return {"Attributes": dict(new)}

@@ -225,7 +225,7 @@ def _walk_partitions(result: Audit, seen: _Seen, settings: AuditRetentionSetting
 
 def _walk_table(result: Audit, seen: _Seen, settings: AuditRetentionSettings) -> None:
     place = result.places.setdefault("items", Place("items"))
-    with_items: dict[datetime, set[str]] = defaultdict(set)
+    with_items: set[str] = set()
     for item in _items(settings.images_table):
         image_id, status = item["image_id"]["S"], item.get("status", {}).get("S", "")
         expires_at, received_at = item.get("expires_at", {}).get("N"), item.get("received_at", {}).get("S")
@@ -235,10 +235,10 @@ def _walk_table(result: Audit, seen: _Seen, settings: AuditRetentionSettings) ->
         elif result.as_of - datetime.fromtimestamp(int(expires_at), UTC) > GRACE:
             result.report("overdue", "items", f"an item ({status})", image_id)
         hour = _hour(item["ingest_date"]["S"], item["hour"]["S"])
-        with_items[hour].add(image_id)
+        with_items.add(image_id)
         if status == "erased":
             for root, there in (("raw", seen.raw), ("derived", seen.derived)):
-                if image_id in there[hour]:
+                if any(image_id in image_ids for image_ids in there.values()):
                     result.report("overdue", root, "an image that was erased on request", image_id)
             continue
         if received_at is None:
@@ -255,7 +255,7 @@ def _walk_table(result: Audit, seen: _Seen, settings: AuditRetentionSettings) ->
             result.report("early", "catalog", "an image without a row", image_id)
     for hour, image_ids in seen.raw.items():
         if SETTLED + timedelta(hours=1) < result.as_of - hour < timedelta(days=result.retention_days):
-            for image_id in sorted(image_ids - with_items[hour]):
+            for image_id in sorted(image_ids - with_items):
                 result.report("early", "items", "an image without an item", image_id)
 
 

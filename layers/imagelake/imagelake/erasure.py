@@ -8,13 +8,19 @@ which by then has written every row that came before it.
 
 import hashlib
 import hmac
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from imagelake import catalog, images_table, object_store, receipts
+from imagelake.keys import Partition, RawKey
 from imagelake.model import Tombstone
+from imagelake.object_store import Version
 from imagelake.settings import EraseImageSettings
+
+WORKERS: Final = 16
+"""Hours that are looked into at once."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def bury(image_id: str, caller: Caller, settings: EraseImageSettings, now: datet
 
 
 def erase(tombstone: Tombstone, settings: EraseImageSettings, now: datetime) -> dict[str, int]:
-    """Erase what there is of a buried image in the hour that its tombstone names, and leave a receipt.
+    """Erase all there is of a buried image, and leave a receipt.
 
     Doing it again does no harm, and leaves a receipt only where something had come back.
 
@@ -64,22 +70,39 @@ def erase(tombstone: Tombstone, settings: EraseImageSettings, now: datetime) -> 
         Fault: a service did not answer, or denied access; ask again.
     """
     key = tombstone.raw_key
-    erased = {
-        "rows": catalog.erase(settings.lake_bucket, key.partition, {key.image_id}),
-        "derivatives": _delete(settings.lake_bucket, key.derived_prefix),
-        "versions": _delete(settings.raw_bucket, str(key)),
-    }
+    erased = {"rows": 0, "derivatives": 0, "versions": 0}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        places = _places(tombstone, settings, now)
+        for found in pool.map(lambda place: _erase(place, settings, has_row=place == key), places):
+            erased = {what: count + found.get(what, 0) for what, count in erased.items()}
     if any(erased.values()) or tombstone.erased_at == now:
         receipts.erasure(settings.audit_bucket, key.partition, key.image_id, now, erased)
     return erased
 
 
-def _delete(bucket: str, prefix: str) -> int:
-    count = 0
-    for page in object_store.versions(bucket, prefix):
-        object_store.delete_versions(bucket, page)
-        count += len(page)
-    return count
+def _places(tombstone: Tombstone, settings: EraseImageSettings, now: datetime) -> list[RawKey]:
+    """Where the image may be. A form takes a file in one place; a record that comes again may be in any hour since."""
+    places = {tombstone.raw_key}
+    if tombstone.owner_digest is None:
+        hours = range(-1, 24 * settings.retention_days + 3)
+        places |= {RawKey(Partition.of(now - timedelta(hours=hour)), tombstone.image_id) for hour in hours}
+    return sorted(places, key=str)
+
+
+def _erase(key: RawKey, settings: EraseImageSettings, *, has_row: bool) -> dict[str, int]:
+    # What says that there is something to erase goes last, should this be interrupted.
+    derivatives = _find(settings.lake_bucket, key.derived_prefix)
+    versions = _find(settings.raw_bucket, str(key))
+    if not (has_row or derivatives or versions):
+        return {}
+    rows = catalog.erase(settings.lake_bucket, key.partition, {key.image_id})
+    object_store.delete_versions(settings.lake_bucket, derivatives)
+    object_store.delete_versions(settings.raw_bucket, versions)
+    return {"rows": rows, "derivatives": len(derivatives), "versions": len(versions)}
+
+
+def _find(bucket: str, prefix: str) -> list[Version]:
+    return [version for page in object_store.versions(bucket, prefix) for version in page]
 
 
 def _is_owner(item: dict[str, Any], caller: Caller) -> bool:

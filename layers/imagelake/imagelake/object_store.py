@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
@@ -182,20 +183,19 @@ def versions(bucket: str, prefix: str) -> Iterator[list[Version]]:
 
 
 def delete_versions(bucket: str, doomed: Sequence[Version]) -> None:
-    """Delete these versions for good, leaving no marker; one that is gone already is fine. At most 1,000.
+    """Delete these versions for good, leaving no marker; one that is gone already is fine.
 
     Raises:
         Fault: S3 did not answer, denied access, or could not delete some of them.
     """
-    if not doomed:
-        return
-    with Fault.on("DeleteObjects"):
-        answer = s3_client().delete_objects(
-            Bucket=bucket,
-            Delete={"Objects": [{"Key": one.key, "VersionId": one.version_id} for one in doomed], "Quiet": True},
-        )
-    if errors := answer.get("Errors"):
-        raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
+    for some in batched(doomed, 1000, strict=False):
+        with Fault.on("DeleteObjects"):
+            answer = s3_client().delete_objects(
+                Bucket=bucket,
+                Delete={"Objects": [{"Key": one.key, "VersionId": one.version_id} for one in some], "Quiet": True},
+            )
+        if errors := answer.get("Errors"):
+            raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
 
 
 def abort_uploads(bucket: str, begun_before: datetime) -> list[datetime]:
