@@ -66,7 +66,7 @@ class Truth:
     arrived: datetime
     outcome: str | None = None
     settled: datetime | None = None
-    is_erased: bool = False
+    last_put: datetime | None = None
 
 
 @dataclass
@@ -81,6 +81,7 @@ class Lake:
     queue: FakeQueue
     step_functions: "FakeWorkflow"
     truths: dict[str, Truth] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
     later: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     audits: list[audit.Audit] = field(default_factory=list)
     _written: int = 0
@@ -123,7 +124,7 @@ class Lake:
         metadata = Arrival(source="api", uploader="somebody").to_metadata()
         body = b"bad" if self.chance.random() < 0.05 else b"good"
         self.s3.put_object("raw", str(key), body, ContentType="image/jpeg", Metadata=metadata)
-        self.truths.setdefault(str(key), Truth(key, self.clock.now))
+        self.truths.setdefault(str(key), Truth(key, self.clock.now)).last_put = self.clock.now
         if self.chance.random() < 0.98:
             self.after(timedelta(seconds=self.chance.uniform(1, 30)), lambda: self.workflow(key))
         if self.chance.random() < 0.03:
@@ -151,7 +152,12 @@ class Lake:
         if standing is None or standing["status"] in ("awaiting_upload", "failed"):
             self.table.put_item(item)
             self._settle(key, outcome.outcome)
-        elif standing["status"] == "erased":
+        else:
+            self._move_tombstone(key)
+
+    def _move_tombstone(self, key: RawKey) -> None:
+        standing = self.table.items.get(key.image_id)
+        if standing is not None and standing["status"] == "erased":
             now = str(self.clock.now.timestamp())
             self.table.put_item(standing | _hour(key.partition) | {"returned_at": now})
 
@@ -170,6 +176,8 @@ class Lake:
             self.table.put_item((standing or {}) | failed.to_item())
             self._settle(key, "failed")
             self.after(self.chance.uniform(0.1, 7.2) * timedelta(days=1), lambda: self.redrive(key))
+        else:
+            self._move_tombstone(key)
 
     def _settle(self, key: RawKey, outcome: str) -> None:
         if truth := self.truths.get(str(key)):
@@ -219,8 +227,7 @@ class Lake:
         tombstone = erasure.bury(key.image_id, OPERATOR, ERASE, self.clock.now)
         if tombstone is None:
             return
-        for truth in self.truths.values():
-            truth.is_erased |= truth.key.image_id == key.image_id
+        self.erased.add(key.image_id)
         erasure.erase(tombstone, ERASE, self.clock.now)
         if self.chance.random() < 0.5:
             self.after(self.chance.uniform(0, 10) * HOUR, lambda: self.redeliver(key))
@@ -374,7 +381,7 @@ def _check(lake: Lake, outage: Callable[[datetime], bool]) -> None:
             assert all(upload["Initiated"] >= now - timedelta(days=1) - GRACE for upload in uploads)
 
     for name, truth in lake.truths.items():
-        if truth.is_erased or truth.arrived <= youngest:
+        if truth.key.image_id in lake.erased or truth.arrived <= youngest:
             continue
         assert raw.current(name), name
         if truth.outcome is None or truth.settled is None or truth.settled > now - 10 * MINUTE:
@@ -386,7 +393,8 @@ def _check(lake: Lake, outage: Callable[[datetime], bool]) -> None:
                 assert derived.current(made["key"]), made["key"]
 
     for truth in lake.truths.values():
-        if truth.is_erased and truth.arrived < now - HOUR:
+        # An event of the return that got lost is found within the hour.
+        if truth.key.image_id in lake.erased and truth.last_put and truth.last_put < now - 2 * HOUR:
             assert not raw.versions.get(str(truth.key))
             assert truth.key.image_id not in rows
             assert not list(derived.under(truth.key.derived_prefix))

@@ -5,6 +5,7 @@ process it. `ImageRecord` is the one row an image has, in the images table, in t
 """
 
 import json
+import math
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
@@ -108,9 +109,13 @@ EXPIRY_SHARDS: Final = "0123456789abcdef"
 """Values of the attribute that spreads the index of expiring items; each takes 1,000 writes a second."""
 
 
+BOOKKEEPING: Final = frozenset({"expiry_shard", "attempts", "attempted_at"})
+"""Attributes of an item that are no columns: where it is found when it expires, how often it was started again."""
+
+
 def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:
-    """What makes an item findable once it has expired: the last digit of its random id, and epoch seconds."""
-    return {"expiry_shard": image_id[-1], "expires_at": int(expires_at.timestamp())}
+    """What makes an item findable once it has expired: a digit of its random id, and epoch seconds, rounded up."""
+    return {"expiry_shard": image_id[-1], "expires_at": math.ceil(expires_at.timestamp())}
 
 
 def _to_utc(moment: datetime) -> datetime:
@@ -198,12 +203,10 @@ class ImageRecord(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_item(cls, value: Any) -> Any:
-        return (
-            {name: entry for name, entry in value.items() if name != "expiry_shard"}
-            if isinstance(value, dict)
-            else value
-        )
+    def _without_bookkeeping(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: entry for name, entry in value.items() if name not in BOOKKEEPING}
 
     def to_row(self) -> dict[str, Any]:
         """The record as a row of the catalog: JSON values, all columns, `derivatives` as their keys."""
