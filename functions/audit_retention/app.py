@@ -15,7 +15,6 @@ metrics = Metrics(namespace="ImageLake", service="image-lake")
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return the figures, and the keys of the report in the audit bucket."""
     settings = load(AuditRetentionSettings)
@@ -24,6 +23,7 @@ def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     metrics.add_metric("OverdueObjects", MetricUnit.Count, result.overdue)
     metrics.add_metric("EarlyDeletions", MetricUnit.Count, result.early)
     metrics.add_metric("OldestObjectAgeHours", MetricUnit.NoUnit, result.oldest_age_hours)
+    metrics.flush_metrics()
     answer = {"overdue": result.overdue, "early": result.early, "findings": len(result.findings), "reports": reports}
     logger.info("audited", extra=answer)
     return answer

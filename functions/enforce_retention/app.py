@@ -29,19 +29,17 @@ class Request(BaseModel):
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return the work to do, or a `retention.Progress`; raise to be tried again."""
     settings, request = load(EnforceRetentionSettings), Request.model_validate(event)
     now = min(request.as_of, datetime.now(UTC))  # nobody can have tomorrow's images purged today
     if request.work is None:
         work = retention.find_work(settings, now)
-        return {
-            "work": [piece.model_dump(exclude_none=True) for piece in work],
-            "due_hours": sum(piece.hour is not None for piece in work),
-        }
+        due_hours = sum(piece.hour is not None for piece in work)
+        return {"work": [piece.model_dump(exclude_none=True) for piece in work], "due_hours": due_hours}
     seconds = context.get_remaining_time_in_millis() / 1000 - RECEIPT_SECONDS
     progress = retention.purge(request.work, settings, now, seconds)
     metrics.add_metric("ObjectsPurged", MetricUnit.Count, progress.deleted)
+    metrics.flush_metrics()
     logger.info("purged", extra=progress.model_dump())
     return progress.model_dump()

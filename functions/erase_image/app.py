@@ -32,6 +32,7 @@ def erase_image(image_id: str) -> Response[str]:
         return problems.problem(HTTPStatus.NOT_FOUND, detail)
     erased = erasure.erase(tombstone, settings, now)
     metrics.add_metric("ImagesErased", MetricUnit.Count, 1)
+    metrics.flush_metrics()
     logger.info("image erased", extra={"image_id": image_id, **erased})
     return Response(HTTPStatus.NO_CONTENT, "application/json", "")
 
@@ -50,7 +51,6 @@ def _fault(error: Exception) -> Response[str]:
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a request that API Gateway passed on, or erase what a batch of the stream names; raise to get it again."""
     if "Records" not in event:

@@ -23,12 +23,12 @@ class Request(BaseModel):
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, int]:
     """Return how many arrivals were looked at, restarted and given up."""
     request = Request.model_validate(event)
     result = reconciliation.reconcile(load(ReconcileSettings), datetime.now(UTC), request.since)
     metrics.add_metric("ImagesRestarted", MetricUnit.Count, result.restarted)
     metrics.add_metric("ImagesGivenUp", MetricUnit.Count, result.given_up)
+    metrics.flush_metrics()
     logger.info("reconciled", extra=asdict(result))
     return asdict(result)

@@ -4,11 +4,12 @@ The stores are stand-ins that keep a clock of ours; what writes, purges, erases,
 but for the scripts and the Parquet format, which would take most of the time and none of the decisions.
 """
 
+import itertools
 import json
 import random
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any, Final
@@ -31,7 +32,7 @@ from imagelake import (
 )
 from imagelake.errors import Rejection
 from imagelake.keys import Partition, RawKey
-from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
+from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone, to_iso
 from imagelake.processing import ImageArrived
 from imagelake.settings import (
     AuditRetentionSettings,
@@ -87,7 +88,7 @@ class Lake:
     _written: int = 0
     _batches: int = 0
     _numbers: int = 0
-    _rows: dict[str, tuple[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    _files: dict[str, "CatalogFile"] = field(default_factory=dict)
 
     # Doors
 
@@ -262,21 +263,31 @@ class Lake:
 
     # What there is
 
-    def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of the catalog by image."""
+    def files(self) -> dict[str, "CatalogFile"]:
+        """The files of the catalog by key; reads those only that are new."""
         bucket = self.s3.bucket("lake")
-        found: dict[str, list[dict[str, Any]]] = {}
-        current: dict[str, tuple[str, list[dict[str, Any]]]] = {}
-        for key in bucket.under("catalog/"):
-            version = bucket.versions[key][0]
-            known = self._rows.get(key)
-            if known is None or known[0] != version.etag:
-                known = version.etag, [json.loads(line) for line in version.body.splitlines()]
-            current[key] = known
-            for row in known[1]:
-                found.setdefault(row["image_id"], []).append(row)
-        self._rows = current
-        return found
+        current = {key: bucket.versions[key][0] for key in bucket.under("catalog/")}
+        known = {key: file for key, file in self._files.items() if current.get(key) is file.version}
+        self._files = known | {
+            key: CatalogFile(version, [json.loads(line) for line in version.body.splitlines()])
+            for key, version in current.items()
+            if key not in known
+        }
+        return self._files
+
+
+@dataclass(frozen=True)
+class CatalogFile:
+    """A file of the catalog as it was read: which images it has, and when the first of them arrived."""
+
+    version: object
+    rows: InitVar[list[dict[str, Any]]]
+    image_ids: frozenset[str] = field(init=False)
+    oldest: str = field(init=False)
+
+    def __post_init__(self, rows: list[dict[str, Any]]) -> None:
+        object.__setattr__(self, "image_ids", frozenset(row["image_id"] for row in rows))
+        object.__setattr__(self, "oldest", min((row["received_at"] for row in rows), default="9"))
 
 
 class FakeWorkflow:
@@ -353,51 +364,64 @@ class Broken(Exception):  # noqa: N818  # what a crash looks like from inside
     """The purger's process ends."""
 
 
-def _check(lake: Lake, outage: Callable[[datetime], bool]) -> None:
+def _check(lake: Lake, *, is_outage: bool) -> None:
     """Nothing younger than the promise is gone; nothing older than the promise and its grace is there."""
     now = lake.clock.now
-    oldest, youngest = now - PROMISE - GRACE, now - PROMISE
+    files = lake.files()
+    image_ids = frozenset[str]().union(*(file.image_ids for file in files.values()))
+    if not is_outage:
+        _check_nothing_is_overdue(lake, files, now - PROMISE - GRACE)
+    _check_nothing_is_gone(lake, image_ids, now)
+    _check_erased_stay_away(lake, image_ids, now)
+
+
+def _check_nothing_is_overdue(lake: Lake, files: dict[str, CatalogFile], oldest: datetime) -> None:
     raw, derived = lake.s3.bucket("raw"), lake.s3.bucket("lake")
-    rows = lake.rows()
+    # Keys sort by hour, and nothing arrives before its hour.
+    for key in itertools.takewhile(lambda key: _start(key) <= oldest, raw.under("raw/")):
+        assert lake.truths[key].arrived >= oldest, key
+    for key in itertools.takewhile(lambda key: _start(key) <= oldest, derived.under("derived/")):
+        raw_key = f"raw/{'/'.join(key.split('/')[1:4])}"
+        assert lake.truths[raw_key].arrived >= oldest, key
+    assert min((file.oldest for file in files.values()), default="9") >= to_iso(oldest)
+    for item in lake.table.items.values():
+        assert item["expires_at"] >= (lake.clock.now - GRACE).timestamp()
+        if item["status"] not in ("awaiting_upload", "erased"):
+            assert item["received_at"] >= to_iso(oldest)
+    for partition in lake.glue.partitions:
+        assert Partition(*partition).start >= oldest
+    for uploads in lake.s3.uploads.values():
+        assert all(upload["Initiated"] >= lake.clock.now - timedelta(days=1) - GRACE for upload in uploads)
 
-    if not outage(now):
-        for key in raw.under("raw/"):
-            assert lake.truths[key].arrived >= oldest, key
-        for key in derived.under("derived/"):
-            raw_key = RawKey(Partition.parse("/".join(key.split("/")[1:3])), key.split("/")[3])
-            assert lake.truths[str(raw_key)].arrived >= oldest, key
-        for key in derived.under("catalog/"):
-            assert Partition.parse("/".join(key.split("/")[1:3])).start >= oldest - MINUTE, key
-        for found in rows.values():
-            for row in found:
-                assert datetime.fromisoformat(row["received_at"]) >= oldest
-        for item in lake.table.items.values():
-            if item["status"] not in ("awaiting_upload", "erased"):
-                assert datetime.fromisoformat(item["received_at"]) >= oldest
-            assert item["expires_at"] >= (now - GRACE).timestamp()
-        for partition in lake.glue.partitions:
-            assert Partition(*partition).start >= oldest
-        for uploads in lake.s3.uploads.values():
-            assert all(upload["Initiated"] >= now - timedelta(days=1) - GRACE for upload in uploads)
 
-    for name, truth in lake.truths.items():
-        if truth.key.image_id in lake.erased or truth.arrived <= youngest:
-            continue
-        assert raw.current(name), name
-        if truth.outcome is None or truth.settled is None or truth.settled > now - 10 * MINUTE:
-            continue
-        item = lake.table.items[truth.key.image_id]
-        if (item["ingest_date"], item["hour"]) == (truth.key.partition.ingest_date, truth.key.partition.hour):
-            assert truth.key.image_id in rows, name
-            for made in item.get("derivatives", ()):
-                assert derived.current(made["key"]), made["key"]
+def _check_nothing_is_gone(lake: Lake, image_ids: frozenset[str], now: datetime) -> None:
+    young = {
+        name: truth
+        for name, truth in lake.truths.items()
+        if truth.arrived > now - PROMISE and truth.key.image_id not in lake.erased
+    }
+    assert young.keys() <= lake.s3.bucket("raw").versions.keys()
+    settled = {
+        truth.key.image_id: truth for truth in young.values() if truth.settled and truth.settled < now - 10 * MINUTE
+    }
+    assert settled.keys() <= lake.table.items.keys()
+    assert settled.keys() <= image_ids
+    assert {
+        truth.key.derived("thumb_256", "jpg") for truth in settled.values() if truth.outcome == "processed"
+    } <= lake.s3.bucket("lake").versions.keys()
 
+
+def _check_erased_stay_away(lake: Lake, image_ids: frozenset[str], now: datetime) -> None:
+    # An event of the return that got lost is found within the hour.
     for truth in lake.truths.values():
-        # An event of the return that got lost is found within the hour.
         if truth.key.image_id in lake.erased and truth.last_put and truth.last_put < now - 2 * HOUR:
-            assert not raw.versions.get(str(truth.key))
-            assert truth.key.image_id not in rows
-            assert not list(derived.under(truth.key.derived_prefix))
+            assert str(truth.key) not in lake.s3.bucket("raw").versions
+            assert truth.key.image_id not in image_ids
+            assert not list(lake.s3.bucket("lake").under(truth.key.derived_prefix))
+
+
+def _start(key: str) -> datetime:
+    return datetime.fromisoformat(f"{key.split('=')[1][:10]}T{key.split('=')[2][:2]}:00:00+00:00")
 
 
 def _forget(lake: Lake) -> None:
@@ -409,9 +433,6 @@ def _forget(lake: Lake) -> None:
 def test_a_fortnight_keeps_the_promise(lake: Lake) -> None:
     down_from, down_until = BEGINNING + timedelta(days=9, hours=5), BEGINNING + timedelta(days=9, hours=11)
     crashes_at = BEGINNING + timedelta(days=11, hours=3, minutes=25)
-
-    def outage(moment: datetime) -> bool:
-        return down_from <= moment <= down_until + HOUR
 
     for minute in range(14 * 24 * 60):
         lake.upload() if minute % 2 else lake.consume()
@@ -429,7 +450,7 @@ def test_a_fortnight_keeps_the_promise(lake: Lake) -> None:
         if now.minute == 50:
             reconciliation.reconcile(RECONCILE, now)
         if now.minute == 0:
-            _check(lake, outage)
+            _check(lake, is_outage=down_from <= now <= down_until + HOUR)
             if now.hour == 0:
                 _forget(lake)
         if (now.hour, now.minute) == (5, 55) or now == down_until + 2 * HOUR:
