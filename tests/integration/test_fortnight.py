@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import ModuleType
 from typing import Any, Final
 
 import pytest
@@ -21,10 +20,8 @@ from functions.write_catalog import app as write_catalog
 from imagelake import (
     audit,
     catalog,
-    dead_letters,
     erasure,
     images_table,
-    object_store,
     processing,
     reconciliation,
     retention,
@@ -42,7 +39,8 @@ from imagelake.settings import (
     ReconcileSettings,
     WriteCatalogSettings,
 )
-from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
+from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeTable
+from tests.integration.stand_ins import install
 
 DAYS: Final = 7
 PROMISE: Final = timedelta(days=DAYS)
@@ -326,37 +324,19 @@ def _run_scripts(content: bytes, *_: Any) -> script_runner.ScriptResult:
 
 @pytest.fixture
 def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
-    clock = Clock(BEGINNING)
-    made = Lake(
-        clock,
-        random.Random(5),  # noqa: S311  # a simulation, no secret
-        FakeS3(clock, {"raw", "audit"}),
-        FakeTable(clock),
-        FakeGlue(),
-        FakeQueue(),
-        FakeWorkflow(),
-    )
-    made.step_functions.lake = made
-
-    def stand_in(module: ModuleType, name: str, client: object) -> None:
-        monkeypatch.setattr(module, name, lambda *_: client)
-
-    stand_in(object_store, "s3_client", made.s3)
-    stand_in(images_table, "_table", made.table)
-    stand_in(catalog, "_glue", made.glue)
-    stand_in(dead_letters, "_sqs", made.queue)
-    stand_in(reconciliation, "_step_functions", made.step_functions)
-    stand_in(audit, "_s3", made.s3)
-    stand_in(audit, "_glue", made.glue)
-    stand_in(audit, "_sqs", made.queue)
-    stand_in(audit, "_dynamodb", FakeScan(made.table))
-    stand_in(script_runner, "find_scripts", [])
+    stores = install(monkeypatch, BEGINNING)
+    workflow = FakeWorkflow()
+    chance = random.Random(5)  # noqa: S311  # a simulation, no secret
+    made = Lake(stores.clock, chance, stores.s3, stores.table, stores.glue, stores.queue, workflow)
+    workflow.lake = made
+    monkeypatch.setattr(reconciliation, "_step_functions", lambda: workflow)
+    monkeypatch.setattr(script_runner, "find_scripts", lambda _names: ())
     monkeypatch.setattr(script_runner, "run_scripts", _run_scripts)
     monkeypatch.setattr(catalog, "to_parquet", _to_lines)
     monkeypatch.setattr(catalog, "without_rows", _without_lines)
     monkeypatch.setattr(write_catalog, "load", lambda _settings: CATALOG)
-    for module in (images_table, processing, write_catalog):
-        monkeypatch.setattr(module, "datetime", clock.patched())
+    for module in (processing, write_catalog):
+        monkeypatch.setattr(module, "datetime", stores.clock.patched())
     return made
 
 
