@@ -12,6 +12,7 @@ from rich.console import Console
 from local import demo, lake
 from local.deployment import DeploymentError
 from local.emulator import EmulatorError
+from local.kafka.broker import BrokerError
 
 console = Console()
 app = typer.Typer(help="The whole of Image Lake on this machine, without an AWS account.", no_args_is_help=True)
@@ -32,7 +33,8 @@ def show_and_exit(folder: Folder = None) -> None:
 
 
 def _show(folder: Path | None, *, stay: bool) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell may start its background jobs deaf to SIGINT
+        signal.signal(ending, _interrupt)
     began = time.monotonic()
 
     def report(step: str) -> None:
@@ -50,7 +52,7 @@ def _show(folder: Path | None, *, stay: bool) -> None:
                     signal.pause()
     except KeyboardInterrupt:
         console.print("Stopped.")
-    except (EmulatorError, DeploymentError, demo.DemoError) as error:
+    except (EmulatorError, BrokerError, DeploymentError, demo.DemoError) as error:
         console.print(f"[red]{type(error).__name__}[/red]", end=": ")
         console.print(str(error), markup=False, highlight=False)
         sys.exit(1)

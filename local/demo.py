@@ -4,14 +4,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Literal
 
+from confluent_kafka import KafkaError, Message, Producer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from local import sql
 from local.api_client import ApiClient, send
+from local.kafka.broker import MESSAGE_LIMIT
 from local.lake import DESCRIPTION, Lake
 from local.samples import Sample, make_samples
 
@@ -25,15 +28,16 @@ class DemoError(Exception):
 
 
 @dataclass(frozen=True)
-class Uploaded:
-    """A sample and the image it became."""
+class Sent:
+    """A sample, the door it went through and the image it became."""
 
     sample: Sample
+    door: Literal["API", "Kafka"]
     image_id: str
 
 
 def show(lake: Lake, console: Console) -> None:
-    """Upload the samples, wait for them, and print what became of them.
+    """Send every second sample through the API and the others through Kafka, wait, and print what became of them.
 
     Raises:
         DemoError: an image did not end as its sample says, or SQL disagrees.
@@ -43,8 +47,8 @@ def show(lake: Lake, console: Console) -> None:
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     ) as progress:
-        uploaded = _upload(client, samples, progress)
-        images = _await_end(client, uploaded, progress)
+        uploaded = [*_upload(client, samples[::2], progress), *_produce(lake, samples[1::2], progress)]
+        images = _await_end(lake, client, uploaded, progress)
         _await_catalog(lake, len(uploaded), progress)
     console.print("\nWhat became of each image", _images_table(uploaded, images))
     for name in SHOWN_QUERIES:
@@ -60,6 +64,7 @@ def how_to_go_on(lake: Lake) -> str:
     return f"""\
 API      {lake.api_url}
 AWS      {lake.emulator.endpoint_url}   (any AWS client, with the access key and secret `test`)
+Kafka    {lake.kafka.bootstrap_servers}   (topic `{lake.kafka.topic}`)
 User     {lake.username}   password {lake.password}
 Details  {DESCRIPTION}
 
@@ -70,28 +75,58 @@ TOKEN=$(curl -s {lake.emulator.endpoint_url}/ -H 'Content-Type: application/x-am
   | {read_id})
 curl -s {lake.api_url}/images?limit=2 -H "Authorization: $TOKEN"
 curl -s {lake.api_url}/uploads -H "Authorization: $TOKEN" --json '{{"content_type": "image/jpeg"}}'
+python -m local.kafka send PICTURE.jpg -b {lake.kafka.bootstrap_servers} -t {lake.kafka.topic} --source me
 """
 
 
-def _upload(client: ApiClient, samples: Sequence[Sample], progress: Progress) -> list[Uploaded]:
+def _upload(client: ApiClient, samples: Sequence[Sample], progress: Progress) -> list[Sent]:
     task = progress.add_task("Uploading through the API", total=len(samples))
     granted = client.request_uploads(samples)
 
-    def upload(sample: Sample, grant: dict[str, Any]) -> Uploaded:
+    def upload(sample: Sample, grant: dict[str, Any]) -> Sent:
         send(grant["upload"], sample.content, sample.content_type).raise_for_status()
         progress.advance(task)
-        return Uploaded(sample, grant["image_id"])
+        return Sent(sample, "API", grant["image_id"])
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         return list(pool.map(upload, samples, granted))
 
 
-def _await_end(client: ApiClient, uploaded: Sequence[Uploaded], progress: Progress) -> dict[str, dict[str, Any]]:
-    """What the API says of each image once all have ended, or after `WAIT_SECONDS`."""
+def _produce(lake: Lake, samples: Sequence[Sample], progress: Progress) -> list[Sent]:
+    """Send images as any program would that has never heard of this lake."""
+    task = progress.add_task("Producing to Kafka", total=len(samples))
+    producer = Producer({"bootstrap.servers": lake.kafka.bootstrap_servers, "message.max.bytes": MESSAGE_LIMIT})
+    sent: list[Sent] = []
+
+    def delivered(sample: Sample, error: KafkaError | None, message: Message) -> None:
+        place = (message.topic(), message.partition(), message.offset())
+        if error is not None or None in place:
+            raise DemoError(f"{sample.filename}: {error}")
+        sent.append(Sent(sample, "Kafka", lake.kafka.image_id(*place)))  # type: ignore[arg-type]  # none is None
+        progress.advance(task)
+
+    for sample in samples:
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("content-type", sample.content_type), ("source", "demo"), ("tags", '{"album": "samples"}')
+        ]  # fmt: skip
+        producer.produce(lake.kafka.topic, sample.content, headers=headers, on_delivery=partial(delivered, sample))
+    producer.flush(WAIT_SECONDS)
+    return sent
+
+
+def _await_end(
+    lake: Lake, client: ApiClient, uploaded: Sequence[Sent], progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """What is said of each image once all have ended, or after `WAIT_SECONDS`.
+
+    The API says it of its own; callers do not see the images of others, so those from Kafka are looked up in the table.
+    """
     task = progress.add_task("Processing", total=len(uploaded))
     deadline = time.monotonic() + WAIT_SECONDS
+    from_kafka = [one.image_id for one in uploaded if one.door == "Kafka"]
     while True:
         images = {image["image_id"]: image for image in client.images(limit=100)["images"]}
+        images |= lake.records(from_kafka)
         mine = {one.image_id: images[one.image_id] for one in uploaded if one.image_id in images}
         ended = sum(image["status"] in _ENDED for image in mine.values())
         progress.update(task, completed=ended)
@@ -120,16 +155,16 @@ def _count(lake: Lake) -> int:
     return int(count or 0)
 
 
-def _images_table(uploaded: Sequence[Uploaded], images: dict[str, dict[str, Any]]) -> Table:
-    table = Table("file", "status", "what is known")
+def _images_table(uploaded: Sequence[Sent], images: dict[str, dict[str, Any]]) -> Table:
+    table = Table("file", "door", "status", "what is known")
     for one in uploaded:
         image = images.get(one.image_id, {"status": "unknown"})
-        table.add_row(one.sample.filename, image["status"], image.get("reason") or _summary(image))
+        table.add_row(one.sample.filename, one.door, image["status"], image.get("reason") or _summary(image))
     return table
 
 
 def _summary(image: dict[str, Any]) -> str:
-    metadata = image.get("metadata", {})
+    metadata = image.get("metadata", image)
     names = ", ".join(f"{made['name']} {made['width']}x{made['height']}" for made in image.get("derivatives", ()))
     camera = f", {metadata['camera_make']}" if "camera_make" in metadata else ""
     place = f", {metadata['gps_lat']:.3f} {metadata['gps_lon']:.3f}" if "gps_lat" in metadata else ""
@@ -143,7 +178,7 @@ def _answer_table(answer: sql.Answer) -> Table:
     return table
 
 
-def _check(lake: Lake, uploaded: Sequence[Uploaded], images: dict[str, dict[str, Any]]) -> None:
+def _check(lake: Lake, uploaded: Sequence[Sent], images: dict[str, dict[str, Any]]) -> None:
     surprises = [
         f"{one.sample.filename}: {images.get(one.image_id, {}).get('status')} instead of {one.sample.status}"
         for one in uploaded

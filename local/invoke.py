@@ -29,6 +29,7 @@ console = Console()
 
 EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
     "request_upload": ("a form, status 201", lambda result: result["statusCode"] == 201),
+    "consume_image_topic": ("no record to be delivered again", lambda result: result == {"batchItemFailures": []}),
     "process_image": ("the outcome `processed`", lambda result: result["outcome"] == "processed"),
     "write_catalog": ("a Parquet file", lambda result: len(result["files"]) == 1),
     "enforce_retention": ("the work to do", lambda result: {"store": "items"} in result["work"]),

@@ -4,15 +4,18 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from local import deployment, emulator
+from boto3.dynamodb.types import TypeDeserializer
+
+from local import deployment, emulator, kafka_side
 from local.deployment import Stack
 from local.emulator import REGION, ROOT, Emulator
+from local.kafka_side import KafkaSide
 
 DESCRIPTION: Final = ROOT / ".local" / "lake.json"
 USERNAME: Final = "demo"
@@ -26,6 +29,7 @@ class Lake:
 
     emulator: Emulator
     stack: Stack
+    kafka: KafkaSide
     username: str
     password: str
 
@@ -62,6 +66,17 @@ class Lake:
         cognito.admin_set_user_password(**pool, Password=password, Permanent=True)
         return password
 
+    def records(self, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of up to 100 images that are in the images table, by their image_id."""
+        if not image_ids:
+            return {}
+        table = self.stack.outputs["ImagesTableName"]
+        keys = [{"image_id": {"S": image_id}} for image_id in image_ids]
+        answer = self.client("dynamodb").batch_get_item(RequestItems={table: {"Keys": keys}})
+        read = TypeDeserializer().deserialize
+        items = [{name: read(value) for name, value in item.items()} for item in answer["Responses"][table]]
+        return {item["image_id"]: item for item in items}
+
     def describe(self) -> dict[str, Any]:
         """What other programs need to use this lake."""
         return {
@@ -71,8 +86,8 @@ class Lake:
             "api_url": self.api_url,
             "username": self.username,
             "password": self.password,
-            "kafka_bootstrap_servers": None,
-            "kafka_topic": None,
+            "kafka_bootstrap_servers": self.kafka.bootstrap_servers,
+            "kafka_topic": self.kafka.topic,
         }
 
 
@@ -83,7 +98,7 @@ def running(
     report: Report = lambda _step: None,
     address: str | None = None,
 ) -> Iterator[Lake]:
-    """Start an emulator, build and deploy the stack and add a user; stop everything at the end.
+    """Start an emulator and a broker, deploy the stack, poll the topic and add a user; stop everything at the end.
 
     Args:
         folder: where the emulator keeps its files; by default a temporary folder that is removed at the end.
@@ -92,20 +107,22 @@ def running(
         address: of this machine that the emulator listens on beside loopback.
 
     Raises:
+        BrokerError: the broker did not start.
         EmulatorError: the emulator did not start.
         DeploymentError: the stack could not be built or deployed.
     """
     home = folder or Path(tempfile.mkdtemp(prefix="image-lake-"))
     home.mkdir(parents=True, exist_ok=True)
     try:
-        report("Starting the emulator")
-        with emulator.running(home, address) as aws:
+        report("Starting the emulator and a Kafka broker")
+        with emulator.running(home, address) as aws, kafka_side.brokered(home / "kafka") as kafka:
             report("Building functions and layers (sam build)")
             template = deployment.build(aws)
             report("Deploying the stack (sam deploy)")
-            stack = deployment.deploy(aws, template, parameters or {})
-            lake = Lake(aws, stack, USERNAME, "")
-            yield Lake(aws, stack, USERNAME, lake.add_user(USERNAME))
+            stack = deployment.deploy(aws, template, {"KafkaTopic": kafka.topic, **(parameters or {})})
+            lake = Lake(aws, stack, kafka, USERNAME, "")
+            with kafka.polled(aws, stack):
+                yield replace(lake, password=lake.add_user(USERNAME))
     finally:
         if folder is None:
             shutil.rmtree(home, ignore_errors=True)

@@ -21,7 +21,8 @@ from imagelake.keys import RawKey
 from imagelake.model import ImageRecord, to_iso
 from imagelake.processing import ImageArrived
 from imagelake.uploads import UploadRequest
-from tests.application import FUNCTION_FOLDERS, TEMPLATE, WORKFLOW, WORKFLOW_TEXT, event, logical_id, resources
+from local.invoke import EXPECTED
+from tests.application import FUNCTION_FOLDERS, TEMPLATE, WORKFLOW, WORKFLOW_TEXT, event, logical_id, resolve, resources
 from tests.application import variables as variables_of
 
 # What clients and analysts outside this repository rely on.
@@ -131,8 +132,8 @@ def test_the_sample_of_request_upload_is_what_api_gateway_sends() -> None:
 
 
 def test_the_sample_of_request_upload_asks_for_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in variables_of("request_upload"):
-        monkeypatch.setenv(name, "25000000")
+    for name, value in variables_of("request_upload").items():
+        monkeypatch.setenv(name, str(resolve(value)))
 
     assert UploadRequest.model_validate_json(event("request_upload")["body"]).content_type == "image/jpeg"
 
@@ -383,3 +384,7 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
     assert {table["Properties"]["BillingMode"] for table in resources("AWS::DynamoDB::Table").values()} == {
         "PAY_PER_REQUEST"
     }
+
+
+def test_every_function_says_what_it_answers_to_its_sample() -> None:
+    assert set(EXPECTED) == set(FUNCTION_FOLDERS)

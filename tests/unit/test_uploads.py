@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from imagelake import uploads
+from imagelake import settings, uploads
 from imagelake.model import CONTENT_TYPES, MAX_TAGS
 from imagelake.uploads import MAX_BATCH, UploadBatch, UploadRequest
 
@@ -22,6 +22,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAW_BUCKET", "LAKE_BUCKET", "IMAGES_TABLE"):
         monkeypatch.setenv(name, "a-name")
     monkeypatch.setenv("MAX_IMAGE_BYTES", str(MAX_IMAGE_BYTES))
+    monkeypatch.setenv("ACCEPT_HEIF", "false")
 
 
 @pytest.mark.parametrize("content_type", CONTENT_TYPES)
@@ -126,3 +127,13 @@ def test_image_ids_of_the_same_moment_differ_and_those_of_later_ones_sort_after(
 
     assert len(same) == 1000
     assert max(same) < uploads._uuid7(now + timedelta(milliseconds=1))
+
+
+def test_accepts_heic_only_where_the_stack_can_decode_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError):
+        UploadRequest.model_validate({"content_type": "image/heic"})
+
+    monkeypatch.setenv("ACCEPT_HEIF", "true")
+    settings.load.cache_clear()
+
+    assert UploadRequest.model_validate({"content_type": "image/heic"}).content_type == "image/heic"

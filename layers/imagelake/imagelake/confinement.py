@@ -6,7 +6,6 @@ Resource limits alone would not do: root is exempt from some of them, and they k
 
 import ctypes
 import os
-import platform
 import struct
 from typing import Final
 
@@ -39,7 +38,7 @@ def forbid_processes_and_network() -> bool:
 
     Threads stay possible. Returns whether the kernel agreed; where it cannot filter, the resource limits remain.
     """
-    machine = _MACHINES.get(platform.machine())
+    machine = _MACHINES.get(os.uname().machine)
     if machine is None:
         return False
     audit_arch, calls = machine

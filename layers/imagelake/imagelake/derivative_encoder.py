@@ -6,7 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from imagelake.opened_image import OpenedImage, to_display
+from imagelake.display_image import to_display
+from imagelake.opened_image import OpenedImage
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ CONTENT_TYPES: Final = {
 }
 """Accepted media types, each with Pillow's name of its format."""
 
+HEIF_CONTENT_TYPES: Final = {"image/heic": "HEIF", "image/heif": "HEIF"}
+"""Accepted as well where the stack has a decoder of HEIC."""
+
 MAX_TAGS: Final = 20
 MAX_TAGS_BYTES: Final = 1024
 """Of the tags as ASCII JSON. S3 allows 2 KB of metadata an object; the rest is for the other fields of `Arrival`."""

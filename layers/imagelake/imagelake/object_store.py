@@ -36,8 +36,12 @@ class RawObject:
 
 @cache
 def s3_client() -> "S3Client":
-    """The process's S3 client; signs with version 4 and path-style addresses, which emulators understand too."""
-    return boto3.client("s3", config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))
+    """The process's S3 client; signs with version 4 and path-style addresses, which emulators understand too.
+
+    Threads share it; it has a connection for each of the 16 that the Kafka door runs.
+    """
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=16)
+    return boto3.client("s3", config=config)
 
 
 def read_image(bucket: str, key: str, version_id: str | None) -> RawObject | None:

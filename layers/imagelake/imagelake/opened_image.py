@@ -4,34 +4,33 @@ All scripts of a chain share one decode. A script that sets `LARGEST_SIDE` gets 
 side (never up), sRGB, 8 bit, mode L, LA, RGB or RGBA. One that does not gets every pixel in the mode of the file.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BytesIO
-from typing import Any, cast
+from math import inf
+from typing import Any
 
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from imagelake import webp_decoder
+from imagelake.display_image import COARSE, FINE, fit, fitted
 from imagelake.errors import Rejection
 from imagelake.image_guard import Header
+from imagelake.jpeg_decoder import ScaledJpegFile
 from imagelake.reason import Reason
 from imagelake.script_metadata import Json
 from imagelake.webp_decoder import StillWebPFile
 
 ORIENTATION = 274
-_OVERSAMPLING = 1.5
-"""Reduced decoding stops at this many times the wanted side; at 1.0 the result is visibly soft."""
-
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
-    "JPEG": JpegImageFile,
+    "JPEG": ScaledJpegFile,
     "PNG": PngImageFile,
     "TIFF": TiffImageFile,
     "WEBP": WebPImageFile,
@@ -91,8 +90,8 @@ class Decoding:
         }
         self.info["stored"] = self.stored
         self._phase = phase
-        self._views: dict[int | None, Image.Image] = {}
-        self._sides = sorted(set(sides), key=lambda side: -(side or 1 << 30))
+        self._views: dict[float, Image.Image] = {}
+        self._sides = {side or inf for side in sides}
 
     def view(self, side: int | None) -> Image.Image:
         """The picture for a script that asks for `side`; decoded once, at the largest size anyone asks for.
@@ -100,33 +99,22 @@ class Decoding:
         Raises:
             Rejection: the file is damaged.
         """
+        return self._view(side or inf)
+
+    def _view(self, side: float) -> Image.Image:
         if side not in self._views:
-            larger = [other for other in self._sides if (other or 1 << 30) > (side or 1 << 30)]
-            if larger:
-                self._views[side] = fit(self.view(larger[-1]), side) if side else self.view(None)
-            else:
-                self._views[side] = self._decode(side)
+            larger = min((other for other in self._sides if other > side), default=None)
+            self._views[side] = self._decode(side) if larger is None else fit(self._view(larger), side)
         return self._views[side]
 
-    def _decode(self, side: int | None) -> Image.Image:
-        with self._phase("decoder"), _decoder_faults():
-            image = self._load(side)
-            if side:
-                image = fit(image, side)
-            upright = None if self.format in _TURNED_BY_DECODER else _UPRIGHT.get(self.orientation)
-            return image.transpose(upright) if upright is not None else image
-
-    def _load(self, side: int | None) -> Image.Image:
-        """The decoded picture; where decoding less is possible, of at least the wanted side by `_OVERSAMPLING`."""
+    def _decode(self, side: float) -> Image.Image:
         source, self._source = self._source, None  # what is not needed any more is freed while scripts run
         if source is None:
             raise RuntimeError("a picture is decoded once")
-        width, height = source.size
-        scale = min(1.0, _OVERSAMPLING * side / max(width, height)) if side else 1.0
-        size = max(1, int(width * scale)), max(1, int(height * scale))
-        source.draft(None, size)
-        source.load()
-        return source
+        with self._phase("decoder"), _decoder_faults():
+            image = _load(source) if side == inf else _load_at(source, side)
+            upright = None if self.format in _TURNED_BY_DECODER else _UPRIGHT.get(self.orientation)
+            return image.transpose(upright) if upright is not None else image
 
 
 class OpenedImage(Image.Image):
@@ -197,113 +185,6 @@ class OpenedImage(Image.Image):
 _PIXEL_INFO = ("transparency", "icc_profile")
 
 
-def fit(image: Image.Image, side: int) -> Image.Image:
-    """`image` as a display image of at most `side` pixels a side; itself when it is one already."""
-    width, height = image.size
-    if max(width, height) <= side:
-        return to_display(image)
-    scale = side / max(width, height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return to_display(_shrink(_to_resizable(image), size))
-
-
-def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """By whole factors first, which is cheap, and then bicubic by what is left.
-
-    An alpha channel that hides nothing is dropped, and the costly multiplication with it saved.
-    """
-    if image.mode in ("LA", "RGBA"):
-        if image.im.getband(len(image.mode) - 1).getextrema()[0] < 255:
-            return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=_OVERSAMPLING)
-        opaque = image._new(_shrink_pixels(image.im, size))
-        return opaque.convert(image.mode.removesuffix("A"))
-    return image._new(_shrink_pixels(image.im, size))
-
-
-def _shrink_pixels(pixels: Any, size: tuple[int, int]) -> Any:
-    (width, height), (to_width, to_height) = pixels.size, size
-    across, down = (max(1, int(full / small / _OVERSAMPLING)) for full, small in zip(pixels.size, size, strict=True))
-    if across > 1 or down > 1:
-        pixels = pixels.reduce((across, down), (0, 0, width, height))
-    box = (0, 0, width / across, height / down)
-    return pixels.resize((to_width, to_height), Image.Resampling.BICUBIC, box)
-
-
-def _to_resizable(image: Image.Image) -> Image.Image:
-    """Without palette, single bits, or 16 bits."""
-    if image.mode in ("P", "PA", "1") or "transparency" in image.info:
-        return _expand(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        return _to_8_bit(image)
-    return image
-
-
-def _expand(image: Image.Image) -> Image.Image:
-    if image.mode == "1" and "transparency" not in image.info:
-        return image.convert("L")
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Integers are taken as 16 bit; other values are stretched over the range that occurs."""
-    if image.mode != "F":
-        image = image if image.mode == "I" else image.convert("I")
-        low, high = _extremes(image)
-        if low >= 0 and high <= 0xFFFF:
-            return image.point([value >> 8 for value in range(0x10000)], "L")
-        image = image.convert("F")
-    low, high = _extremes(image)
-    scale = 255 / (high - low) if 0 < high - low < float("inf") else 0.0
-    return image.point(lambda value: value * scale + -low * scale).convert("L")
-
-
-def _extremes(image: Image.Image) -> tuple[float, float]:
-    """The lowest and the highest value of the only band."""
-    low, high = cast("tuple[float, float]", image.getextrema())
-    return low, high
-
-
-def to_display(image: Image.Image) -> Image.Image:
-    """`image` as sRGB of 8 bit in mode L, LA, RGB or RGBA; itself when it is that already."""
-    image = to_srgb(_to_resizable(image))
-    if image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema()[0] == 255:
-        return image.convert(image.mode.removesuffix("A"))
-    return image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB")
-
-
-def to_srgb(image: Image.Image) -> Image.Image:
-    """`image` in sRGB without a colour profile. A profile that cannot be used is ignored, as viewers do."""
-    profile = image.info.get("icc_profile")
-    if not profile:
-        return image
-    if not _is_srgb(profile) and image.mode in ("L", "RGB", "RGBA", "CMYK"):
-        image = _convert_profile(image, profile)
-    else:
-        image = image._new(image.im)
-    image.info.pop("icc_profile", None)
-    return image
-
-
-def _is_srgb(profile: bytes) -> bool:
-    return b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile
-
-
-def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    from PIL import ImageCms
-
-    mode = {"CMYK": "RGB"}.get(image.mode, image.mode)
-    try:
-        with_profile = ImageCms.profileToProfile(
-            image,
-            ImageCms.ImageCmsProfile(BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            outputMode="RGB" if mode == "L" else mode,
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image._new(image.im)
-    return with_profile if with_profile is not None else image
-
-
 def _open(content: bytes, header: Header) -> ImageFile.ImageFile:
     if header.format == "HEIF":
         from pi_heif import HeifImageFile, options  # type: ignore[import-untyped]  # it ships no types
@@ -314,6 +195,20 @@ def _open(content: bytes, header: Header) -> ImageFile.ImageFile:
     if header.format == "WEBP" and header.frames == 1 and webp_decoder.is_available():
         return StillWebPFile(BytesIO(content))
     return _OPENERS[header.format](BytesIO(content))
+
+
+def _load(source: ImageFile.ImageFile) -> Image.Image:
+    source.load()
+    return source
+
+
+def _load_at(source: ImageFile.ImageFile, side: float) -> Image.Image:
+    """A progressive JPEG spends its time before scaling, so there the finer scale costs next to nothing."""
+    oversampling = FINE if "progressive" in source.info else COARSE
+    original = source.size
+    source.draft(None, fitted(original, side * oversampling))
+    source.load()
+    return fit(source, side, oversampling, softened=source.size != original)
 
 
 def _read_exif(source: Image.Image) -> Image.Exif:
@@ -329,17 +224,16 @@ def _orientation(exif: Image.Exif) -> int:
     return value if value in _UPRIGHT else 1
 
 
-class _decoder_faults:  # noqa: N801  # used as a statement, like `suppress`
+@contextmanager
+def _decoder_faults() -> Iterator[None]:
     """Turns whatever a decoder raises over a file into a rejection; Pillow raises many types beside its own."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, Rejection):
-            return
-        if isinstance(error, MemoryError):
-            raise Rejection(Reason.DECODER_MEMORY, "decoding takes more memory than is allowed") from None
+    try:
+        yield
+    except Rejection:
+        raise
+    except MemoryError:
+        raise Rejection(Reason.DECODER_MEMORY, "decoding takes more memory than is allowed") from None
+    except Exception as error:  # noqa: BLE001  # see above
         truncated = isinstance(error, EOFError) or "truncated" in str(error)
         reason = Reason.TRUNCATED if truncated else Reason.CORRUPT
         raise Rejection(reason, f"the decoder gave up: {type(error).__name__}") from None

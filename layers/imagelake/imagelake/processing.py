@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from imagelake import images_table, object_store, script_runner
 from imagelake.errors import Rejection, SettingsError
 from imagelake.keys import RawKey
+from imagelake.limits import Limits
 from imagelake.model import Derivative, ImageRecord
 from imagelake.object_store import RawObject
 from imagelake.settings import ProcessImageSettings
@@ -90,7 +91,7 @@ def _run_scripts(
         raw.content,
         scripts,
         _script_params(settings),
-        script_runner.Limits(max_bytes=settings.max_image_bytes),
+        _limits(settings),
         seconds,
     )
     derivatives = []
@@ -110,6 +111,19 @@ def _run_scripts(
             "script_output": json.dumps(result.script_output),
             "derivatives": derivatives,
         }
+    )
+
+
+def _limits(settings: ProcessImageSettings) -> Limits:
+    return Limits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        max_side=settings.max_image_side,
+        max_frames=settings.max_image_frames,
+        max_total_pixels=settings.max_total_pixels,
+        max_scans=settings.max_image_scans,
+        memory_mb=settings.script_memory_mb,
+        formats=(*Limits.formats, "HEIF") if settings.accept_heif else Limits.formats,
     )
 
 

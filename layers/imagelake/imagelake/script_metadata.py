@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from imagelake.errors import Rejection
@@ -81,14 +82,21 @@ def split_columns(metadata: Mapping[str, Json], script: str) -> tuple[dict[str, 
     return columns, {name: value for name, value in metadata.items() if name not in IMAGE_COLUMNS}
 
 
-def _to_column(name: str, value: Json, script: str) -> Json:
-    from pydantic import TypeAdapter, ValidationError
+@cache
+def _column_type(name: str) -> Any:
+    from pydantic import TypeAdapter
 
     from imagelake.model import ImageRecord
 
-    adapter: TypeAdapter[Any] = TypeAdapter(ImageRecord.model_fields[name].annotation)
+    return TypeAdapter(ImageRecord.model_fields[name].annotation)
+
+
+def _to_column(name: str, value: Json, script: str) -> Json:
+    from pydantic import ValidationError
+
+    column_type = _column_type(name)
     try:
-        column: Json = adapter.dump_python(adapter.validate_python(value), mode="json")
+        column: Json = column_type.dump_python(column_type.validate_python(value), mode="json")
     except ValidationError as error:
         raise _invalid(f"{script}: metadata.{name}", error.errors(include_input=False)[0]["msg"]) from None
     return column

@@ -49,6 +49,7 @@ class RequestUploadSettings:
     lake_bucket: str
     images_table: str
     max_image_bytes: int
+    accept_heif: bool
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ class ProcessImageSettings:
     retention_days: int
     processing_scripts: str
     script_params: str
+    accept_heif: bool
+    max_image_pixels: int
+    max_image_side: int
+    max_image_frames: int
+    max_total_pixels: int
+    max_image_scans: int
+    script_memory_mb: int
 
 
 @dataclass(frozen=True)
@@ -124,3 +132,21 @@ class AuditRetentionSettings:
     catalog_table: str
     dead_letter_queue_url: str
     retention_days: int
+
+
+@dataclass(frozen=True)
+class ConsumeImageTopicSettings:
+    """Settings of `functions/consume_image_topic`.
+
+    `claim_check_locations` is a comma-separated list of `bucket/` or `bucket/prefix/` in the account `account_id`;
+    empty, it allows no claim check. `kafka_cluster_name` names a self-managed cluster in every image_id; MSK's events
+    bring their own name.
+    """
+
+    raw_bucket: str
+    failed_records_bucket: str
+    dead_letter_queue_url: str
+    max_image_bytes: int
+    claim_check_locations: str
+    account_id: str
+    kafka_cluster_name: str

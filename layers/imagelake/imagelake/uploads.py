@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from imagelake import images_table, object_store
 from imagelake.keys import Partition
-from imagelake.model import CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size, to_iso
+from imagelake.model import CONTENT_TYPES, HEIF_CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size, to_iso
 from imagelake.settings import RequestUploadSettings, load
 
 MAX_BATCH: Final = 100
@@ -37,9 +37,9 @@ class UploadRequest(BaseModel):
     @field_validator("content_type")
     @classmethod
     def _is_supported(cls, value: str) -> str:
-        if value not in CONTENT_TYPES:
-            accepted = {"accepted": ", ".join(CONTENT_TYPES)}
-            raise PydanticCustomError("content_type", "must be one of {accepted}", accepted)
+        accepted = CONTENT_TYPES | (HEIF_CONTENT_TYPES if load(RequestUploadSettings).accept_heif else {})
+        if value not in accepted:
+            raise PydanticCustomError("content_type", "must be one of {accepted}", {"accepted": ", ".join(accepted)})
         return value
 
     @field_validator("content_length")

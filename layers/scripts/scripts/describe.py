@@ -92,7 +92,7 @@ def _mean(histogram: list[int]) -> float:
 
 
 def _dominant_color(image: Image.Image) -> str:
-    small = image.convert("RGB").resize((48, 48), Image.Resampling.BOX).quantize(6, Image.Quantize.MEDIANCUT)
+    small = image.convert("RGB").resize((32, 32), Image.Resampling.BOX).quantize(6, Image.Quantize.MEDIANCUT)
     counts = small.histogram()
     most = counts.index(max(counts))
     return "#" + bytes((small.getpalette() or [])[most * 3 : most * 3 + 3]).hex()

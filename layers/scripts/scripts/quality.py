@@ -1,6 +1,6 @@
 """Whether an image is worth keeping: blurred, badly exposed, or blank.
 
-`params`, with defaults: `min_detail` (0.06, see `detail`), `max_clipped` (0.5, share of pixels that are black or
+`params`, with defaults: `min_detail` (0.03, see `detail`), `max_clipped` (0.5, share of pixels that are black or
 white), `min_contrast` (0.02, standard deviation of the brightness, 0 to 0.5).
 """
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 LARGEST_SIDE = 512
 
-_DEFAULTS = {"min_detail": 0.06, "max_clipped": 0.5, "min_contrast": 0.02}
+_DEFAULTS = {"min_detail": 0.03, "max_clipped": 0.5, "min_contrast": 0.02}
 
 
 def process(image: Image.Image, params: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""The Kafka side of the local lake: a broker, the topic, and a poller in the place of Lambda's."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from imagelake.kafka_record import Position
+from local.deployment import Stack
+from local.emulator import ACCOUNT, REGION, Emulator
+from local.kafka import broker
+from local.kafka.delivery import RetryPolicy
+from local.kafka.message import Source
+from local.kafka.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller, polling
+
+TOPIC: Final = "images"
+PARTITIONS: Final = 8
+CLUSTER_ARN: Final = f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/local/00000000-0000-0000-0000-000000000000-1"
+"""The cluster's name in events, and so in every image_id."""
+
+
+@dataclass(frozen=True)
+class KafkaSide:
+    """Where producers send images."""
+
+    bootstrap_servers: str
+    topic: str
+
+    def image_id(self, topic: str, partition: int, offset: int) -> str:
+        """The image that a message becomes."""
+        return Position(topic, partition, offset).image_id(CLUSTER_ARN)
+
+    @contextmanager
+    def polled(self, emulator: Emulator, stack: Stack) -> Iterator[Sequence[Poller]]:
+        """Run the deployed function with the messages of the topic, as the template's mapping would.
+
+        A stack without a Kafka door is left alone.
+        """
+        function = stack.outputs.get("ConsumeImageTopicFunctionName")
+        if function is None:
+            yield ()
+            return
+        source = Source(self.bootstrap_servers, CLUSTER_ARN)
+        mapping = Mapping(self.topic, stack.name, maximum_batching_window=1.0, retries=RetryPolicy(10))
+        connection: dict[str, Any] = {
+            "endpoint_url": emulator.endpoint_url,
+            "region_name": REGION,
+            "aws_access_key_id": emulator.environment["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": emulator.environment["AWS_SECRET_ACCESS_KEY"],
+        }
+        bucket = stack.outputs["FailedRecordsBucketName"]
+        invoke = LambdaFunction.of(function, source, **connection)
+        keep = FailedRecordsBucket.of(bucket, source, function, mapping, **connection)
+        with polling([Poller(mapping, self.bootstrap_servers, invoke, keep)]) as pollers:
+            yield pollers
+
+
+@contextmanager
+def brokered(folder: Path) -> Iterator[KafkaSide]:
+    """Make the topic on the broker at KAFKA_BOOTSTRAP_SERVERS, or on one of our own that keeps its files in `folder`.
+
+    Raises:
+        BrokerError: the broker did not start or refused the topic.
+    """
+    if configured := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        broker.create_topic(configured, TOPIC, PARTITIONS)
+        yield KafkaSide(configured, TOPIC)
+        return
+    with broker.running(folder=folder) as address:
+        broker.create_topic(address, TOPIC, PARTITIONS)
+        yield KafkaSide(address, TOPIC)

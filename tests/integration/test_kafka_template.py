@@ -1,0 +1,155 @@
+"""The Kafka door in the template: what CloudFormation is really given, and what the function and its pollers may do."""
+
+from functools import cache
+from typing import Any, cast
+
+import pytest
+from cfnlint.api import ManualArgs, lint
+from samcli.yamlhelper import yaml_parse
+
+from imagelake.settings import ConsumeImageTopicSettings
+from local.check_template import translate
+from tests.application import ROOT
+
+
+@cache
+def template() -> dict[str, Any]:
+    """The template as the transform leaves it."""
+    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
+
+
+def resource(name: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", template()["Resources"][name])
+
+
+def statements() -> dict[str, dict[str, Any]]:
+    """Every statement of the role by its Sid, whatever its condition."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def collect(node: Any) -> None:
+        if isinstance(node, dict):
+            if "Sid" in node:
+                found[node["Sid"]] = node
+            for value in node.values():
+                collect(value)
+        elif isinstance(node, list):
+            for value in node:
+                collect(value)
+
+    collect(resource("ConsumeImageTopicRole")["Properties"]["Policies"])
+    return found
+
+
+@pytest.mark.parametrize("mapping", ["ImageTopicOfMsk", "ImageTopicOfSelfManagedKafka"])
+def test_the_mapping_has_every_control(mapping: str) -> None:
+    properties = resource(mapping)["Properties"]
+    assert {name: properties[name] for name in properties if name in EXPECTED} == EXPECTED
+
+
+EXPECTED = {
+    "FunctionName": {"Ref": "ConsumeImageTopicFunction"},
+    "Topics": [{"Ref": "KafkaTopic"}],
+    "StartingPosition": "TRIM_HORIZON",
+    "BatchSize": {"Ref": "KafkaBatchSize"},
+    "MaximumBatchingWindowInSeconds": {"Ref": "KafkaBatchWindowSeconds"},
+    "ProvisionedPollerConfig": {"MinimumPollers": 1, "MaximumPollers": {"Ref": "KafkaMaximumPollers"}},
+    "FunctionResponseTypes": ["ReportBatchItemFailures"],
+    "BisectBatchOnFunctionError": True,
+    "MaximumRetryAttempts": {"Ref": "KafkaMaximumRetries"},
+    "MaximumRecordAgeInSeconds": {"Ref": "KafkaMaximumRecordAgeSeconds"},
+    "DestinationConfig": {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailedRecordsBucket", "Arn"]}}},
+    "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
+    "LoggingConfig": {"SystemLogLevel": "WARN"},
+}
+
+
+def test_each_cluster_is_read_as_it_wants_to_be() -> None:
+    msk = resource("ImageTopicOfMsk")
+    assert (msk["Condition"], msk["Properties"]["EventSourceArn"]) == ("FromMsk", {"Ref": "KafkaClusterArn"})
+    assert "SourceAccessConfigurations" not in msk["Properties"], "without them MSK is read with IAM"
+    own = resource("ImageTopicOfSelfManagedKafka")
+    assert own["Condition"] == "FromSelfManagedKafka"
+    assert own["Properties"]["SourceAccessConfigurations"][0] == {
+        "Type": {"Ref": "KafkaAuthentication"},
+        "URI": {"Ref": "KafkaSecretArn"},
+    }
+    assert set(template()["Parameters"]["KafkaAuthentication"]["AllowedValues"]) >= {
+        "SASL_SCRAM_512_AUTH",
+        "CLIENT_CERTIFICATE_TLS_AUTH",
+    }
+
+
+def test_a_stack_without_a_topic_has_nothing_of_kafka() -> None:
+    assert template()["Parameters"]["KafkaTopic"]["Default"] == ""
+    names = [name for name in template()["Resources"] if any(word in name for word in ("Kafka", "ImageTopic", "Msk"))]
+    assert len(names) >= 4
+    conditions = {"HasKafka", "FromMsk", "FromSelfManagedKafka"}
+    for name in [*names, "FailedRecordsBucket", "FailedRecordsBucketPolicy", "RecordsGivenUpRule"]:
+        assert resource(name).get("Condition") in conditions, name
+
+
+def test_the_function_and_its_pollers_may_do_exactly_this() -> None:
+    actions = {
+        sid: sorted([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        for sid, statement in statements().items()
+    }
+    assert actions == {
+        "StoreImages": ["s3:PutObject"],
+        "KeepRejectedRecords": ["s3:PutObject"],
+        "ReportToDeadLetterQueue": ["sqs:SendMessage"],
+        "WriteLogs": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "RedeemClaimChecks": ["s3:GetObject"],
+        "FindCluster": [
+            "kafka-cluster:Connect",
+            "kafka-cluster:DescribeClusterDynamicConfiguration",
+            "kafka:DescribeCluster",
+            "kafka:DescribeClusterV2",
+            "kafka:GetBootstrapBrokers",
+        ],
+        "ReadTopic": ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"],
+        "CommitPositions": ["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"],
+        "ReadSecrets": ["secretsmanager:GetSecretValue"],
+        "JoinNetwork": [
+            "ec2:CreateNetworkInterface",
+            "ec2:DeleteNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeVpcs",
+        ],
+        "FindFailedRecordsBucket": ["s3:ListBucket"],
+        "KeepGivenUpRecords": ["s3:PutObject"],
+    }
+
+
+def test_only_network_interfaces_are_without_a_resource() -> None:
+    assert [sid for sid, statement in statements().items() if statement["Resource"] == "*"] == ["JoinNetwork"]
+    role = resource("ConsumeImageTopicRole")["Properties"]
+    assert "ManagedPolicyArns" not in role
+
+
+def test_claim_checks_are_read_within_the_account_only() -> None:
+    assert statements()["RedeemClaimChecks"]["Condition"] == {
+        "StringEquals": {"s3:ResourceAccount": {"Ref": "AWS::AccountId"}}
+    }
+
+
+def test_the_function_is_told_every_setting() -> None:
+    variables = resource("ConsumeImageTopicFunction")["Properties"]["Environment"]["Variables"]
+    assert {name.upper() for name in ConsumeImageTopicSettings.__dataclass_fields__} <= variables.keys()
+
+
+def test_failed_records_are_private_encrypted_and_gone_with_their_dead_letters() -> None:
+    bucket = resource("FailedRecordsBucket")["Properties"]
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    retention = resource("DeadLetterQueue")["Properties"]["MessageRetentionPeriod"]
+    assert rule["ExpirationInDays"] * 86_400 == retention
+    assert bucket["PublicAccessBlockConfiguration"]["RestrictPublicBuckets"] is True
+    assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+
+
+def test_the_cluster_stack_is_clean_and_feeds_this_one() -> None:
+    text = (ROOT / "infra" / "kafka.yaml").read_text()
+    assert lint(text, config=ManualArgs(regions=["us-east-1", "eu-central-1"])) == []
+    outputs = yaml_parse(text)["Outputs"]
+    assert {"KafkaClusterArn", "KafkaTopic"} <= outputs.keys() & template()["Parameters"].keys()

@@ -1,0 +1,106 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imagelake_cli.main import app
+from tests.unit.pictures import encoded, photo
+
+cli = CliRunner()
+FIELDS = ["image", "outcome", "reason", "seconds", "peak_memory_mb", "metadata", "derivatives"]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(encoded(photo()))
+    (folder / "more" / "a.jpg").write_bytes(encoded(photo(50, 80), "PNG"))
+    (folder / "notes.txt").write_text("not an image")
+    (folder / ".hidden").write_text("left alone")
+    return folder
+
+
+def lines(output: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_run_reports_one_json_object_per_image_and_line(pictures: Path, tmp_path: Path) -> None:
+    result = cli.invoke(
+        app, ["script", "run", "describe,thumbnails", str(pictures), "--json", "--output", str(tmp_path / "made")]
+    )
+
+    assert result.exit_code == 0, result.output
+    reports = lines(result.stdout)
+    assert [list(report) for report in reports] == [FIELDS] * 3
+    assert {report["image"]: report["outcome"] for report in reports} == {
+        str(pictures / "a.jpg"): "processed",
+        str(pictures / "more" / "a.jpg"): "processed",
+        str(pictures / "notes.txt"): "rejected",
+    }
+    first, _, text = reports
+    assert first["reason"] is None
+    assert isinstance(first["metadata"], dict)
+    assert first["metadata"]["format"] == "JPEG"
+    assert isinstance(first["derivatives"], list)
+    assert [made["name"] for made in first["derivatives"]] == ["thumb_1024", "thumb_256"]
+    assert text["reason"] == "not_an_image: the bytes are not those of an image"
+    assert isinstance(text["peak_memory_mb"], float)
+    assert (tmp_path / "made" / "more" / "a.jpg.thumb_256.jpg").exists()
+
+
+def test_run_shows_a_table_and_the_metadata_of_a_single_image(pictures: Path) -> None:
+    result = cli.invoke(app, ["script", "run", "describe", str(pictures / "a.jpg")])
+    assert result.exit_code == 0, result.output
+    assert "processed" in result.stdout
+    assert '"format": "JPEG"' in result.stdout
+
+
+def test_a_new_script_passes_its_own_test_and_the_check(tmp_path: Path) -> None:
+    written = cli.invoke(app, ["script", "new", "warmth", "--folder", str(tmp_path)])
+    assert written.exit_code == 0, written.output
+    checked = cli.invoke(app, ["script", "check", str(tmp_path / "warmth.py"), "--json"])
+    assert checked.exit_code == 0, checked.output
+    assert {report["outcome"] for report in lines(checked.stdout)} == {"processed"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_warmth.py")]
+    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+
+
+def test_check_fails_for_a_script_that_fails(tmp_path: Path) -> None:
+    script = tmp_path / "narrow.py"
+    script.write_text("def process(image, params):\n    red, green, blue = image.split()\n    return {}\n")
+    result = cli.invoke(app, ["script", "check", str(script), "--json"])
+    assert result.exit_code == 1
+    rejected = [report for report in lines(result.stdout) if report["outcome"] == "rejected"]
+    assert rejected
+    assert all(report["reason"] == "script_error: narrow: ValueError in line 2" for report in rejected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["new", "../escape"],
+        ["new", "Upper"],
+        ["check", "no_such_script"],
+        ["check", "no_such_file.py"],
+        ["check", "describe", "--params", "[1]"],
+        ["check", "describe", "--params", "{"],
+        ["run", "describe", "/no/such/image"],
+    ],
+)
+def test_a_wrong_argument_is_explained(arguments: list[str]) -> None:
+    result = cli.invoke(app, ["script", *arguments])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert "Error" in result.output
+
+
+def test_params_reach_the_script(pictures: Path) -> None:
+    params = json.dumps({"redact": {"max_side": 20}})
+    result = cli.invoke(app, ["script", "run", "redact", str(pictures / "a.jpg"), "--json", "--params", params])
+    (report,) = lines(result.stdout)
+    assert isinstance(report["derivatives"], list)
+    assert report["derivatives"][0]["width"] == 20
