@@ -45,6 +45,10 @@ class ApiClient:
         """GET a path of the API."""
         return httpx.get(self._base_url + path, headers=self._headers, timeout=60, **options)
 
+    def delete(self, path: str, **options: Any) -> httpx.Response:
+        """DELETE a path of the API."""
+        return httpx.delete(self._base_url + path, headers=self._headers, timeout=60, **options)
+
     def post(self, path: str, **options: Any) -> httpx.Response:
         """POST to a path of the API."""
         return httpx.post(self._base_url + path, headers=self._headers, timeout=60, **options)

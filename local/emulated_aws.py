@@ -18,6 +18,7 @@ from ministack.services import apigateway_v1, eventbridge, s3
 
 type Message = MutableMapping[str, Any]
 
+_stored_at: contextvars.ContextVar[str | None] = contextvars.ContextVar("stored_at", default=None)
 _version_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_id", default=None)
 
 
@@ -26,8 +27,11 @@ async def app(
 ) -> None:
     """The emulator. Loopback counts as TLS, so that policies keep their `Deny` of plain HTTP.
 
-    A caller who sends `X-Forwarded-Proto: http` is on plain HTTP.
+    A caller who sends `X-Forwarded-Proto: http` is on plain HTTP. One who sends `X-Emulated-Time`, ISO 8601, stores
+    objects as of that time: tests have no days to wait.
     """
+    stored_at = next((value for name, value in scope.get("headers", ()) if name.lower() == b"x-emulated-time"), None)
+    _stored_at.set(stored_at.decode() if stored_at else None)
     if scope["type"] == "http" and not any(name.lower() == b"x-forwarded-proto" for name, _ in scope["headers"]):
         scope = {**scope, "headers": [*scope["headers"], (b"x-forwarded-proto", b"https")]}
     await ministack.app(scope, receive, send)
@@ -72,6 +76,11 @@ def _object_events_name_the_version() -> None:
     eventbridge._dispatch_event = corrected
 
 
+def _objects_are_stored_as_of_the_time_a_test_says() -> None:
+    now = s3.now_iso
+    s3.now_iso = lambda: _stored_at.get() or now()
+
+
 def _functions_see_what_lambda_has() -> None:
     """On AWS a function imports its own code, its layers and boto3, never what is installed beside the emulator."""
     detect = lambda_runtime._detect_runtime_binary
@@ -87,4 +96,5 @@ def _functions_see_what_lambda_has() -> None:
 _services_call_each_other_over_tls()
 _apis_keep_gateway_responses()
 _object_events_name_the_version()
+_objects_are_stored_as_of_the_time_a_test_says()
 _functions_see_what_lambda_has()

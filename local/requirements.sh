@@ -27,4 +27,5 @@ layer-imagelake layers/imagelake/requirements.txt
 layer-scripts layers/scripts/requirements.txt
 layer-heif layers/heif/requirements.txt
 write-catalog functions/write_catalog/requirements.txt
+write-catalog functions/erase_image/requirements.txt
 END

@@ -1,5 +1,7 @@
 """Write what the stream of the images table says into the Parquet catalog; called with batches of its records."""
 
+from collections import defaultdict
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -10,7 +12,8 @@ from pydantic import ValidationError
 
 from imagelake import catalog, dead_letters
 from imagelake.errors import unforeseen
-from imagelake.model import ImageRecord
+from imagelake.keys import Partition
+from imagelake.model import ImageRecord, Tombstone
 from imagelake.settings import WriteCatalogSettings, load
 
 logger = Logger()
@@ -22,17 +25,39 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     with unforeseen():
         settings = load(WriteCatalogSettings)
         batch = DynamoDBStreamModel.model_validate(event).Records
-        records = [record for entry in batch if (record := _read(entry, settings)) is not None]
+        erased = _erased(batch)
+        buried = set().union(*erased.values())
+        rows = [entry for entry in batch if entry.dynamodb.Keys["image_id"] not in buried]
+        records = [record for entry in rows if (record := _read(entry, settings)) is not None and _is_kept(record)]
         name = catalog.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
         keys = catalog.write(records, name, settings) if records else []
-    logger.info("catalog written", extra={"records": len(records), "files": keys})
+        for partition, image_ids in erased.items():
+            catalog.erase(settings.lake_bucket, partition, image_ids)
+    logger.info("catalog written", extra={"records": len(records), "files": keys, "erased": len(buried)})
     return {"records": len(records), "files": keys}
+
+
+def _is_kept(record: ImageRecord) -> bool:
+    """Whether the record's time is not up; where it is, its hour may have been purged already."""
+    return record.expires_at > datetime.now(UTC)
+
+
+def _erased(batch: list[DynamoDBStreamRecordModel]) -> dict[Partition, set[str]]:
+    """The images that were erased on request, by hour. The stream has them after every row of theirs."""
+    erased: dict[Partition, set[str]] = defaultdict(set)
+    for entry in batch:
+        item: Any = entry.dynamodb.NewImage
+        if item and item.get("status") == "erased":
+            tombstone = Tombstone.model_validate(item)
+            erased[tombstone.raw_key.partition].add(tombstone.image_id)
+    return erased
 
 
 def _read(entry: DynamoDBStreamRecordModel, settings: WriteCatalogSettings) -> ImageRecord | None:
     """The record, or None when nobody can read it: then the dead-letter queue has it, and its neighbours go on."""
+    item: Any = entry.dynamodb.NewImage
     try:
-        return ImageRecord.model_validate(entry.dynamodb.NewImage)
+        return ImageRecord.model_validate(item or {})
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
         reason = f"unreadable_item: {', '.join(fields)}"

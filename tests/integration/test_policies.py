@@ -18,7 +18,9 @@ type Grants = set[tuple[str, str]]
 """Pairs of an action and a resource."""
 
 FUNCTION, WORKFLOW, RULE = "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"
+SCHEDULE = "scheduler.amazonaws.com"
 GLUE = "arn:${AWS::Partition}:glue:${AWS::Region}:${AWS::AccountId}"
+STATES = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
 
 ROLES: dict[str, tuple[str, Grants]] = {
     "RequestUploadRole": (
@@ -39,6 +41,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
         {
             ("s3:GetObject", "${RawBucket.Arn}/raw/*"),
             ("s3:GetObjectVersion", "${RawBucket.Arn}/raw/*"),
+            ("s3:ListBucket", "${RawBucket.Arn}"),
             ("s3:PutObject", "${LakeBucket.Arn}/derived/*"),
             ("logs:CreateLogStream", "${ProcessImageLogGroup.Arn}"),
             ("logs:PutLogEvents", "${ProcessImageLogGroup.Arn}"),
@@ -52,6 +55,8 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("dynamodb:GetShardIterator", "${ImagesTable.StreamArn}"),
             ("dynamodb:ListStreams", "*"),
             ("s3:PutObject", "${LakeBucket.Arn}/catalog/*"),
+            ("s3:GetObject", "${LakeBucket.Arn}/catalog/*"),
+            ("s3:ListBucket", "${LakeBucket.Arn}"),
             ("glue:BatchCreatePartition", f"{GLUE}:catalog"),
             ("glue:BatchCreatePartition", f"{GLUE}:database/${{CatalogDatabase}}"),
             ("glue:BatchCreatePartition", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
@@ -77,6 +82,102 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("logs:DescribeLogGroups", "*"),
         },
     ),
+    "EraseImageRole": (
+        FUNCTION,
+        {
+            ("dynamodb:DescribeStream", "${ImagesTable.StreamArn}"),
+            ("dynamodb:GetRecords", "${ImagesTable.StreamArn}"),
+            ("dynamodb:GetShardIterator", "${ImagesTable.StreamArn}"),
+            ("dynamodb:ListStreams", "*"),
+            ("dynamodb:GetItem", "${ImagesTable.Arn}"),
+            ("dynamodb:PutItem", "${ImagesTable.Arn}"),
+            ("s3:ListBucketVersions", "${RawBucket.Arn}"),
+            ("s3:ListBucketVersions", "${LakeBucket.Arn}"),
+            ("s3:ListBucket", "${LakeBucket.Arn}"),
+            ("s3:DeleteObject", "${RawBucket.Arn}/raw/*"),
+            ("s3:DeleteObject", "${LakeBucket.Arn}/derived/*"),
+            ("s3:DeleteObjectVersion", "${RawBucket.Arn}/raw/*"),
+            ("s3:DeleteObjectVersion", "${LakeBucket.Arn}/derived/*"),
+            ("s3:GetObject", "${LakeBucket.Arn}/catalog/*"),
+            ("s3:PutObject", "${LakeBucket.Arn}/catalog/*"),
+            ("s3:PutObject", "${AuditBucket.Arn}/receipts/erasures/*"),
+            ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
+            ("logs:CreateLogStream", "${EraseImageLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${EraseImageLogGroup.Arn}"),
+        },
+    ),
+    "EnforceRetentionRole": (
+        FUNCTION,
+        {
+            ("s3:ListBucketVersions", "${RawBucket.Arn}"),
+            ("s3:ListBucketVersions", "${LakeBucket.Arn}"),
+            ("s3:ListBucketMultipartUploads", "${RawBucket.Arn}"),
+            ("s3:ListBucketMultipartUploads", "${LakeBucket.Arn}"),
+            ("s3:DeleteObject", "${RawBucket.Arn}/*"),
+            ("s3:DeleteObject", "${LakeBucket.Arn}/*"),
+            ("s3:DeleteObjectVersion", "${RawBucket.Arn}/*"),
+            ("s3:DeleteObjectVersion", "${LakeBucket.Arn}/*"),
+            ("s3:AbortMultipartUpload", "${RawBucket.Arn}/*"),
+            ("s3:AbortMultipartUpload", "${LakeBucket.Arn}/*"),
+            ("dynamodb:Query", "${ImagesTable.Arn}/index/by_expiry"),
+            ("dynamodb:DeleteItem", "${ImagesTable.Arn}"),
+            ("s3:PutObject", "${AuditBucket.Arn}/receipts/purges/*"),
+            ("glue:GetPartitions", f"{GLUE}:catalog"),
+            ("glue:GetPartitions", f"{GLUE}:database/${{CatalogDatabase}}"),
+            ("glue:GetPartitions", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
+            ("glue:DeletePartition", f"{GLUE}:catalog"),
+            ("glue:DeletePartition", f"{GLUE}:database/${{CatalogDatabase}}"),
+            ("glue:DeletePartition", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
+            ("logs:CreateLogStream", "${EnforceRetentionLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${EnforceRetentionLogGroup.Arn}"),
+        },
+    ),
+    "AuditRetentionRole": (
+        FUNCTION,
+        {
+            ("s3:ListBucketVersions", "${RawBucket.Arn}"),
+            ("s3:ListBucketVersions", "${LakeBucket.Arn}"),
+            ("s3:ListBucketMultipartUploads", "${RawBucket.Arn}"),
+            ("s3:ListBucketMultipartUploads", "${LakeBucket.Arn}"),
+            ("s3:ListBucket", "${AuditBucket.Arn}"),
+            ("s3:GetObject", "${AuditBucket.Arn}/receipts/*"),
+            ("s3:PutObject", "${AuditBucket.Arn}/reports/*"),
+            ("dynamodb:Scan", "${ImagesTable.Arn}"),
+            ("sqs:GetQueueAttributes", "${DeadLetterQueue.Arn}"),
+            ("glue:GetPartitions", f"{GLUE}:catalog"),
+            ("glue:GetPartitions", f"{GLUE}:database/${{CatalogDatabase}}"),
+            ("glue:GetPartitions", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
+            ("logs:CreateLogStream", "${AuditRetentionLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${AuditRetentionLogGroup.Arn}"),
+        },
+    ),
+    "ReconcileRole": (
+        FUNCTION,
+        {
+            ("s3:ListBucket", "${RawBucket.Arn}"),
+            ("dynamodb:BatchGetItem", "${ImagesTable.Arn}"),
+            ("dynamodb:UpdateItem", "${ImagesTable.Arn}"),
+            ("states:StartExecution", "${IngestImageStateMachine}"),
+            ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
+            ("logs:CreateLogStream", "${ReconcileLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${ReconcileLogGroup.Arn}"),
+        },
+    ),
+    "EnforceRetentionStateMachineRole": (
+        WORKFLOW,
+        {
+            ("lambda:InvokeFunction", "${EnforceRetentionFunction.Arn}"),
+            ("states:StartExecution", f"{STATES}:stateMachine:${{AWS::StackName}}-enforce-retention"),
+            ("states:DescribeExecution", f"{STATES}:execution:${{AWS::StackName}}-enforce-retention/*"),
+            ("states:StopExecution", f"{STATES}:execution:${{AWS::StackName}}-enforce-retention/*"),
+        },
+    ),
+    "EnforceRetentionStateMachineTwiceAnHourRole": (
+        SCHEDULE,
+        {("states:StartExecution", "${EnforceRetentionStateMachine}")},
+    ),
+    "AuditRetentionFunctionEveryDayRole": (SCHEDULE, {("lambda:InvokeFunction", "${AuditRetentionFunction.Arn}")}),
+    "ReconcileFunctionEveryHourRole": (SCHEDULE, {("lambda:InvokeFunction", "${ReconcileFunction.Arn}")}),
     "IngestImageStateMachineImageArrivedRole": (RULE, {("states:StartExecution", "${IngestImageStateMachine}")}),
 }
 
@@ -155,6 +256,24 @@ def test_a_role_has_no_wildcard_but_where_iam_knows_no_resource(name: str) -> No
         assert re.fullmatch(r"[^*]*(/\*)?|\*", resource)
 
 
+def test_only_the_purge_and_the_erasure_may_delete() -> None:
+    deleting = {name for name, (_, grants) in ROLES.items() if any(":Delete" in action for action, _ in grants)}
+
+    assert deleting - {"IngestImageRole"} == {"EnforceRetentionRole", "EraseImageRole"}
+
+
+def test_nobody_may_bypass_the_lock_of_the_evidence_or_delete_it() -> None:
+    for _, grants in ROLES.values():
+        assert not any("Bypass" in action for action, _ in grants)
+        assert not any("AuditBucket" in resource and ":Delete" in action for action, resource in grants)
+
+
+def test_the_auditor_reads_nothing_of_an_image() -> None:
+    reads = {resource for action, resource in ROLES["AuditRetentionRole"][1] if action.startswith("s3:GetObject")}
+
+    assert reads == {"${AuditBucket.Arn}/receipts/*"}
+
+
 def test_the_api_sees_arrivals_among_the_raw_images_only(translated: dict[str, dict[str, Any]]) -> None:
     [policy] = translated["RequestUploadRole"]["Properties"]["Policies"]
     conditions = [one["Condition"] for one in policy["PolicyDocument"]["Statement"] if one["Action"] == "s3:ListBucket"]
@@ -171,8 +290,11 @@ def test_only_this_account_s_workflows_take_the_workflow_s_role(translated: dict
 def test_every_function_and_workflow_runs_in_the_role_made_for_it(translated: dict[str, dict[str, Any]]) -> None:
     for name, function in _of("AWS::Lambda::Function", translated).items():
         assert _spelled(function["Role"]) == f"${{{name.removesuffix('Function')}Role.Arn}}"
-    [workflow] = _of("AWS::StepFunctions::StateMachine", translated).values()
-    assert _spelled(workflow["RoleArn"]) == "${IngestImageRole.Arn}"
+    workflows = _of("AWS::StepFunctions::StateMachine", translated)
+    assert {name: _spelled(workflow["RoleArn"]) for name, workflow in workflows.items()} == {
+        "IngestImageStateMachine": "${IngestImageRole.Arn}",
+        "EnforceRetentionStateMachine": "${EnforceRetentionStateMachineRole.Arn}",
+    }
 
 
 def test_the_rule_starts_the_workflow_and_nothing_else(translated: dict[str, dict[str, Any]]) -> None:
@@ -192,10 +314,12 @@ def test_the_api_is_all_that_may_call_a_function_from_outside(translated: dict[s
         f"{api}/POST/uploads",
         f"{api}/GET/images",
         f"{api}/GET/images/*",
+        f"{api}/DELETE/images/*",
     }
     for one in permissions:
         assert (one["Action"], one["Principal"]) == ("lambda:InvokeFunction", "apigateway.amazonaws.com")
-        assert _spelled(one["FunctionName"]) == "${RequestUploadFunction}"
+        expected = "EraseImageFunction" if "/DELETE/" in _spelled(one["SourceArn"]) else "RequestUploadFunction"
+        assert _spelled(one["FunctionName"]) == f"${{{expected}}}"
 
 
 def test_nobody_else_is_let_at_a_bucket_or_a_queue(translated: dict[str, dict[str, Any]]) -> None:

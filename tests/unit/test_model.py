@@ -105,6 +105,7 @@ def test_an_item_has_iso_times_an_epoch_expiry_and_no_nulls() -> None:
         "status": "processed",
         "received_at": "2026-11-22T09:30:15.250Z",
         "expires_at": 1_795_944_615,
+        "expiry_shard": RECORD["image_id"][-1],
         "tags": {},
         "derivatives": [],
         "ingest_date": "2026-11-22",

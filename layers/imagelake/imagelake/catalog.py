@@ -8,16 +8,17 @@ import hashlib
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import cache
 from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import boto3
+from botocore.exceptions import ClientError
 
 from imagelake import object_store
-from imagelake.errors import Fault
+from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import Partition, catalog_prefix
 from imagelake.model import ImageRecord
 from imagelake.settings import WriteCatalogSettings
@@ -62,6 +63,10 @@ COLUMNS: Final = {
 }
 """The columns of the table `images` with their Hive types, in order."""
 
+PARQUET: Final = "application/vnd.apache.parquet"
+REPLACEMENTS: Final = 5
+"""How often a file is read again because somebody else replaced it meanwhile."""
+
 _DUCKDB_TYPES: Final = {
     "string": "VARCHAR",
     "map<string,string>": "MAP(VARCHAR, VARCHAR)",
@@ -98,7 +103,7 @@ def write(records: Sequence[ImageRecord], batch: str, settings: WriteCatalogSett
     keys = []
     for partition, members in sorted(by_partition.items()):
         key = f"{catalog_prefix(partition)}{batch}.parquet"
-        object_store.overwrite(settings.lake_bucket, key, to_parquet(members), "application/vnd.apache.parquet")
+        object_store.overwrite(settings.lake_bucket, key, to_parquet(members), PARQUET)
         keys.append(key)
     register(list(by_partition), settings)
     return keys
@@ -115,6 +120,45 @@ def to_parquet(records: Sequence[ImageRecord]) -> bytes:
         table = database.read_json(str(rows), format="newline_delimited", columns=columns)
         table.order("received_at, image_id").write_parquet(str(target), compression="zstd")
         return target.read_bytes()
+
+
+def erase(bucket: str, partition: Partition, image_ids: Set[str]) -> int:
+    """Rewrite those files of an hour that have rows of these images, without them; a file may end up empty.
+
+    Returns:
+        How many rows are gone.
+
+    Raises:
+        Fault: S3 did not answer, or denied access, or others kept replacing a file.
+    """
+    return sum(_erase(bucket, key, image_ids) for key in object_store.keys(bucket, catalog_prefix(partition)))
+
+
+def _erase(bucket: str, key: str, image_ids: Set[str]) -> int:
+    for _ in range(REPLACEMENTS):
+        found = object_store.read(bucket, key)
+        if found is None:
+            return 0
+        content, etag = found
+        rest, erased = without_rows(content, image_ids)
+        if not erased or object_store.replace(bucket, key, rest, PARQUET, etag):
+            return erased
+    raise Fault("ConcurrentReplacement on PutObject")
+
+
+def without_rows(content: bytes, image_ids: Set[str]) -> tuple[bytes, int]:
+    """A Parquet file without the rows of these images, and how many those were."""
+    import duckdb  # as in to_parquet
+
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
+        source, target = Path(folder, "before.parquet"), Path(folder, "after.parquet")
+        source.write_bytes(content)
+        rows = database.read_parquet(str(source), hive_partitioning=False)
+        rest = rows.filter(
+            duckdb.ColumnExpression("image_id").isnotin(*(duckdb.ConstantExpression(one) for one in sorted(image_ids)))
+        )
+        rest.order("received_at, image_id").write_parquet(str(target), compression="zstd")
+        return target.read_bytes(), len(rows) - len(rest)
 
 
 @cache
@@ -138,6 +182,51 @@ def register(partitions: Sequence[Partition], settings: WriteCatalogSettings) ->
         for error in response.get("Errors", []):
             if (code := error["ErrorDetail"]["ErrorCode"]) != "AlreadyExistsException":
                 raise Fault(f"{code} on BatchCreatePartition")
+
+
+def registered(database: str, table: str, until: Partition) -> list[Partition]:
+    """The hours that Glue knows, up to and with `until`.
+
+    Raises:
+        Fault: Glue did not answer, or denied access.
+    """
+    found = []
+    with Fault.on("GetPartitions"):
+        pages = (
+            _glue()
+            .get_paginator("get_partitions")
+            .paginate(
+                DatabaseName=database,
+                TableName=table,
+                Expression=f"ingest_date <= '{until.ingest_date}'",
+                ExcludeColumnSchema=True,
+            )
+        )
+        for page in pages:
+            found += [Partition(*partition["Values"]) for partition in page["Partitions"]]
+    return [partition for partition in found if partition <= until and _is_hour(partition)]
+
+
+def _is_hour(partition: Partition) -> bool:
+    try:
+        return Partition.parse(partition.path) == partition
+    except InvalidKeyError:
+        return False
+
+
+def unregister(database: str, table: str, partition: Partition) -> None:
+    """Make Glue forget an hour; one that it does not know is fine.
+
+    Raises:
+        Fault: Glue did not answer, or denied access.
+    """
+    try:
+        _glue().delete_partition(
+            DatabaseName=database, TableName=table, PartitionValues=[partition.ingest_date, partition.hour]
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "EntityNotFoundException":
+            raise Fault.of(error, "DeletePartition") from error
 
 
 def _partition_input(partition: Partition, bucket: str) -> "PartitionInputTypeDef":

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from imagelake import object_store
 from imagelake.keys import Partition, RawKey
-from imagelake.model import to_iso
+from imagelake.model import BOOKKEEPING, to_iso
 from imagelake.settings import RequestUploadSettings
 
 _SHOWN_APART: Final = {
     "image_id", "status", "source", "received_at", "expires_at", "derivatives", "reason",
-    "uploader", "ingest_date", "hour",
+    "uploader", "ingest_date", "hour", *BOOKKEEPING,
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ Reads never show an item past its `expires_at`, whether or not DynamoDB has come
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,14 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from boto3.dynamodb.types import TypeSerializer
+from botocore.exceptions import ClientError
 
 from imagelake.errors import Fault, InvalidCursorError
-from imagelake.model import AwaitedUpload, to_iso
+from imagelake.keys import RawKey
+from imagelake.model import EXPIRY_SHARDS, AwaitedUpload, Tombstone, expiry_attributes, to_iso
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 QUERY_ITEMS: Final = 100
+BATCH_ITEMS: Final = 100
+"""The most that DynamoDB reads in one batch."""
+ATTEMPT_SECONDS: Final = 900
+"""How long an image that was started again is left alone."""
 MAX_QUERIES: Final = 10
 """Of one page of a listing; a filter that few items pass gives a short page and a cursor to go on from."""
 
@@ -50,6 +56,17 @@ class Listing:
     received_to: datetime | None
 
 
+@dataclass(frozen=True)
+class ExpiredItem:
+    """An item past its time, as the index of expiring items knows it."""
+
+    image_id: str
+    status: str
+    received_at: datetime | None
+    ingest_date: str
+    hour: str
+
+
 @cache
 def _table(name: str) -> "Table":
     return boto3.resource("dynamodb").Table(name)
@@ -73,7 +90,17 @@ def expect_uploads(table: str, uploads: Sequence[AwaitedUpload]) -> None:
 
 
 def get(table: str, image_id: str) -> dict[str, Any] | None:
-    """The item of an image, or None when it is unknown or expired.
+    """The item of an image, or None when it is unknown, expired or erased.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    item = get_even_erased(table, image_id)
+    return item if item is not None and item["status"] != "erased" else None
+
+
+def get_even_erased(table: str, image_id: str) -> dict[str, Any] | None:
+    """The item of an image or its tombstone, or None when it is unknown or expired.
 
     Raises:
         Fault: DynamoDB did not answer, or denied access.
@@ -81,6 +108,162 @@ def get(table: str, image_id: str) -> dict[str, Any] | None:
     with Fault.on("GetItem"):
         item: Any = _table(table).get_item(Key={"image_id": image_id}, ConsistentRead=True).get("Item")
     return _plain(item) if item is not None and item["expires_at"] > _now() else None
+
+
+def bury(table: str, tombstone: Tombstone) -> None:
+    """Put a tombstone in the place of an image, whatever is known of it.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    with Fault.on("PutItem"):
+        _table(table).put_item(Item=tombstone.to_item())
+
+
+def expired(table: str, now: datetime) -> Iterator[ExpiredItem]:
+    """The items whose time is up; reads these and no others.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    for shard in EXPIRY_SHARDS:
+        query: dict[str, Any] = {
+            "IndexName": "by_expiry",
+            "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("expires_at").lte(int(now.timestamp())),
+        }
+        while True:
+            with Fault.on("Query"):
+                found = _table(table).query(**query)
+            for item in found["Items"]:
+                received_at = item.get("received_at")
+                yield ExpiredItem(
+                    image_id=str(item["image_id"]),
+                    status=str(item["status"]),
+                    received_at=datetime.fromisoformat(str(received_at)) if received_at else None,
+                    ingest_date=str(item["ingest_date"]),
+                    hour=str(item["hour"]),
+                )
+            if "LastEvaluatedKey" not in found:
+                break
+            query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+
+
+def delete_expired(table: str, image_id: str, now: datetime) -> bool:
+    """Delete an item unless somebody else did, or it has been given more time since.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    try:
+        # Called from several threads: clients are made for that, the table is not.
+        _table(table).meta.client.delete_item(
+            TableName=table,
+            Key={"image_id": image_id},
+            ConditionExpression="expires_at <= :now",
+            ExpressionAttributeValues={":now": int(now.timestamp())},
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            return False
+        raise Fault.of(error, "DeleteItem") from error
+    return True
+
+
+def statuses(table: str, image_ids: Sequence[str]) -> dict[str, str]:
+    """The status as stored of those of `image_ids` (any number, all different) that have an item.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    found: dict[str, str] = {}
+    for start in range(0, len(image_ids), BATCH_ITEMS):
+        keys = [{"image_id": image_id} for image_id in image_ids[start : start + BATCH_ITEMS]]
+        request: Any = {table: {"Keys": keys, "ProjectionExpression": "image_id, #status"}}
+        request[table]["ExpressionAttributeNames"] = {"#status": "status"}
+        request[table]["ConsistentRead"] = True
+        while request:
+            with Fault.on("BatchGetItem"):
+                response = _table(table).meta.client.batch_get_item(RequestItems=request)
+            for item in response["Responses"].get(table, []):
+                found[str(item["image_id"])] = str(item["status"])
+            request = response.get("UnprocessedKeys")
+    return found
+
+
+def count_attempt(table: str, key: RawKey, received_at: datetime, now: datetime, expires_at: datetime) -> int | None:
+    """Note that an image without an outcome is started again.
+
+    Args:
+        table: name of the images table.
+        key: of the image.
+        received_at: when it arrived.
+        now: the time of this attempt.
+        expires_at: when the note is purged.
+
+    Returns:
+        Which attempt this is, from 1; None when the image has an outcome by now or was started again just before.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    return _update_open(
+        table,
+        key,
+        "SET attempts = if_not_exists(attempts, :none) + :one, attempted_at = :now",
+        {":none": 0, ":one": 1, ":now": int(now.timestamp()), ":status": "awaiting_upload"},
+        received_at,
+        expires_at,
+        Attr("attempted_at").not_exists() | Attr("attempted_at").lte(int(now.timestamp()) - ATTEMPT_SECONDS),
+    )
+
+
+def give_up(table: str, key: RawKey, reason: str, received_at: datetime, expires_at: datetime) -> bool:
+    """Call an image without an outcome failed; a late success may still overwrite that.
+
+    Returns:
+        False when it has an outcome by now.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    values = {":reason": reason, ":status": "failed"}
+    return _update_open(table, key, "SET reason = :reason", values, received_at, expires_at) is not None
+
+
+def _update_open(
+    table: str,
+    key: RawKey,
+    update: str,
+    values: dict[str, Any],
+    received_at: datetime,
+    expires_at: datetime,
+    also: ConditionBase | None = None,
+) -> int | None:
+    """Update the item of an image that has no outcome, making it if need be; the attempts so far, or None if it has."""
+    condition = Attr("image_id").not_exists() | Attr("status").eq("awaiting_upload")
+    expiry = expiry_attributes(key.image_id, expires_at)
+    try:
+        answer = _table(table).update_item(
+            Key={"image_id": key.image_id},
+            UpdateExpression=f"{update}, #status = :status, received_at = :received_at, expires_at = :expires_at, "
+            "expiry_shard = :expiry_shard, ingest_date = :ingest_date, #hour = :hour",
+            ConditionExpression=condition & also if also else condition,
+            ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+            ExpressionAttributeValues=values
+            | {f":{name}": value for name, value in expiry.items()}
+            | {
+                ":received_at": to_iso(received_at),
+                ":ingest_date": key.partition.ingest_date,
+                ":hour": key.partition.hour,
+            },
+            ReturnValues="ALL_NEW",
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            return None
+        raise Fault.of(error, "UpdateItem") from error
+    attempts: Any = answer["Attributes"].get("attempts", 0)
+    return int(attempts)
 
 
 def list_images(table: str, listing: Listing, limit: int, cursor: str | None) -> Page:

@@ -18,14 +18,15 @@ from uuid import UUID, uuid5
 from pydantic import ValidationError
 
 from imagelake.errors import Rejection
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ARRIVAL_SLACK, Partition, RawKey
 from imagelake.model import CONTENT_TYPES, MAX_TAGS, MAX_TAGS_BYTES, Arrival
 
 DEFAULT_SOURCE: Final = "kafka"
 """`source` of records whose producer does not name itself."""
 
-TRUSTED_AGE: Final = timedelta(hours=1)
-"""How far a record's own timestamp may lie behind the clock and still name its hour of arrival."""
+TRUSTED_AGE: Final = ARRIVAL_SLACK - timedelta(minutes=5)
+"""How far a record's own timestamp may lie behind the clock and still name its hour of arrival: an hour is purged as a
+whole, so nothing may join it long after it is over."""
 TRUSTED_SKEW: Final = timedelta(minutes=5)
 """How far it may lie ahead."""
 

@@ -9,10 +9,16 @@ Every store is partitioned by the same hour, so purging an hour is dropping a pr
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 from imagelake.errors import InvalidKeyError
 
+ARRIVAL_SLACK: Final = timedelta(minutes=20)
+"""How long after the end of its hour an image may still arrive: an upload form is good for 15 minutes, and its upload
+takes a while."""
+
+_PARTITION = re.compile(r"ingest_date=(\d{4}-\d{2}-\d{2})/hour=([01]\d|2[0-3])", re.ASCII)
 _RAW_KEY = re.compile(
     r"raw/ingest_date=(?P<ingest_date>\d{4}-\d{2}-\d{2})/hour=(?P<hour>[01]\d|2[0-3])/"
     r"(?P<image_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",
@@ -37,6 +43,32 @@ class Partition:
         """The hour that `moment` (aware) falls into."""
         utc = moment.astimezone(UTC)
         return cls(f"{utc:%Y-%m-%d}", f"{utc:%H}")
+
+    @classmethod
+    def parse(cls, path: str) -> "Partition":
+        """Read a `path` back.
+
+        Raises:
+            InvalidKeyError: there is no such hour.
+        """
+        match = _PARTITION.fullmatch(path)
+        if match is None or not _is_date(match[1]):
+            raise InvalidKeyError(f"not a partition: {path!r}")
+        return cls(match[1], match[2])
+
+    @property
+    def start(self) -> datetime:
+        """The first moment of the hour."""
+        return datetime.fromisoformat(f"{self.ingest_date}T{self.hour}:00:00+00:00")
+
+    @property
+    def closed_at(self) -> datetime:
+        """From when on no image arrives in this hour any more."""
+        return self.start + timedelta(hours=1) + ARRIVAL_SLACK
+
+    def arrival(self, stored_at: datetime) -> datetime:
+        """When an image of this hour arrived: when its object was stored, unless that was a redrive, days later."""
+        return min(stored_at, self.closed_at)
 
     @property
     def path(self) -> str:
@@ -66,9 +98,14 @@ class RawKey:
             raise InvalidKeyError(f"not a raw image key: {key!r}")
         return cls(Partition(match["ingest_date"], match["hour"]), match["image_id"])
 
+    @property
+    def derived_prefix(self) -> str:
+        """Prefix, with a slash at its end, of the derivatives of this image in the lake bucket."""
+        return f"derived/{self.partition.path}/{self.image_id}/"
+
     def derived(self, name: str, extension: str) -> str:
         """Key of the derivative `name` of this image in the lake bucket."""
-        return f"derived/{self.partition.path}/{self.image_id}/{name}.{extension}"
+        return f"{self.derived_prefix}{name}.{extension}"
 
 
 def _is_date(text: str) -> bool:

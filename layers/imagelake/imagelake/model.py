@@ -5,6 +5,7 @@ process it. `ImageRecord` is the one row an image has, in the images table, in t
 """
 
 import json
+import math
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
@@ -18,6 +19,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
+    model_validator,
 )
 from pydantic_core import from_json
 
@@ -106,6 +108,19 @@ class Arrival(BaseModel):
         return cls.model_validate({"source": "direct"} | fields)
 
 
+EXPIRY_SHARDS: Final = "0123456789abcdef"
+"""Values of the attribute that spreads the index of expiring items; each takes 1,000 writes a second."""
+
+
+BOOKKEEPING: Final = frozenset({"expiry_shard", "attempts", "attempted_at"})
+"""Attributes of an item that are no columns: where it is found when it expires, how often it was started again."""
+
+
+def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:
+    """What makes an item findable once it has expired: a digit of its random id, and epoch seconds, rounded up."""
+    return {"expiry_shard": image_id[-1], "expires_at": math.ceil(expires_at.timestamp())}
+
+
 def _to_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
@@ -187,7 +202,14 @@ class ImageRecord(BaseModel):
     def to_item(self) -> dict[str, Any]:
         """The record as an item of the images table: ISO 8601 times, `expires_at` in epoch seconds, nulls left out."""
         item = self.model_dump(mode="json", exclude_none=True)
-        return item | {"expires_at": int(self.expires_at.timestamp())}
+        return item | expiry_attributes(self.image_id, self.expires_at)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_bookkeeping(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: entry for name, entry in value.items() if name not in BOOKKEEPING}
 
     def to_row(self) -> dict[str, Any]:
         """The record as a row of the catalog: JSON values, all columns, `derivatives` as their keys."""
@@ -217,7 +239,35 @@ class AwaitedUpload(BaseModel):
 
     def to_item(self) -> dict[str, Any]:
         """The upload as an item of the images table."""
-        return self.model_dump(mode="json") | {"expires_at": int(self.expires_at.timestamp())}
+        return self.model_dump(mode="json") | expiry_attributes(self.image_id, self.expires_at)
+
+
+class Tombstone(BaseModel):
+    """What stays of an image that was erased on request, so that nothing brings it back.
+
+    `ingest_date` and `hour` are those of the object to erase. `owner_digest` lets the owner, and nobody else, repeat
+    the request.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    image_id: str
+    status: Literal["erased"] = "erased"
+    erased_at: Moment
+    expires_at: Annotated[Moment, BeforeValidator(_from_epoch)]
+    owner_digest: str | None = None
+    ingest_date: str
+    hour: str
+
+    @property
+    def raw_key(self) -> RawKey:
+        """Where the image was, or has come back to."""
+        return RawKey(Partition(self.ingest_date, self.hour), self.image_id)
+
+    def to_item(self) -> dict[str, Any]:
+        """The tombstone as an item of the images table."""
+        item = self.model_dump(mode="json", exclude_none=True)
+        return item | expiry_attributes(self.image_id, self.expires_at)
 
 
 IMAGE_COLUMNS: Final = (

@@ -1,9 +1,11 @@
-"""The buckets: reading images as they arrived, storing what came of them, signing forms and links."""
+"""The buckets: reading what arrived, storing what came of it, signing forms and links, deleting for good."""
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
@@ -42,16 +44,21 @@ def s3_client() -> "S3Client":
     return boto3.client("s3", config=config)
 
 
-def read_image(bucket: str, key: str, version_id: str | None) -> RawObject:
-    """Read an image whole.
+def read_image(bucket: str, key: str, version_id: str | None) -> RawObject | None:
+    """Read an image whole; None when it has been purged or erased.
 
     Raises:
         Fault: S3 did not answer, or denied access.
     """
     request: dict[str, Any] = {"Bucket": bucket, "Key": key} | ({"VersionId": version_id} if version_id else {})
-    with Fault.on("GetObject"):
-        response = s3_client().get_object(**request)
-        content = response["Body"].read()
+    try:
+        with Fault.on("GetObject"):
+            response = s3_client().get_object(**request)
+            content = response["Body"].read()
+    except Fault as fault:
+        if str(fault) in ("NoSuchKey on GetObject", "NoSuchVersion on GetObject"):
+            return None
+        raise
     arrival = Arrival.from_metadata(response["Metadata"])
     return RawObject(content, response["ContentType"], response["LastModified"], arrival)
 
@@ -134,6 +141,143 @@ def upload_form(
         Conditions=[*conditions, ["content-length-range", 1, max_bytes]],
         ExpiresIn=FORM_SECONDS,
     )
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of an object, or a delete marker; in a bucket without versions the one there is."""
+
+    key: str
+    version_id: str
+    last_modified: datetime
+    bytes: int
+    is_marker: bool
+
+
+def folders(bucket: str, prefix: str) -> list[str]:
+    """What comes after `prefix`, up to and without the next slash, for all keys of whatever version.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    names = []
+    with Fault.on("ListObjectVersions"):
+        pages = s3_client().get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        for page in pages:
+            names += [folder["Prefix"][len(prefix) : -1] for folder in page.get("CommonPrefixes", [])]
+    return names
+
+
+def versions(bucket: str, prefix: str) -> Iterator[list[Version]]:
+    """Every version and delete marker under `prefix`, by key, at most 1,000 at a time.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    with Fault.on("ListObjectVersions"):
+        for page in s3_client().get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+            found = [
+                Version(entry["Key"], entry["VersionId"], entry["LastModified"], entry["Size"], is_marker=False)
+                for entry in page.get("Versions", [])
+            ] + [
+                Version(entry["Key"], entry["VersionId"], entry["LastModified"], 0, is_marker=True)
+                for entry in page.get("DeleteMarkers", [])
+            ]
+            yield sorted(found, key=lambda version: version.key)
+
+
+def delete_versions(bucket: str, doomed: Sequence[Version]) -> None:
+    """Delete these versions for good, leaving no marker; one that is gone already is fine.
+
+    Raises:
+        Fault: S3 did not answer, denied access, or could not delete some of them.
+    """
+    for some in batched(doomed, 1000, strict=False):
+        with Fault.on("DeleteObjects"):
+            answer = s3_client().delete_objects(
+                Bucket=bucket,
+                Delete={"Objects": [{"Key": one.key, "VersionId": one.version_id} for one in some], "Quiet": True},
+            )
+        if errors := answer.get("Errors"):
+            raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
+
+
+def abort_uploads(bucket: str, begun_before: datetime) -> list[datetime]:
+    """Abort multipart uploads and free their parts; say when each had begun.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    aborted = []
+    with Fault.on("AbortMultipartUpload"):
+        for page in s3_client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+            for upload in page.get("Uploads", []):
+                if upload["Initiated"] <= begun_before:
+                    s3_client().abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                    aborted.append(upload["Initiated"])
+    return aborted
+
+
+def keys(bucket: str, prefix: str) -> list[str]:
+    """The keys under `prefix`.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    return [arrived.key for arrived in arrivals(bucket, prefix)]
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """An object as a listing shows it."""
+
+    key: str
+    last_modified: datetime
+
+
+def arrivals(bucket: str, prefix: str) -> Iterator[Arrived]:
+    """The current objects under `prefix`, by key.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    with Fault.on("ListObjectsV2"):
+        for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            yield from (Arrived(entry["Key"], entry["LastModified"]) for entry in page.get("Contents", []))
+
+
+def read(bucket: str, key: str) -> tuple[bytes, str] | None:
+    """An object's content and ETag, or None when there is no such object.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    try:
+        with Fault.on("GetObject"):
+            response = s3_client().get_object(Bucket=bucket, Key=key)
+            return response["Body"].read(), response["ETag"]
+    except Fault as fault:
+        if str(fault) == "NoSuchKey on GetObject":
+            return None
+        raise
+
+
+def replace(bucket: str, key: str, content: bytes, content_type: str, etag: str) -> bool:
+    """Replace an object if it still is the one with `etag`.
+
+    Returns:
+        False when somebody else has replaced or deleted it since.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    try:
+        s3_client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, IfMatch=etag)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("PreconditionFailed", "NoSuchKey", "ConditionalRequestConflict"):
+            return False
+        raise Fault.of(error, "PutObject") from error
+    return True
 
 
 def link(bucket: str, key: str) -> str:

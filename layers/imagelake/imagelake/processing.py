@@ -30,12 +30,15 @@ class ImageArrived(BaseModel):
 
 
 class Outcome(BaseModel):
-    """What the workflow is told: the item to catalog, in DynamoDB's JSON, and for a rejected image why."""
+    """What the workflow is told: the item to catalog, in DynamoDB's JSON, and for a rejected image why.
+
+    An image that is `gone` has been erased, or its days are over: there is nothing to catalog.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    outcome: Literal["processed", "rejected"]
-    item: dict[str, Any]
+    outcome: Literal["processed", "rejected", "gone"]
+    item: dict[str, Any] | None = None
     reason: str | None = None
 
 
@@ -48,6 +51,8 @@ def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float)
     """
     key = RawKey.parse(image.key)
     raw = object_store.read_image(image.bucket, image.key, image.version_id)
+    if raw is None or raw.received_at + timedelta(days=settings.retention_days) <= datetime.now(UTC):
+        return Outcome(outcome="gone")
     record = _arrived(key, raw, settings)
     try:
         _check_content(raw, record)
@@ -57,13 +62,14 @@ def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float)
 
 
 def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> ImageRecord:
+    received_at = key.partition.arrival(raw.received_at)
     return ImageRecord(
         image_id=key.image_id,
         status="processed",
         **raw.arrival.model_dump(exclude={"sha256"}),
-        received_at=raw.received_at,
+        received_at=received_at,
         processed_at=datetime.now(UTC),
-        expires_at=raw.received_at + timedelta(days=settings.retention_days),
+        expires_at=received_at + timedelta(days=settings.retention_days),
         sha256=hashlib.sha256(raw.content).hexdigest(),
         bytes=len(raw.content),
         content_type=raw.content_type,

@@ -86,6 +86,55 @@ class WriteCatalogSettings:
 
 
 @dataclass(frozen=True)
+class EraseImageSettings:
+    """Settings of `functions/erase_image`."""
+
+    raw_bucket: str
+    lake_bucket: str
+    audit_bucket: str
+    images_table: str
+    retention_days: int
+
+
+@dataclass(frozen=True)
+class EnforceRetentionSettings:
+    """Settings of `functions/enforce_retention`."""
+
+    raw_bucket: str
+    lake_bucket: str
+    audit_bucket: str
+    images_table: str
+    catalog_database: str
+    catalog_table: str
+    retention_days: int
+
+
+@dataclass(frozen=True)
+class ReconcileSettings:
+    """Settings of `functions/reconcile`. `ingest_image_state_machine` is an ARN."""
+
+    raw_bucket: str
+    images_table: str
+    dead_letter_queue_url: str
+    ingest_image_state_machine: str
+    retention_days: int
+
+
+@dataclass(frozen=True)
+class AuditRetentionSettings:
+    """Settings of `functions/audit_retention`."""
+
+    raw_bucket: str
+    lake_bucket: str
+    audit_bucket: str
+    images_table: str
+    catalog_database: str
+    catalog_table: str
+    dead_letter_queue_url: str
+    retention_days: int
+
+
+@dataclass(frozen=True)
 class ConsumeImageTopicSettings:
     """Settings of `functions/consume_image_topic`.
 

@@ -1,0 +1,29 @@
+"""Check that the lake kept its promise, and report; called once a day."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from imagelake import audit, audit_report
+from imagelake.settings import AuditRetentionSettings, load
+
+logger = Logger()
+metrics = Metrics(namespace="ImageLake", service="image-lake")
+
+
+@logger.inject_lambda_context
+def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Return the figures, and the keys of the report in the audit bucket."""
+    settings = load(AuditRetentionSettings)
+    result = audit.audit(settings, datetime.now(UTC))
+    reports = audit_report.publish(result, settings.audit_bucket)
+    metrics.add_metric("OverdueObjects", MetricUnit.Count, result.overdue)
+    metrics.add_metric("EarlyDeletions", MetricUnit.Count, result.early)
+    metrics.add_metric("OldestObjectAgeHours", MetricUnit.NoUnit, result.oldest_age_hours)
+    metrics.flush_metrics()
+    answer = {"overdue": result.overdue, "early": result.early, "findings": len(result.findings), "reports": reports}
+    logger.info("audited", extra=answer)
+    return answer

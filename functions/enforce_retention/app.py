@@ -1,0 +1,45 @@
+"""Purge what has been kept for its days; called by the workflow that goes from hour to hour."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from imagelake import retention
+from imagelake.retention import Work
+from imagelake.settings import EnforceRetentionSettings, load
+
+logger = Logger()
+metrics = Metrics(namespace="ImageLake", service="image-lake")
+
+RECEIPT_SECONDS = 20.0
+"""Of the invocation, kept back for deletions under way and their receipt."""
+
+
+class Request(BaseModel):
+    """Without `work`: what is there to do? `as_of` is the start of the run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    as_of: AwareDatetime
+    work: Work | None = None
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Return the work to do, or a `retention.Progress`; raise to be tried again."""
+    settings, request = load(EnforceRetentionSettings), Request.model_validate(event)
+    now = min(request.as_of, datetime.now(UTC))  # nobody can have tomorrow's images purged today
+    if request.work is None:
+        work = retention.find_work(settings, now)
+        due_hours = sum(piece.hour is not None for piece in work)
+        return {"work": [piece.model_dump(exclude_none=True) for piece in work], "due_hours": due_hours}
+    seconds = context.get_remaining_time_in_millis() / 1000 - RECEIPT_SECONDS
+    progress = retention.purge(request.work, settings, now, seconds)
+    metrics.add_metric("ObjectsPurged", MetricUnit.Count, progress.deleted)
+    metrics.flush_metrics()
+    logger.info("purged", extra=progress.model_dump())
+    return progress.model_dump()

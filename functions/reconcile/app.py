@@ -1,0 +1,34 @@
+"""Find images that got lost on their way, and start them again; called by the hour."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import AwareDatetime, BaseModel
+
+from imagelake import reconciliation
+from imagelake.settings import ReconcileSettings, load
+
+logger = Logger()
+metrics = Metrics(namespace="ImageLake", service="image-lake")
+
+
+class Request(BaseModel):
+    """`since` is for operators, after an outage longer than `reconciliation.LOOKBACK`."""
+
+    since: AwareDatetime | None = None
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, int]:
+    """Return how many arrivals were looked at, restarted and given up."""
+    request = Request.model_validate(event)
+    result = reconciliation.reconcile(load(ReconcileSettings), datetime.now(UTC), request.since)
+    metrics.add_metric("ImagesRestarted", MetricUnit.Count, result.restarted)
+    metrics.add_metric("ImagesGivenUp", MetricUnit.Count, result.given_up)
+    metrics.flush_metrics()
+    logger.info("reconciled", extra=asdict(result))
+    return asdict(result)

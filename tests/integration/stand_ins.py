@@ -1,0 +1,46 @@
+"""Puts the stand-ins of `fakes` where the domain looks for its clients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from types import ModuleType
+
+import pytest
+
+from imagelake import audit, catalog, dead_letters, images_table, object_store
+from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """The stores of one simulated stack: buckets `raw`, `lake` and `audit`, and their clock."""
+
+    clock: Clock
+    s3: FakeS3
+    table: FakeTable
+    glue: FakeGlue
+    queue: FakeQueue
+
+
+def install(patch: pytest.MonkeyPatch, now: datetime) -> StandIns:
+    """Let the domain talk to stand-ins, and to nothing else, for as long as `patch` lasts."""
+    clock = Clock(now)
+    made = StandIns(clock, FakeS3(clock, {"raw", "audit"}), FakeTable(clock), FakeGlue(), FakeQueue())
+    clients: list[tuple[ModuleType, str, object]] = [
+        (object_store, "s3_client", made.s3),
+        (images_table, "_table", made.table),
+        (catalog, "_glue", made.glue),
+        (dead_letters, "_sqs", made.queue),
+        (audit, "_s3", made.s3),
+        (audit, "_glue", made.glue),
+        (audit, "_sqs", made.queue),
+        (audit, "_dynamodb", FakeScan(made.table)),
+    ]
+    for module, name, client in clients:
+        patch.setattr(module, name, _always(client))
+    patch.setattr(images_table, "datetime", clock.patched())
+    return made
+
+
+def _always(client: object) -> Callable[..., object]:
+    return lambda *_: client

@@ -1,0 +1,123 @@
+"""The stand-ins answer as moto does, call by call, for sequences of calls that Hypothesis makes up."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imagelake import images_table, object_store
+from imagelake.keys import Partition, RawKey
+from imagelake.model import ImageRecord
+from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET
+from tests.integration.fakes import Clock, FakeS3, FakeTable
+
+NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
+KEYS = ("raw/a=1/x", "raw/a=1/y", "raw/a=2/x", "derived/a")
+
+calls = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from(KEYS), st.sampled_from([b"1", b"22"]), st.sampled_from(["", "*"])),
+    st.tuples(st.just("replace"), st.sampled_from(KEYS), st.sampled_from([b"3", b"44"])),
+    st.tuples(st.just("delete"), st.sampled_from(KEYS)),
+    st.tuples(st.just("purge"), st.sampled_from(["raw/a=1/", "raw/", "derived/"])),
+)
+
+
+def _outcome(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+
+
+def _do(s3: Any, bucket: str, call: tuple[Any, ...]) -> Any:
+    match call:
+        case "put", key, body, condition:
+            options = {"IfNoneMatch": condition} if condition else {}
+            return _outcome(lambda: s3.put_object(Bucket=bucket, Key=key, Body=body, **options)["ETag"])
+        case "replace", key, body:
+            found = _outcome(lambda: s3.get_object(Bucket=bucket, Key=key))
+            if isinstance(found, str):
+                return found
+            return _outcome(lambda: s3.put_object(Bucket=bucket, Key=key, Body=body, IfMatch=found["ETag"])["ETag"])
+        case "delete", key:
+            # AWS leaves a marker where nothing was, and so does the stand-in; moto does not.
+            if object_store.read(bucket, key):
+                s3.delete_object(Bucket=bucket, Key=key)
+        case "purge", prefix:
+            for page in object_store.versions(bucket, prefix):
+                object_store.delete_versions(bucket, page)
+    return None
+
+
+def _seen(bucket: str) -> Any:
+    versions = [version for page in object_store.versions(bucket, "") for version in page]
+    return (
+        sorted((version.key, version.bytes, version.is_marker) for version in versions),
+        object_store.folders(bucket, "raw/"),
+        object_store.keys(bucket, "raw/"),
+        object_store.read(bucket, KEYS[0]),
+    )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(calls, max_size=8), st.booleans())
+def test_s3(sequence: list[tuple[Any, ...]], is_versioned: bool) -> None:  # Hypothesis passes it
+    bucket = RAW_BUCKET if is_versioned else LAKE_BUCKET
+    real, fake = object_store.s3_client(), FakeS3(Clock(NOW), {RAW_BUCKET})
+    for page in object_store.versions(bucket, ""):
+        object_store.delete_versions(bucket, page)
+
+    answers = [_do(real, bucket, call) for call in sequence]
+    seen = _seen(bucket)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(object_store, "s3_client", lambda: fake)
+        assert [_do(fake, bucket, call) for call in sequence] == answers
+        assert _seen(bucket) == seen
+
+
+def _put(record: ImageRecord) -> str:
+    images_table._table(IMAGES_TABLE).put_item(Item=record.to_item())
+    return "put"
+
+
+def test_table() -> None:
+    def play() -> list[Any]:
+        key = RawKey(Partition.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
+        arguments = (IMAGES_TABLE, key, NOW)
+        expires_at = datetime(2100, 1, 1, tzinfo=UTC)
+        record = ImageRecord(
+            image_id=key.image_id,
+            status="processed",
+            received_at=NOW,
+            expires_at=datetime(2100, 1, 2, tzinfo=UTC),
+            ingest_date=key.partition.ingest_date,
+            hour=key.partition.hour,
+        )
+        return [
+            images_table.get_even_erased(IMAGES_TABLE, key.image_id),
+            images_table.count_attempt(*arguments, NOW, expires_at),
+            images_table.count_attempt(*arguments, NOW, expires_at),
+            images_table.count_attempt(*arguments, NOW.replace(hour=11), expires_at),
+            images_table.get_even_erased(IMAGES_TABLE, key.image_id),
+            images_table.statuses(IMAGES_TABLE, [key.image_id, "unknown"]),
+            images_table.give_up(IMAGES_TABLE, key, "lost: for good", NOW, expires_at),
+            images_table.give_up(IMAGES_TABLE, key, "lost: for good", NOW, expires_at),
+            list(images_table.expired(IMAGES_TABLE, NOW)),
+            list(images_table.expired(IMAGES_TABLE, expires_at)),
+            _put(record),
+            list(images_table.expired(IMAGES_TABLE, expires_at)),
+            images_table.delete_expired(IMAGES_TABLE, key.image_id, expires_at),
+            images_table.delete_expired(IMAGES_TABLE, key.image_id, record.expires_at),
+            images_table.delete_expired(IMAGES_TABLE, key.image_id, record.expires_at),
+            images_table.get_even_erased(IMAGES_TABLE, key.image_id),
+        ]
+
+    real = play()
+    with pytest.MonkeyPatch.context() as patch:
+        table = FakeTable(Clock(NOW))
+        patch.setattr(images_table, "_table", lambda _name: table)
+        assert play() == real

@@ -1,0 +1,717 @@
+"""The purge, the audit, erasure and reconciliation on stores in process."""
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from botocore.stub import Stubber
+from moto.s3.models import s3_backends
+
+from functions.audit_retention.app import handler as audit_retention
+from functions.enforce_retention.app import handler as enforce_retention
+from functions.erase_image.app import handler as erase_image
+from functions.reconcile.app import handler as reconcile
+from functions.write_catalog.app import handler as write_catalog
+from imagelake import audit, catalog, images_table, object_store, reconciliation
+from imagelake.errors import Fault, InvalidKeyError
+from imagelake.keys import Partition, RawKey, catalog_prefix
+from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
+from imagelake.retention import Work, find_work, purge
+from imagelake.settings import EnforceRetentionSettings, WriteCatalogSettings, load
+from tests.application import event, physical_name
+from tests.integration.conftest import (
+    CALLER,
+    DATABASE,
+    IMAGES_TABLE,
+    LAKE_BUCKET,
+    RAW_BUCKET,
+    TABLE,
+    Context,
+    client,
+    dead_letters_sent,
+)
+
+AUDIT_BUCKET = physical_name("AuditBucket")
+NOW = datetime.now(UTC)
+DUE = Partition.of(NOW - timedelta(days=7, hours=3))
+RECENT = Partition.of(NOW - timedelta(days=3))
+WRITER = WriteCatalogSettings(LAKE_BUCKET, DATABASE, TABLE, "")
+
+
+@pytest.fixture(autouse=True)
+def _clients() -> None:
+    for made in (audit._s3, audit._dynamodb, audit._glue, audit._sqs, reconciliation._step_functions):
+        made.cache_clear()
+
+
+def cataloged(hour: Partition, *, versions: int = 1, **changes: Any) -> ImageRecord:
+    """An image as the corridor leaves it: file, derivative, item; not its row."""
+    key = RawKey(hour, str(uuid.uuid4()))
+    arrived = hour.start + timedelta(minutes=10)
+    derivative = key.derived("thumb_256", "jpg")
+    for _ in range(versions):
+        client("s3").put_object(Bucket=RAW_BUCKET, Key=str(key), Body=b"image")
+    client("s3").put_object(Bucket=LAKE_BUCKET, Key=derivative, Body=b"thumb")
+    fields: dict[str, Any] = {
+        "image_id": key.image_id,
+        "status": "processed",
+        "uploader": CALLER,
+        "received_at": arrived,
+        "expires_at": arrived + timedelta(days=7),
+        "derivatives": [Derivative(key=derivative, name="thumb_256", width=1, height=1, content_type="image/jpeg")],
+        "ingest_date": hour.ingest_date,
+        "hour": hour.hour,
+    }
+    record = ImageRecord.model_validate(fields | changes)
+    client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=images_table.serialize(record.to_item()))
+    return record
+
+
+def kept(bucket: str, prefix: str = "") -> list[str]:
+    """Keys of all versions and delete markers."""
+    listed = client("s3").list_object_versions(Bucket=bucket, Prefix=prefix)
+    return [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in listed.get(kind, ())]
+
+
+def item(image_id: str) -> dict[str, Any] | None:
+    """An item as DynamoDB has it."""
+    found: dict[str, Any] | None = (
+        client("dynamodb").get_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": image_id}}).get("Item")
+    )
+    return found
+
+
+def receipts(kind: str = "purges") -> list[dict[str, Any]]:
+    """All receipts of a kind."""
+    s3 = client("s3")
+    listed = s3.list_objects_v2(Bucket=AUDIT_BUCKET, Prefix=f"receipts/{kind}/").get("Contents", [])
+    return [json.loads(s3.get_object(Bucket=AUDIT_BUCKET, Key=entry["Key"])["Body"].read()) for entry in listed]
+
+
+# Purge
+
+
+@pytest.fixture
+def run_purge(tell: Callable[[str], Context]) -> Callable[[], list[dict[str, Any]]]:
+    """Purges as the workflow does."""
+
+    def run() -> list[dict[str, Any]]:
+        context = tell("enforce_retention")
+        as_of = {"as_of": datetime.now(UTC).isoformat()}
+        found = enforce_retention(dict(as_of), context)
+        return [enforce_retention({**as_of, "work": work}, context) for work in found["work"]]
+
+    return run
+
+
+def test_answers_its_sample(tell: Callable[[str], Context]) -> None:
+    answer = enforce_retention(event("enforce_retention"), tell("enforce_retention"))
+
+    assert answer == {"work": [{"store": "items"}, {"store": "uploads"}], "due_hours": 0}
+
+
+def test_purges_a_due_hour_everywhere_and_leaves_the_others(run_purge: Callable[[], list[dict[str, Any]]]) -> None:
+    due, young = cataloged(DUE, versions=3), cataloged(RECENT)
+    hidden = cataloged(DUE)
+    client("s3").delete_object(Bucket=RAW_BUCKET, Key=str(RawKey(DUE, hidden.image_id)))
+    catalog.write([due, hidden], "old", WRITER)
+    catalog.write([young], "new", WRITER)
+
+    progress = run_purge()
+
+    assert all(one["finished"] for one in progress)
+    assert kept(RAW_BUCKET) == [str(RawKey(RECENT, young.image_id))]
+    assert kept(LAKE_BUCKET) == [f"{catalog_prefix(RECENT)}new.parquet", young.derivatives[0].key]
+    assert item(due.image_id) is None
+    assert item(young.image_id) is not None
+    partitions = client("glue").get_partitions(DatabaseName=DATABASE, TableName=TABLE)["Partitions"]
+    assert [one["Values"] for one in partitions] == [[RECENT.ingest_date, RECENT.hour]]
+
+
+def test_a_receipt_says_how_much_and_nothing_personal(run_purge: Callable[[], list[dict[str, Any]]]) -> None:
+    due = cataloged(DUE, versions=2, tags={"filename": "holiday.jpg"})
+
+    run_purge()
+
+    by_store = {receipt["store"]: receipt for receipt in receipts()}
+    assert set(by_store) == {"raw", "derived", "items"}
+    raw = by_store["raw"]
+    assert (raw["objects"], raw["versions"], raw["delete_markers"], raw["bytes"]) == (1, 2, 0, 10)
+    assert (raw["state"], raw["ingest_date"], raw["hour"]) == ("completed", DUE.ingest_date, DUE.hour)
+    assert len(raw["keys_sha256"]) == 64
+    assert by_store["items"]["oldest_age_hours"] > 7 * 24
+    for receipt in receipts():
+        assert not [word for word in (due.image_id, CALLER, "holiday") if word in json.dumps(receipt)]
+
+
+def test_items_go_with_their_own_time_and_an_awaited_upload_after_a_day(
+    run_purge: Callable[[], list[dict[str, Any]]],
+) -> None:
+    def awaited(days: float) -> str:
+        moment = NOW - timedelta(days=days)
+        upload = AwaitedUpload(
+            image_id=str(uuid.uuid4()),
+            uploader=CALLER,
+            received_at=moment,
+            expires_at=moment + timedelta(days=1),
+            content_type="image/jpeg",
+            ingest_date=Partition.of(moment).ingest_date,
+            hour=Partition.of(moment).hour,
+        )
+        images_table.expect_uploads(IMAGES_TABLE, [upload])
+        return upload.image_id
+
+    old, new = awaited(1.1), awaited(0.9)
+
+    run_purge()
+
+    assert item(old) is None
+    assert item(new) is not None
+    [receipt] = receipts()
+    assert (receipt["store"], receipt["objects"], receipt["oldest_age_hours"]) == ("awaited_uploads", 1, None)
+
+
+def test_an_hour_that_is_not_due_is_not_purged_whoever_asks(tell: Callable[[str], Context]) -> None:
+    record = cataloged(RECENT)
+    work = {"store": "raw", "hour": RECENT.path}
+    tomorrow_in_a_year = (NOW + timedelta(days=366)).isoformat()
+
+    with pytest.raises(InvalidKeyError, match="not due"):
+        enforce_retention({"as_of": tomorrow_in_a_year, "work": work}, tell("enforce_retention"))
+
+    assert kept(RAW_BUCKET) == [str(RawKey(RECENT, record.image_id))]
+
+
+def test_a_purge_out_of_time_goes_on_where_it_stopped(tell: Callable[[str], Context]) -> None:
+    tell("enforce_retention")
+    settings = load(EnforceRetentionSettings)
+    cataloged(DUE)
+    work = Work(store="raw", hour=DUE.path)
+
+    assert purge(work, settings, NOW, 0).finished is False
+    assert {receipt["state"] for receipt in receipts()} == {"to be continued"}
+    assert purge(work, settings, NOW, 60).finished is True
+
+    assert kept(RAW_BUCKET) == []
+
+
+def test_a_second_run_finds_nothing(run_purge: Callable[[], list[dict[str, Any]]]) -> None:
+    cataloged(DUE)
+    run_purge()
+
+    assert [one["store"] for one in run_purge()] == ["items", "uploads"]
+
+
+def test_a_partition_whose_files_the_backstop_took_is_dropped(run_purge: Callable[[], list[dict[str, Any]]]) -> None:
+    catalog.register([DUE], WRITER)
+
+    run_purge()
+
+    assert client("glue").get_partitions(DatabaseName=DATABASE, TableName=TABLE)["Partitions"] == []
+
+
+def test_forgotten_multipart_uploads_are_aborted(tell: Callable[[str], Context]) -> None:
+    tell("enforce_retention")
+    client("s3").create_multipart_upload(Bucket=RAW_BUCKET, Key="raw/part")
+    work, settings = Work(store="uploads"), load(EnforceRetentionSettings)
+
+    begun = datetime(2010, 11, 10, 20, 48, 33, tzinfo=UTC)  # what moto says of any upload
+
+    assert purge(work, settings, begun + timedelta(hours=23), 60).deleted == 0
+    assert purge(work, settings, begun + timedelta(hours=25), 60).deleted == 1
+
+
+def test_a_deletion_that_s3_refuses_is_a_fault_and_leaves_a_started_receipt(tell: Callable[[str], Context]) -> None:
+    tell("enforce_retention")
+    cataloged(DUE)
+
+    with Stubber(object_store.s3_client()) as s3:
+        s3.add_response("put_object", {})
+        listed = {"Versions": [{"Key": "k", "VersionId": "v", "LastModified": NOW, "Size": 1}]}
+        s3.add_response("list_object_versions", listed)
+        s3.add_response("delete_objects", {"Errors": [{"Key": "k", "Code": "AccessDenied"}]})
+        with pytest.raises(Fault, match=r"^AccessDenied on DeleteObjects$"):
+            purge(Work(store="raw", hour=DUE.path), load(EnforceRetentionSettings), NOW, 60)
+
+
+def test_work_is_found_without_listing_what_is_stored(tell: Callable[[str], Context]) -> None:
+    tell("enforce_retention")
+    for hours in range(40):
+        cataloged(Partition.of(NOW - timedelta(hours=hours)))
+
+    assert [work.store for work in find_work(load(EnforceRetentionSettings), NOW)] == ["items", "uploads"]
+
+
+# Erasure
+
+
+def request(image_id: str, subject: str = CALLER, groups: str | None = None) -> dict[str, Any]:
+    """A DELETE as API Gateway passes it on."""
+    sample = event("erase_image")
+    sample["path"] = f"/images/{image_id}"
+    claims = sample["requestContext"]["authorizer"]["claims"]
+    claims["sub"] = subject
+    if groups is not None:
+        claims["cognito:groups"] = groups
+    return sample
+
+
+def rows(hour: Partition, folder: Path) -> list[str]:
+    """The image_ids in the files of an hour."""
+    found = []
+    for key in kept(LAKE_BUCKET, catalog_prefix(hour)):
+        file = folder / uuid.uuid4().hex
+        file.write_bytes(client("s3").get_object(Bucket=LAKE_BUCKET, Key=key)["Body"].read())
+        with duckdb.connect() as database:
+            found += [row[0] for row in database.read_parquet(str(file)).select("image_id").fetchall()]
+    return sorted(found)
+
+
+def on_the_stream(*items: dict[str, Any]) -> dict[str, Any]:
+    """A batch of the stream, after the sample."""
+    sample = event("write_catalog")
+    [template] = sample["Records"]
+    records = []
+    for number, entry in enumerate(items):
+        image = images_table.serialize(entry)
+        change = {"Keys": {"image_id": image["image_id"]}, "NewImage": image, "SequenceNumber": f"{number + 1:09d}"}
+        records.append(template | {"dynamodb": template["dynamodb"] | change})
+    return {"Records": records}
+
+
+def test_erases_an_image_everywhere_and_its_neighbour_nowhere(tell: Callable[[str], Context], tmp_path: Path) -> None:
+    gone, stays = cataloged(RECENT, versions=2), cataloged(RECENT)
+    catalog.write([gone, stays], "batch", WRITER)
+
+    answer = erase_image(request(gone.image_id), tell("erase_image"))
+
+    assert answer["statusCode"] == 204
+    assert kept(RAW_BUCKET) == [str(RawKey(RECENT, stays.image_id))]
+    assert kept(LAKE_BUCKET, "derived/") == [stays.derivatives[0].key]
+    assert rows(RECENT, tmp_path) == [stays.image_id]
+    tombstone = item(gone.image_id)
+    assert tombstone is not None
+    assert "uploader" not in tombstone
+    [receipt] = receipts("erasures")
+    assert (receipt["versions"], receipt["derivatives"], receipt["rows"]) == (2, 1, 1)
+    assert CALLER not in json.dumps(receipt)
+
+
+def test_erasing_again_is_fine_and_leaves_one_receipt(tell: Callable[[str], Context]) -> None:
+    gone = cataloged(RECENT)
+
+    answers = [erase_image(request(gone.image_id), tell("erase_image"))["statusCode"] for _ in range(3)]
+
+    assert answers == [204, 204, 204]
+    assert len(receipts("erasures")) == 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "status"), [(None, 404), ("readers", 404), ("operators", 204), ("[a operators]", 204)]
+)
+def test_only_owner_and_operators_erase(groups: str | None, status: int, tell: Callable[[str], Context]) -> None:
+    record = cataloged(RECENT)
+
+    answer = erase_image(request(record.image_id, "somebody-else", groups), tell("erase_image"))
+
+    assert answer["statusCode"] == status
+    assert bool(kept(RAW_BUCKET)) == (status == 404)
+
+
+def test_a_stranger_cannot_tell_an_erased_image_from_none(tell: Callable[[str], Context]) -> None:
+    record = cataloged(RECENT)
+    erase_image(request(record.image_id), tell("erase_image"))
+
+    assert erase_image(request(record.image_id, "somebody-else"), tell("erase_image"))["statusCode"] == 404
+    assert images_table.get(IMAGES_TABLE, record.image_id) is None
+
+
+def test_an_operator_erases_every_copy_of_an_image_from_kafka(tell: Callable[[str], Context]) -> None:
+    record = cataloged(RECENT, uploader=None)
+    later = RawKey(Partition.of(NOW - timedelta(hours=5)), record.image_id)
+    client("s3").put_object(Bucket=RAW_BUCKET, Key=str(later), Body=b"again")
+
+    erase_image(request(record.image_id, groups="operators"), tell("erase_image"))
+
+    assert kept(RAW_BUCKET) == []
+
+
+def test_an_erased_image_that_came_back_is_erased_where_its_tombstone_is_moved(tell: Callable[[str], Context]) -> None:
+    record = cataloged(RECENT)
+    context = tell("erase_image")
+    erase_image(request(record.image_id), context)
+    elsewhere = Partition.of(NOW)
+    back = RawKey(elsewhere, record.image_id)
+    client("s3").put_object(Bucket=RAW_BUCKET, Key=str(back), Body=b"image")
+    client("s3").put_object(Bucket=LAKE_BUCKET, Key=back.derived("thumb_256", "jpg"), Body=b"thumb")
+    tombstone = images_table.get_even_erased(IMAGES_TABLE, record.image_id)
+    assert tombstone is not None
+    moved = tombstone | {"ingest_date": elsewhere.ingest_date, "hour": elsewhere.hour, "returned_at": "1"}
+
+    assert erase_image(on_the_stream(moved), context) == {"erased": 1}
+
+    assert kept(RAW_BUCKET) == []
+    assert kept(LAKE_BUCKET, "derived/") == []
+    assert len(receipts("erasures")) == 2
+
+
+def test_a_row_written_after_the_erasure_goes_when_the_stream_brings_the_tombstone(
+    tell: Callable[[str], Context], tmp_path: Path
+) -> None:
+    late, stays = cataloged(RECENT), cataloged(RECENT)
+    erase_image(request(late.image_id), tell("erase_image"))
+    context = tell("write_catalog")
+    write_catalog(on_the_stream(late.to_item(), stays.to_item()), context)
+    assert late.image_id in rows(RECENT, tmp_path)
+    tombstone = images_table.get_even_erased(IMAGES_TABLE, late.image_id)
+    assert tombstone is not None
+
+    write_catalog(on_the_stream(tombstone), context)
+
+    assert rows(RECENT, tmp_path) == [stays.image_id]
+
+
+def test_a_row_and_its_tombstone_in_one_batch_give_no_row(tell: Callable[[str], Context], tmp_path: Path) -> None:
+    record, stays = cataloged(RECENT), cataloged(RECENT)
+    tombstone = Tombstone(
+        image_id=record.image_id,
+        erased_at=NOW,
+        expires_at=NOW + timedelta(days=7),
+        ingest_date=RECENT.ingest_date,
+        hour=RECENT.hour,
+    )
+
+    write_catalog(on_the_stream(record.to_item(), stays.to_item(), tombstone.to_item()), tell("write_catalog"))
+
+    assert rows(RECENT, tmp_path) == [stays.image_id]
+
+
+def test_a_row_whose_time_is_up_is_not_written(tell: Callable[[str], Context]) -> None:
+    write_catalog(on_the_stream(cataloged(DUE).to_item()), tell("write_catalog"))
+
+    assert kept(LAKE_BUCKET, "catalog/") == []
+
+
+def test_two_erasures_in_one_file_do_not_bring_each_other_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, stays = cataloged(RECENT), cataloged(RECENT), cataloged(RECENT)
+    catalog.write([first, second, stays], "batch", WRITER)
+    without_rows, interrupted = catalog.without_rows, list[bool]()
+
+    def slow(content: bytes, image_ids: Any) -> tuple[bytes, int]:
+        if not interrupted:
+            interrupted.append(True)
+            catalog.erase(LAKE_BUCKET, RECENT, {second.image_id})
+        return without_rows(content, image_ids)
+
+    monkeypatch.setattr(catalog, "without_rows", slow)
+    catalog.erase(LAKE_BUCKET, RECENT, {first.image_id})
+
+    assert rows(RECENT, tmp_path) == [stays.image_id]
+
+
+def test_an_erasure_does_not_bring_back_a_purged_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = cataloged(RECENT)
+    [key] = catalog.write([record], "batch", WRITER)
+    without_rows = catalog.without_rows
+
+    def slow(content: bytes, image_ids: Any) -> tuple[bytes, int]:
+        client("s3").delete_object(Bucket=LAKE_BUCKET, Key=key)
+        return without_rows(content, image_ids)
+
+    monkeypatch.setattr(catalog, "without_rows", slow)
+
+    assert catalog.erase(LAKE_BUCKET, RECENT, {record.image_id}) == 0
+    assert kept(LAKE_BUCKET, "catalog/") == []
+
+
+# Reconciliation
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that the workflow was started with."""
+    keys: list[str] = []
+
+    class StepFunctions:
+        def start_execution(self, stateMachineArn: str, input: str) -> None:  # noqa: A002, ARG002, N803
+            keys.append(json.loads(input)["detail"]["object"]["key"])
+
+    monkeypatch.setattr(reconciliation, "_step_functions", StepFunctions)
+    return keys
+
+
+def stored(key: RawKey, minutes_ago: float) -> None:
+    """A raw object, stored a while ago."""
+    client("s3").put_object(Bucket=RAW_BUCKET, Key=str(key), Body=b"image")
+    (in_moto,) = (account["aws"] for account in s3_backends.values() if RAW_BUCKET in account["aws"].buckets)
+    in_moto.buckets[RAW_BUCKET].keys[str(key)].last_modified = (NOW - timedelta(minutes=minutes_ago)).replace(
+        tzinfo=None
+    )
+
+
+def test_starts_lost_images_again_three_times_then_reports_them(
+    tell: Callable[[str], Context], started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = RawKey(Partition.of(NOW - timedelta(minutes=20)), str(uuid.uuid4()))
+    stored(lost, minutes_ago=20)
+    monkeypatch.setattr(images_table, "ATTEMPT_SECONDS", 0)
+
+    answers = [reconcile(event("reconcile"), tell("reconcile")) for _ in range(5)]
+
+    assert [answer["restarted"] for answer in answers] == [1, 1, 1, 0, 0]
+    assert [answer["given_up"] for answer in answers] == [0, 0, 0, 1, 0]
+    assert started == [str(lost)] * 3
+    [letter] = dead_letters_sent()
+    assert (letter["image_id"], letter["reason"].partition(":")[0]) == (lost.image_id, "lost")
+    failed = item(lost.image_id)
+    assert failed is not None
+    assert failed["status"] == {"S": "failed"}
+
+
+def test_leaves_alone_what_is_young_done_or_just_started(tell: Callable[[str], Context], started: list[str]) -> None:
+    hour = Partition.of(NOW - timedelta(minutes=30))
+    stored(RawKey(Partition.of(NOW), str(uuid.uuid4())), minutes_ago=5)
+    done = cataloged(hour)
+    stored(RawKey(hour, done.image_id), minutes_ago=30)
+    lost = RawKey(hour, str(uuid.uuid4()))
+    stored(lost, minutes_ago=30)
+
+    answers = [reconcile(event("reconcile"), tell("reconcile")) for _ in range(2)]
+
+    assert [answer["restarted"] for answer in answers] == [1, 0]
+    assert started == [str(lost)]
+
+
+def test_starts_an_upload_that_came_without_its_event(tell: Callable[[str], Context], started: list[str]) -> None:
+    moment = NOW - timedelta(minutes=30)
+    upload = AwaitedUpload(
+        image_id=str(uuid.uuid4()),
+        uploader=CALLER,
+        received_at=moment,
+        expires_at=moment + timedelta(days=1),
+        content_type="image/jpeg",
+        ingest_date=Partition.of(moment).ingest_date,
+        hour=Partition.of(moment).hour,
+    )
+    images_table.expect_uploads(IMAGES_TABLE, [upload])
+    stored(RawKey.parse(upload.raw_key), minutes_ago=30)
+
+    reconcile(event("reconcile"), tell("reconcile"))
+
+    assert started == [upload.raw_key]
+    noted = item(upload.image_id)
+    assert noted is not None
+    assert noted["uploader"] == {"S": CALLER}
+
+
+def test_an_erased_image_that_came_back_goes_through_the_workflow(
+    tell: Callable[[str], Context], started: list[str]
+) -> None:
+    record = cataloged(Partition.of(NOW - timedelta(minutes=30)))
+    erase_image(request(record.image_id), tell("erase_image"))
+    back = RawKey(Partition(record.ingest_date, record.hour), record.image_id)
+    stored(back, minutes_ago=30)
+
+    reconcile(event("reconcile"), tell("reconcile"))
+
+    assert started == [str(back)]
+
+
+# Audit
+
+
+@pytest.fixture
+def run_audit(tell: Callable[[str], Context]) -> Callable[[], dict[str, Any]]:
+    """Audits now; the machine-readable report."""
+
+    def run() -> dict[str, Any]:
+        answer = audit_retention(event("audit_retention"), tell("audit_retention"))
+        (key,) = (key for key in answer["reports"] if key.endswith(".json"))
+        report: dict[str, Any] = json.loads(client("s3").get_object(Bucket=AUDIT_BUCKET, Key=key)["Body"].read())
+        return report
+
+    return run
+
+
+def findings(report: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """Kind, place and matter of each finding."""
+    return {(one["kind"], one["place"], one["what"]) for one in report["findings"]}
+
+
+def test_a_lake_as_promised_has_no_finding(run_audit: Callable[[], dict[str, Any]]) -> None:
+    catalog.write([cataloged(RECENT, versions=2), cataloged(RECENT)], "batch", WRITER)
+
+    report = run_audit()
+
+    assert report["findings"] == []
+    assert (report["overdue"], report["early"]) == (0, 0)
+    assert {place["place"]: place["objects"] for place in report["places"]} == {
+        "raw": 3,
+        "derived": 2,
+        "catalog": 1,
+        "partitions": 1,
+        "items": 2,
+    }
+
+
+def orphan() -> None:
+    client("s3").put_object(Bucket=LAKE_BUCKET, Key="tmp/export.csv", Body=b"rows")
+
+
+def noncurrent_version() -> None:
+    cataloged(Partition.of(NOW - timedelta(days=7, hours=3)), versions=2)
+
+
+def partition_without_data() -> None:
+    catalog.register([RECENT], WRITER)
+
+
+def data_without_partition() -> None:
+    catalog.write([cataloged(RECENT)], "batch", WRITER)
+    client("glue").delete_partition(
+        DatabaseName=DATABASE, TableName=TABLE, PartitionValues=[RECENT.ingest_date, RECENT.hour]
+    )
+
+
+def expired_item() -> None:
+    record = cataloged(DUE)
+    for version in client("s3").list_object_versions(Bucket=RAW_BUCKET)["Versions"]:
+        client("s3").delete_object(Bucket=RAW_BUCKET, Key=version["Key"], VersionId=version["VersionId"])
+    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=record.derivatives[0].key)
+
+
+def item_without_expiry() -> None:
+    record = cataloged(RECENT)
+    catalog.write([record], "batch", WRITER)
+    eternal = record.to_item()
+    del eternal["expires_at"], eternal["expiry_shard"]
+    client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=images_table.serialize(eternal))
+
+
+def early_deletion_of_a_file() -> None:
+    record = cataloged(RECENT)
+    catalog.write([record], "batch", WRITER)
+    key = str(RawKey(RECENT, record.image_id))
+    [version] = client("s3").list_object_versions(Bucket=RAW_BUCKET, Prefix=key)["Versions"]
+    client("s3").delete_object(Bucket=RAW_BUCKET, Key=key, VersionId=version["VersionId"])
+
+
+def early_hiding_of_a_file() -> None:
+    record = cataloged(RECENT)
+    catalog.write([record], "batch", WRITER)
+    client("s3").delete_object(Bucket=RAW_BUCKET, Key=str(RawKey(RECENT, record.image_id)))
+
+
+def early_deletion_of_a_derivative() -> None:
+    record = cataloged(RECENT)
+    catalog.write([record], "batch", WRITER)
+    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=record.derivatives[0].key)
+
+
+def early_deletion_of_rows() -> None:
+    cataloged(RECENT)
+
+
+def early_deletion_of_an_item() -> None:
+    record = cataloged(RECENT)
+    catalog.write([record], "batch", WRITER)
+    client("dynamodb").delete_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": record.image_id}})
+
+
+def early_purge_with_a_receipt() -> None:
+    _receipt(purged_at=RECENT.start + timedelta(days=2), hour=RECENT)
+
+
+def late_purge_with_a_receipt() -> None:
+    _receipt(purged_at=DUE.start + timedelta(days=7, hours=2, minutes=30), hour=DUE)
+
+
+def interrupted_purge() -> None:
+    _receipt(purged_at=NOW - timedelta(hours=3), hour=DUE, state="started")
+
+
+def _receipt(purged_at: datetime, hour: Partition, state: str = "completed") -> None:
+    body = {"store": "derived", "purged_at": purged_at.isoformat(), "state": state, "objects": 5}
+    body |= {"ingest_date": hour.ingest_date, "hour": hour.hour}
+    key = f"receipts/purges/{hour.path}/derived-1.json"
+    client("s3").put_object(Bucket=AUDIT_BUCKET, Key=key, Body=json.dumps(body).encode())
+
+
+def erased_image_that_is_back() -> None:
+    record = cataloged(RECENT)
+    tombstone = Tombstone(
+        image_id=record.image_id,
+        erased_at=NOW,
+        expires_at=NOW + timedelta(days=7),
+        ingest_date=RECENT.ingest_date,
+        hour=RECENT.hour,
+    )
+    images_table.bury(IMAGES_TABLE, tombstone)
+    catalog.write([record], "batch", WRITER)
+
+
+def hoarding_queue() -> None:
+    url = client("sqs").list_queues()["QueueUrls"][0]
+    client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"MessageRetentionPeriod": "1209600"})
+
+
+@pytest.mark.parametrize(
+    ("plant", "expected"),
+    [
+        (orphan, ("misplaced", LAKE_BUCKET, "an object outside the layout")),
+        (noncurrent_version, ("overdue", "raw", "a noncurrent version")),
+        (noncurrent_version, ("overdue", "derived", "an object")),
+        (partition_without_data, ("incomplete", "partitions", "a partition without data")),
+        (data_without_partition, ("incomplete", "catalog", "data without a partition")),
+        (expired_item, ("overdue", "items", "an item (processed)")),
+        (item_without_expiry, ("misplaced", "items", "an item that never expires")),
+        (early_deletion_of_a_file, ("early", "raw", "an image without its file")),
+        (early_hiding_of_a_file, ("early", "raw", "an object hidden by a delete marker")),
+        (early_deletion_of_a_derivative, ("early", "derived", "an image without its derivatives")),
+        (early_deletion_of_rows, ("early", "catalog", "an image without a row")),
+        (early_deletion_of_an_item, ("early", "items", "an image without an item")),
+        (early_purge_with_a_receipt, ("early", "derived", "deleted before its days were over")),
+        (late_purge_with_a_receipt, ("late", "derived", "deleted later than promised")),
+        (interrupted_purge, ("incomplete", "derived", "a run of the purge that was interrupted")),
+        (erased_image_that_is_back, ("overdue", "raw", "an image that was erased on request")),
+        (hoarding_queue, ("misplaced", "dead letters", "a queue that keeps messages for too long")),
+    ],
+)
+def test_the_auditor_catches(
+    plant: Callable[[], None], expected: tuple[str, str, str], run_audit: Callable[[], dict[str, Any]]
+) -> None:
+    plant()
+
+    report = run_audit()
+
+    assert expected in findings(report)
+    assert (report["overdue"] > 0) == bool({"overdue", "late"} & {kind for kind, _, _ in findings(report)})
+
+
+def test_purge_and_audit_agree(
+    run_purge: Callable[[], list[dict[str, Any]]], run_audit: Callable[[], dict[str, Any]]
+) -> None:
+    catalog.write([cataloged(DUE, versions=2), cataloged(DUE)], "old", WRITER)
+    catalog.write([cataloged(RECENT)], "new", WRITER)
+    assert run_audit()["overdue"] > 0
+
+    run_purge()
+
+    assert {kind for kind, _, _ in findings(run_audit())} == {"late"}
+
+
+def test_the_report_is_readable(tell: Callable[[str], Context]) -> None:
+    noncurrent_version()
+
+    answer = audit_retention(event("audit_retention"), tell("audit_retention"))
+
+    (key,) = (key for key in answer["reports"] if key.endswith(".md"))
+    text = client("s3").get_object(Bucket=AUDIT_BUCKET, Key=key)["Body"].read().decode()
+    assert text.startswith("# Retention audit, ")
+    assert "| raw | 2 | 10 |" in text
+    assert "## overdue: a noncurrent version in raw (1)" in text

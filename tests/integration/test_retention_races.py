@@ -1,0 +1,199 @@
+"""Whatever happens while a purge runs, the promise holds: interleavings that Hypothesis makes up."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import RLock
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagelake import catalog, erasure, retention
+from imagelake.errors import Fault
+from imagelake.keys import Partition, RawKey, catalog_prefix
+from imagelake.model import Derivative, ImageRecord
+from imagelake.settings import EnforceRetentionSettings, EraseImageSettings, WriteCatalogSettings
+from tests.integration.fakes import refused
+from tests.integration.stand_ins import StandIns, install
+
+DUE_HOUR, LAST_KEPT_HOUR = Partition("2026-11-08", "09"), Partition("2026-11-08", "10")
+FIRST_RUN = datetime(2026, 11, 15, 10, 25, tzinfo=UTC)
+"""The first in which the due hour is due, five minutes after the last of its images may have arrived seven days ago."""
+NOW_HOUR = Partition.of(FIRST_RUN)
+PURGE = EnforceRetentionSettings("raw", "lake", "audit", "images", "db", "images", 7)
+ERASE = EraseImageSettings("raw", "lake", "audit", "images", 7)
+WRITE = WriteCatalogSettings("lake", "db", "images", "queue")
+
+
+@dataclass
+class World:
+    """A lake with images of three hours, and what may happen to it in between."""
+
+    stores: StandIns
+    kept: dict[str, RawKey] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
+    plan: dict[int, str] = field(default_factory=dict)
+    operations: int = 0
+    is_busy: bool = False
+    lock: Any = field(default_factory=RLock)
+
+    def add(self, hour: Partition, images: int) -> list[ImageRecord]:
+        """Images as the corridor leaves them."""
+        records = [self._image(hour) for _ in range(images)]
+        if records:
+            catalog.write(records, uuid.uuid4().hex, WRITE)
+        if hour != DUE_HOUR:
+            self.kept |= {record.image_id: RawKey(hour, record.image_id) for record in records}
+        return records
+
+    def _image(self, hour: Partition) -> ImageRecord:
+        key, arrived = RawKey(hour, str(uuid.uuid4())), hour.start + timedelta(minutes=70)
+        derivative = key.derived("thumb_256", "jpg")
+        self.stores.s3.put_object("raw", str(key), b"image")
+        self.stores.s3.put_object("lake", derivative, b"thumb")
+        record = ImageRecord(
+            image_id=key.image_id,
+            status="processed",
+            received_at=arrived,
+            expires_at=arrived + timedelta(days=7),
+            derivatives=[Derivative(key=derivative, name="thumb_256", width=1, height=1, content_type="image/jpeg")],
+            ingest_date=hour.ingest_date,
+            hour=hour.hour,
+        )
+        self.stores.table.put_item(record.to_item())
+        return record
+
+    # What may happen in between
+
+    def happen(self, what: str) -> None:
+        """One of the events below."""
+        getattr(self, what)()
+
+    def another_purge(self) -> None:
+        purge_all()
+
+    def an_arrival(self) -> None:
+        self.add(NOW_HOUR, 1)
+
+    def a_row_of_a_kept_hour(self) -> None:
+        self.add(LAST_KEPT_HOUR, 1)
+
+    def a_late_row_of_the_due_hour(self) -> None:
+        self.add(DUE_HOUR, 1)
+
+    def a_deletion_that_leaves_a_marker(self) -> None:
+        for key in list(self.stores.s3.bucket("raw").under(f"raw/{DUE_HOUR.path}/"))[:1]:
+            self.stores.s3.delete_object("raw", key)
+
+    def an_erasure_in_a_kept_hour(self) -> None:
+        for image_id, key in sorted(self.kept.items())[:1]:
+            tombstone = erasure.bury(image_id, erasure.Caller("operator", is_operator=True), ERASE, FIRST_RUN)
+            assert tombstone is not None
+            erasure.erase(tombstone, ERASE, FIRST_RUN)
+            del self.kept[image_id]
+            self.erased.add(str(key))
+
+    def an_erasure_in_the_due_hour(self) -> None:
+        catalog.erase("lake", DUE_HOUR, {str(uuid.uuid4())})
+
+    def a_throttle(self) -> None:
+        raise refused("SlowDown", "S3")
+
+    def before(self, _operation: str) -> None:
+        """Lets happen what is planned for this operation, unless it happens within something that does."""
+        if self.is_busy:  # threads of what happens must not wait for it to end
+            return
+        with self.lock:
+            if self.is_busy:
+                return
+            self.operations += 1
+            if what := self.plan.get(self.operations):
+                self.is_busy = True
+                try:
+                    self.happen(what)
+                finally:
+                    self.is_busy = False
+
+
+EVENTS = [name for name in vars(World) if name.startswith(("a_", "an_", "another_"))]
+
+
+def purge_all() -> None:
+    """One run, in which a piece of work that fails does not keep the others, as in the workflow."""
+    for work in retention.find_work(PURGE, FIRST_RUN):
+        with _tolerated():
+            retention.purge(work, PURGE, FIRST_RUN, 60)
+
+
+@contextmanager
+def _tolerated() -> Iterator[None]:
+    try:
+        yield
+    except Fault:
+        return
+
+
+def _lines(records: Any) -> bytes:
+    return b"\n".join(json.dumps(record.to_row()).encode() for record in records)
+
+
+def _without(content: bytes, image_ids: Any) -> tuple[bytes, int]:
+    lines = content.splitlines()
+    rest = [line for line in lines if json.loads(line)["image_id"] not in image_ids]
+    return b"\n".join(rest), len(lines) - len(rest)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    due=st.integers(0, 6),
+    plan=st.dictionaries(st.integers(1, 25), st.sampled_from(EVENTS), max_size=6),
+)
+def test_the_promise_holds_whatever_happens_during_a_purge(due: int, plan: dict[int, str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stores = install(patch, FIRST_RUN)
+        patch.setattr(catalog, "to_parquet", _lines)
+        patch.setattr(catalog, "without_rows", _without)
+        world = World(stores, plan=plan)
+        for hour, images in ((DUE_HOUR, due), (LAST_KEPT_HOUR, 2), (NOW_HOUR, 2)):
+            world.add(hour, images)
+        stores.s3.before = world.before
+
+        with _tolerated():
+            purge_all()
+        _check_kept(world)
+
+        stores.s3.before = lambda _operation: None
+        purge_all()
+        _check_kept(world)
+        _check_due_hour_is_empty(world)
+
+
+def _check_kept(world: World) -> None:
+    raw, lake = world.stores.s3.bucket("raw"), world.stores.s3.bucket("lake")
+    rows = {
+        json.loads(line)["image_id"]
+        for key in lake.under("catalog/")
+        for line in lake.versions[key][0].body.splitlines()
+    }
+    for image_id, key in world.kept.items():
+        assert raw.current(str(key))
+        assert lake.current(key.derived("thumb_256", "jpg"))
+        assert image_id in world.stores.table.items
+        assert image_id in rows
+        assert (key.partition.ingest_date, key.partition.hour) in world.stores.glue.partitions
+    for erased in world.erased:
+        assert erased not in raw.versions
+
+
+def _check_due_hour_is_empty(world: World) -> None:
+    raw, lake = world.stores.s3.bucket("raw"), world.stores.s3.bucket("lake")
+    assert not list(raw.under(f"raw/{DUE_HOUR.path}/"))
+    assert not list(lake.under(f"derived/{DUE_HOUR.path}/"))
+    assert not list(lake.under(catalog_prefix(DUE_HOUR)))
+    assert (DUE_HOUR.ingest_date, DUE_HOUR.hour) not in world.stores.glue.partitions
+    assert not [item for item in world.stores.table.items.values() if item["hour"] == "09"]

@@ -1,0 +1,149 @@
+"""docs/retention.md says what the template does, and nothing that can keep data is missing from it."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.application import ROOT, TEMPLATE, resources
+
+TEXT = (ROOT / "docs/retention.md").read_text(encoding="utf-8")
+TABLE = [line for line in TEXT.splitlines() if line.startswith("| ")][1:]
+PROPERTIES = re.findall(r"`(\w+)\.([\w.]+)` = `([^`]+)`", TEXT)
+
+KEEPS_NOTHING = {
+    "AWS::ApiGateway::GatewayResponse", "AWS::Athena::NamedQuery", "AWS::CloudWatch::Alarm",
+    "AWS::CloudWatch::Dashboard", "AWS::Events::Rule",
+    "AWS::Cognito::UserPool", "AWS::Cognito::UserPoolClient", "AWS::Cognito::UserPoolGroup", "AWS::Glue::Database",
+    "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy",
+    "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::Serverless::Api", "AWS::Serverless::Function",
+    "AWS::Serverless::LayerVersion", "AWS::KMS::Key", "AWS::KMS::Alias",
+}  # fmt: skip
+"""Types that hold no image, no row and no name of one; functions have their lines for logs and `/tmp`."""
+
+
+PLACES = (
+    "versions", "markers", "multipart", "stream", "point-in-time", "queue", "failed-records", "logs", "traces",
+    "history", "athena results", "query history", "spice", "redshift", "kafka topic", "memory of functions", "replica",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("resource", "path", "value"), PROPERTIES)
+def test_a_property_in_the_register_is_as_in_the_template(resource: str, path: str, value: str) -> None:
+    found: Any = TEMPLATE["Resources"][resource]["Properties"]
+    for step in path.split("."):
+        found = found[int(step)] if isinstance(found, list) else found[step]
+
+    assert (
+        found == {"Ref": "RetentionDays"}
+        if value == "RetentionDays"
+        else str(found).removesuffix(".0")
+        in (
+            value,
+            value.capitalize(),
+        )
+    )
+
+
+def test_every_store_of_the_template_is_in_the_register() -> None:
+    named = {resource for resource, _, _ in PROPERTIES} | {"IngestImageLogGroup"}
+    storing = {
+        name
+        for name, resource in TEMPLATE["Resources"].items()
+        if resource["Type"] not in KEEPS_NOTHING | {"AWS::Logs::LogGroup"}
+    }
+
+    assert storing <= named
+
+
+def test_every_log_group_keeps_what_the_register_says() -> None:
+    groups = resources("AWS::Logs::LogGroup").values()
+
+    assert {str(group["Properties"]["RetentionInDays"]) for group in groups} == {str({"Ref": "LogRetentionDays"})}
+
+
+def test_there_is_no_recovery_and_no_tracing_that_would_keep_more() -> None:
+    assert "PointInTimeRecoverySpecification" not in TEMPLATE["Resources"]["ImagesTable"]["Properties"]
+    assert "Tracing" not in TEMPLATE["Globals"]["Function"]
+    assert not any("Tracing" in one["Properties"] for one in resources("AWS::Serverless::Function").values())
+
+
+def test_the_register_has_a_line_for_every_kind_of_place() -> None:
+    lines = " ".join(line.split("|")[1].lower() for line in TABLE)
+
+    for place in PLACES:
+        assert place in lines
+
+
+# Deploy-time rules
+
+
+def _holds(expression: Any, parameters: dict[str, str]) -> Any:
+    """What CloudFormation makes of a condition of a rule."""
+    match expression:
+        case {"Ref": name}:
+            return parameters[name]
+        case {"Fn::Equals": [left, right]}:
+            return _holds(left, parameters) == _holds(right, parameters)
+        case {"Fn::Not": [inner]}:
+            return not _holds(inner, parameters)
+        case {"Fn::Contains": [values, value]}:
+            return _holds(value, parameters) in values
+        case _:
+            return expression
+
+
+LOG_RULES = [rule for name, rule in TEMPLATE["Rules"].items() if name.startswith("LogsOf")]
+
+
+@pytest.mark.parametrize("log_days", TEMPLATE["Parameters"]["LogRetentionDays"]["AllowedValues"])
+def test_logs_outlive_images_in_no_stack_that_deploys(log_days: int) -> None:
+    limits = TEMPLATE["Parameters"]["RetentionDays"]
+    for days in range(limits["MinValue"], limits["MaxValue"] + 1):
+        given = {"RetentionDays": str(days), "LogRetentionDays": str(log_days)}
+        deploys = all(
+            _holds(assertion["Assert"], given)
+            for rule in LOG_RULES
+            if _holds(rule["RuleCondition"], given)
+            for assertion in rule["Assertions"]
+        )
+        assert deploys == (log_days + 3 <= days)
+
+
+def test_dead_letters_and_failed_records_are_gone_before_the_shortest_retention() -> None:
+    shortest = TEMPLATE["Parameters"]["RetentionDays"]["MinValue"]
+    queue = TEMPLATE["Resources"]["DeadLetterQueue"]["Properties"]["MessageRetentionPeriod"] / 86400
+    [rule] = TEMPLATE["Resources"]["FailedRecordsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    assert queue + 1 <= shortest
+    assert rule["ExpirationInDays"] + 2 <= shortest
+    assert "VersioningConfiguration" not in TEMPLATE["Resources"]["FailedRecordsBucket"]["Properties"]
+
+
+def test_the_alarm_of_the_oldest_image_follows_the_retention() -> None:
+    limits, ages = TEMPLATE["Parameters"]["RetentionDays"], TEMPLATE["Mappings"]["PromisedAge"]
+
+    assert {days: age["Hours"] for days, age in ages.items()} == {
+        str(days): days * 24 + 2 for days in range(limits["MinValue"], limits["MaxValue"] + 1)
+    }
+
+
+def test_silence_is_an_alarm() -> None:
+    alarms = resources("AWS::CloudWatch::Alarm")
+    watched = {
+        alarm["Properties"]["MetricName"]
+        for alarm in alarms.values()
+        if alarm["Properties"].get("TreatMissingData") == "breaching"
+    }
+
+    assert watched >= {"OverdueObjects", "OldestObjectAgeHours", "EarlyDeletions", "ExecutionsSucceeded"}
+
+
+def test_the_evidence_is_locked() -> None:
+    bucket = TEMPLATE["Resources"]["AuditBucket"]["Properties"]
+
+    assert bucket["ObjectLockEnabled"] is True
+    assert bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"] == {
+        "Mode": "GOVERNANCE",
+        "Days": {"Ref": "EvidenceDays"},
+    }
