@@ -9,7 +9,7 @@ processing and the same conditional write, run here after the rule that starts t
 
 Between the function and S3 stands a proxy that answers every write of one object in twenty with 503 until the
 function's client has given up, and that kills the function's process, for real, on one record in five hundred. One
-record in fifty is delivered a second time. Half-way a second poller joins the group, and leaves it later. With the
+record in fifty is delivered a second time. Half-way another poller joins the group, and leaves it later. With the
 deployed workflow the producer waits while too many images are on their way.
 """
 
@@ -58,11 +58,12 @@ from local.lake import Lake
 
 TOPIC = "ledger"
 PARTITIONS = 8
+POLLERS = 3
 LARGEST_VALUE = 900_000
 MAX_IMAGE_BYTES = 950_000
 ON_THEIR_WAY = 16
-FAILING_REQUESTS = 5
-"""Attempts of boto3's own before it gives a write up."""
+FAILING_REQUESTS = 2
+"""Attempts of boto3's own before it gives a write up; fewer than its five, which would take ten seconds."""
 
 console = Console(highlight=False)
 
@@ -119,11 +120,11 @@ def main(
         deployed = workflow == "deployed"
         if not deployed:
             _turn_workflow_off(lake)
-        producer = threading.Thread(target=_produce, args=(lake, servers, records, ledger, deployed))
-        with polling([_poller(lake, servers, ledger)]) as (first,):
+        producer = threading.Thread(target=_produce, args=(lake, servers, records, ledger, deployed), daemon=True)
+        with polling([_poller(lake, servers, ledger) for _ in range(POLLERS)]) as members:
             producer.start()
             _await_deliveries(ledger, records // 2)
-            console.print("Half-way: a second poller joins")
+            console.print("Half-way: another poller joins")
             with polling([_poller(lake, servers, ledger)]) as (second,):
                 _await_deliveries(ledger, records * 3 // 4)
                 console.print(f"It had {second.assigned} partitions, and leaves")
@@ -133,7 +134,7 @@ def main(
                 time.sleep(5)  # retries of the last batch
                 _process_here(lake)
             _await_end(lake, ledger, records)
-            tallies = (first.tally, second.tally)
+            tallies = [member.tally for member in (*members, second)]
         lost = _settle(lake, ledger, faults, tallies, records)
     console.print(f"{time.monotonic() - began:.0f} s, {lost} lost")
     sys.exit(bool(lost))
@@ -251,14 +252,14 @@ def _poller(lake: Lake, servers: str, ledger: Ledger) -> Poller:
             invoke(again)
         return answer
 
-    return Poller(mapping, servers, run, keep, {"max.poll.interval.ms": "120000"})
+    return Poller(mapping, servers, run, keep, {"max.poll.interval.ms": "60000"})
 
 
 def _point_function_at(lake: Lake, proxy: str) -> None:
     """Let the deployed function reach S3 through the proxy."""
     client, name = lake.client("lambda"), lake.stack.outputs["ConsumeImageTopicFunctionName"]
     variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    variables["AWS_ENDPOINT_URL_S3"] = proxy
+    variables |= {"AWS_ENDPOINT_URL_S3": proxy, "AWS_MAX_ATTEMPTS": str(FAILING_REQUESTS)}
     client.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
 
 
@@ -313,8 +314,13 @@ def _proxy(lake: Lake, faults: Faults) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """The function that was killed does not answer any more."""
+
+    server = Server(("127.0.0.1", 0), Proxy)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

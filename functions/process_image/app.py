@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake import processing
+from imagelake import processing, script_runner
 from imagelake.errors import unforeseen
 from imagelake.processing import ImageArrived
 from imagelake.settings import ProcessImageSettings, load
@@ -19,6 +19,7 @@ STORING_SECONDS = 10.0
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return a `processing.Outcome`; raise only when another try may help."""
+    script_runner.warm_up()
     seconds = context.get_remaining_time_in_millis() / 1000 - STORING_SECONDS
     with unforeseen():
         image = ImageArrived.model_validate(event)
