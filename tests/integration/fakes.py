@@ -20,6 +20,7 @@ from boto3.dynamodb.conditions import ConditionBase
 from botocore.exceptions import ClientError
 
 PAGE = 1000
+MANY = 20_000
 
 
 @dataclass
@@ -49,7 +50,7 @@ def refused(code: str, operation: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": code}}, operation)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Version:
     version_id: str
     body: bytes
@@ -66,12 +67,15 @@ class _Bucket:
     def __init__(self, *, has_versions: bool) -> None:
         self.has_versions = has_versions
         self.keys: list[str] = []
+        """Sorted; those without versions go when there are many, since taking one out moves all that follow."""
         self.versions: dict[str, list[_Version]] = {}
         """By key, newest first."""
 
     def add(self, key: str, version: _Version) -> None:
         if key not in self.versions:
-            insort(self.keys, key)
+            at = bisect_left(self.keys, key)
+            if self.keys[at : at + 1] != [key]:
+                self.keys.insert(at, key)
             self.versions[key] = []
         if not self.has_versions:
             self.versions[key].clear()
@@ -83,7 +87,8 @@ class _Bucket:
             self.versions[key] = kept
             if not kept:
                 del self.versions[key]
-                del self.keys[bisect_left(self.keys, key)]
+                if len(self.keys) > len(self.versions) + MANY:
+                    self.keys = sorted(self.versions)
 
     def under(self, prefix: str, after: str = "") -> Iterator[str]:
         """Keys with `prefix`, later than `after`, whatever is deleted meanwhile."""
@@ -96,7 +101,8 @@ class _Bucket:
             if at == len(self.keys) or not self.keys[at].startswith(prefix):
                 return
             last, inclusive = self.keys[at], False
-            yield last
+            if last in self.versions:
+                yield last
 
     def current(self, key: str) -> _Version | None:
         found = self.versions.get(key)
@@ -225,7 +231,7 @@ class FakeS3:
             at = bisect_left(bucket.keys, prefix)
             while at < len(bucket.keys) and bucket.keys[at].startswith(prefix):
                 head, found, _ = bucket.keys[at][len(prefix) :].partition(delimiter)
-                if not found:
+                if not found or bucket.keys[at] not in bucket.versions:
                     at += 1
                     continue
                 names.append({"Prefix": prefix + head + delimiter})

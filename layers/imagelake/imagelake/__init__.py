@@ -8,4 +8,7 @@ The flow, and the order to read it in:
     script_runner                        the engine: provided scripts in a confined process (see docs/scripts.md)
     processing                           one image: read, run the scripts, store the derivatives, say what became of it
     catalog · dead_letters               Parquet and Glue for analysts, the queue for operators
+    reconciliation                       images that got lost on their way are started again
+    retention · erasure · receipts       what has had its days, or is asked to go, goes; and what proves it
+    audit · audit_report                 whether it did, by somebody who shares nothing with them
 """
