@@ -1,5 +1,6 @@
 """The files of the application agree with each other, and with what others rely on."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
@@ -15,6 +16,7 @@ from aws_lambda_powertools.utilities.parser.models import (
 from boto3.dynamodb.types import TypeDeserializer
 from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
 
+from functions.consume_image_topic.app import METRICS
 from functions.request_upload.app import app as api
 from imagelake import catalog, settings
 from imagelake.keys import RawKey
@@ -22,7 +24,17 @@ from imagelake.model import ImageRecord, to_iso
 from imagelake.processing import ImageArrived
 from imagelake.uploads import UploadRequest
 from local.invoke import EXPECTED
-from tests.application import FUNCTION_FOLDERS, TEMPLATE, WORKFLOW, WORKFLOW_TEXT, event, logical_id, resolve, resources
+from tests.application import (
+    FUNCTION_FOLDERS,
+    ROOT,
+    TEMPLATE,
+    WORKFLOW,
+    WORKFLOW_TEXT,
+    event,
+    logical_id,
+    resolve,
+    resources,
+)
 from tests.application import variables as variables_of
 
 # What clients and analysts outside this repository rely on.
@@ -388,3 +400,23 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
 
 def test_every_function_says_what_it_answers_to_its_sample() -> None:
     assert set(EXPECTED) == set(FUNCTION_FOLDERS)
+
+
+def test_every_metric_that_is_emitted_is_on_the_dashboard_and_no_other() -> None:
+    source = "".join((ROOT / f"functions/{folder}/app.py").read_text() for folder in FUNCTION_FOLDERS)
+    emitted = set(re.findall(r'add_metric\("(\w+)"', source)) | set(METRICS.values())
+    body = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    series = [one for widget in json.loads(body)["widgets"] for one in _spelled_out(widget["properties"]["metrics"])]
+
+    assert {name for namespace, name in series if namespace == "ImageLake"} == emitted
+
+
+def _spelled_out(metrics: list[list[Any]]) -> list[tuple[str, str]]:
+    """Namespace and name of each series; a dot repeats the value above it, three repeat all but the last."""
+    spelled: list[tuple[str, str]] = []
+    for metric in metrics:
+        if metric[0] == "...":
+            spelled.append(spelled[-1])
+        else:
+            spelled.append((spelled[-1][0] if metric[0] == "." else metric[0], metric[1]))
+    return spelled
