@@ -76,6 +76,7 @@ def _sam(emulator: Emulator, *arguments: str) -> None:
         "PATH": f"{sam.parent}:{emulator.environment['PATH']}",  # SAM builds with the python3.13 it finds there
         "SAM_CLI_TELEMETRY": "0",
         "SAM_CLI_CHECK_VERSION": "0",
+        "SAM_CLI_POLL_DELAY": "0.2",
     }
     result = subprocess.run(  # fixed program and arguments, no shell
         [sam, *arguments],

@@ -9,14 +9,20 @@ import contextvars
 import functools
 import json
 import os
+import threading
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
-from ministack.services import apigateway_v1, eventbridge, s3
+from ministack.services import apigateway_v1, eventbridge, lambda_svc, s3
 
 type Message = MutableMapping[str, Any]
+
+ENVIRONMENTS: Final = max(4, os.cpu_count() or 1)
+"""Of a function, that are started without waiting."""
+PATIENCE_SECONDS: Final = 5.0
 
 _stored_at: contextvars.ContextVar[str | None] = contextvars.ContextVar("stored_at", default=None)
 _version_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_id", default=None)
@@ -93,8 +99,37 @@ def _functions_see_what_lambda_has() -> None:
     lambda_runtime._detect_runtime_binary = corrected
 
 
+def _events_wait_for_a_warm_environment() -> None:
+    """Lambda starts an environment for every event that finds none free; a laptop is sooner done with a few.
+
+    The wait is short: whoever holds an environment may be waiting for the very thread that waits here.
+    """
+    acquire, release = lambda_svc.acquire_worker, lambda_svc.release_worker
+    free: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(ENVIRONMENTS))
+    leased: dict[int, threading.Semaphore] = {}
+
+    @functools.wraps(acquire)
+    def acquire_soon(function: str, *arguments: Any, **options: Any) -> tuple[Any, str]:
+        environments = free[function]
+        waited = environments.acquire(timeout=PATIENCE_SECONDS)
+        worker, reason = acquire(function, *arguments, **options)
+        if waited:
+            leased[id(worker)] = environments
+        return worker, reason
+
+    @functools.wraps(release)
+    def release_and_tell(worker: Any) -> None:
+        environments = leased.pop(id(worker), None)
+        release(worker)
+        if environments:
+            environments.release()
+
+    lambda_svc.acquire_worker, lambda_svc.release_worker = acquire_soon, release_and_tell
+
+
 _services_call_each_other_over_tls()
 _apis_keep_gateway_responses()
 _object_events_name_the_version()
 _objects_are_stored_as_of_the_time_a_test_says()
 _functions_see_what_lambda_has()
+_events_wait_for_a_warm_environment()
