@@ -73,9 +73,9 @@ TOKEN=$(curl -s {lake.emulator.endpoint_url}/ -H 'Content-Type: application/x-am
   -d '{{"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": "{client_id}",
        "AuthParameters": {{"USERNAME": "{lake.username}", "PASSWORD": "{lake.password}"}}}}' \\
   | {read_id})
-curl -s {lake.api_url}/images?limit=2 -H "Authorization: $TOKEN"
+curl -s "{lake.api_url}/images?limit=2" -H "Authorization: $TOKEN"
 curl -s {lake.api_url}/uploads -H "Authorization: $TOKEN" --json '{{"content_type": "image/jpeg"}}'
-python -m local.kafka send PICTURE.jpg -b {lake.kafka.bootstrap_servers} -t {lake.kafka.topic} --source me
+.venv/bin/python -m local.kafka send PICTURE.jpg -b {lake.kafka.bootstrap_servers} -t {lake.kafka.topic} --source me
 """
 
 
