@@ -17,7 +17,7 @@ def fetch() -> list[Path]:
         part.mkdir(parents=True, exist_ok=True)
         try:
             _download(part)
-        except (OSError, subprocess.SubprocessError):
+        except (IndexError, OSError, subprocess.SubprocessError):  # the first: no repository is configured
             return []
         for archive in part.glob("*.orig.tar.*"):
             with tarfile.open(archive) as files:
@@ -41,4 +41,4 @@ def _download(folder: Path) -> None:
         f"-oDir::State::lists={folder}/lists",
     ]
     for command in (["update"], ["source", "--download-only", *PACKAGES]):
-        subprocess.run(["apt-get", "-qq", *options, *command], cwd=folder, check=True, capture_output=True, timeout=240)
+        subprocess.run(["apt-get", "-qq", *options, *command], cwd=folder, check=True, capture_output=True, timeout=100)
