@@ -28,8 +28,7 @@ def erase_image(image_id: str) -> Response[str]:
     settings, now = load(EraseImageSettings), datetime.now(UTC)
     tombstone = erasure.bury(image_id, _caller(), settings, now)
     if tombstone is None:
-        detail = "image_id: there is no such image, or it has expired, or it is not yours"
-        return problems.problem(HTTPStatus.NOT_FOUND, detail)
+        return problems.image_not_found()
     erased = erasure.erase(tombstone, settings, now)
     metrics.add_metric("ImagesErased", MetricUnit.Count, 1)
     metrics.flush_metrics()
@@ -47,7 +46,7 @@ def _caller() -> Caller:
 @app.exception_handler(Exception)
 def _fault(error: Exception) -> Response[str]:
     logger.error("request failed", extra={"error": type(error).__name__, "path": app.current_event.path})
-    return problems.problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something on our side failed. Please try again.")
+    return problems.server_error()
 
 
 @logger.inject_lambda_context

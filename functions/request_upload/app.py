@@ -40,13 +40,13 @@ def request_upload(body: Annotated[Uploads, Body()]) -> Response[dict[str, Any]]
 
 
 @app.get("/images/<image_id>")
-def get_image(image_id: Annotated[str, Path(max_length=64)]) -> dict[str, Any]:
+def get_image(image_id: Annotated[str, Path(max_length=64)]) -> Response[Any]:
     """One image of the caller's."""
     settings = load(RequestUploadSettings)
     item = images_table.get(settings.images_table, image_id)
     if item is None or item.get("uploader") != _caller():
-        raise NotFoundError("image_id: there is no such image, or it has expired, or it is not yours")
-    return images.show([item], settings)[0]
+        return problems.image_not_found()
+    return Response(HTTPStatus.OK, "application/json", images.show([item], settings)[0])
 
 
 @app.get("/images")
@@ -95,7 +95,7 @@ def _not_found(error: NotFoundError) -> Response[str]:
 @app.exception_handler(Exception)
 def _fault(error: Exception) -> Response[str]:
     logger.error("request failed", extra={"error": type(error).__name__, "path": app.current_event.path})
-    return problems.problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something on our side failed. Please try again.")
+    return problems.server_error()
 
 
 @logger.inject_lambda_context

@@ -481,4 +481,5 @@ def test_without_an_allow_list_no_claim_check_is_redeemed(door: Door, monkeypatc
 
 def test_a_fault_names_the_operation_and_nothing_else() -> None:
     error = ClientError({"Error": {"Code": "SlowDown", "Message": "secret"}}, "PutObject")
-    assert str(Fault.of(error, "PutObject")) == "SlowDown on PutObject"
+    with pytest.raises(Fault, match=r"^SlowDown on PutObject$"), Fault.on("PutObject"):
+        raise error

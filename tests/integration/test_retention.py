@@ -149,24 +149,26 @@ def test_a_receipt_says_how_much_and_nothing_personal(run_purge: Callable[[], li
         assert not [word for word in (due.image_id, CALLER, "holiday") if word in json.dumps(receipt)]
 
 
+def awaited(moment: datetime) -> AwaitedUpload:
+    """An upload that was asked for at `moment`."""
+    partition = Partition.of(moment)
+    upload = AwaitedUpload(
+        image_id=str(uuid.uuid4()),
+        uploader=CALLER,
+        received_at=moment,
+        expires_at=moment + timedelta(days=1),
+        content_type="image/jpeg",
+        ingest_date=partition.ingest_date,
+        hour=partition.hour,
+    )
+    images_table.expect_uploads(IMAGES_TABLE, [upload])
+    return upload
+
+
 def test_items_go_with_their_own_time_and_an_awaited_upload_after_a_day(
     run_purge: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    def awaited(days: float) -> str:
-        moment = NOW - timedelta(days=days)
-        upload = AwaitedUpload(
-            image_id=str(uuid.uuid4()),
-            uploader=CALLER,
-            received_at=moment,
-            expires_at=moment + timedelta(days=1),
-            content_type="image/jpeg",
-            ingest_date=Partition.of(moment).ingest_date,
-            hour=Partition.of(moment).hour,
-        )
-        images_table.expect_uploads(IMAGES_TABLE, [upload])
-        return upload.image_id
-
-    old, new = awaited(1.1), awaited(0.9)
+    old, new = (awaited(NOW - timedelta(days=days)).image_id for days in (1.1, 0.9))
 
     run_purge()
 
@@ -488,17 +490,7 @@ def test_leaves_alone_what_is_young_done_or_just_started(tell: Callable[[str], C
 
 
 def test_starts_an_upload_that_came_without_its_event(tell: Callable[[str], Context], started: list[str]) -> None:
-    moment = NOW - timedelta(minutes=30)
-    upload = AwaitedUpload(
-        image_id=str(uuid.uuid4()),
-        uploader=CALLER,
-        received_at=moment,
-        expires_at=moment + timedelta(days=1),
-        content_type="image/jpeg",
-        ingest_date=Partition.of(moment).ingest_date,
-        hour=Partition.of(moment).hour,
-    )
-    images_table.expect_uploads(IMAGES_TABLE, [upload])
+    upload = awaited(NOW - timedelta(minutes=30))
     stored(RawKey.parse(upload.raw_key), minutes_ago=30)
 
     reconcile(event("reconcile"), tell("reconcile"))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import boto3
-from botocore.exceptions import ClientError
 
 from imagelake import object_store
 from imagelake.errors import Fault, InvalidKeyError
@@ -221,12 +220,13 @@ def unregister(database: str, table: str, partition: Partition) -> None:
         Fault: Glue did not answer, or denied access.
     """
     try:
-        _glue().delete_partition(
-            DatabaseName=database, TableName=table, PartitionValues=[partition.ingest_date, partition.hour]
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "EntityNotFoundException":
-            raise Fault.of(error, "DeletePartition") from error
+        with Fault.on("DeletePartition"):
+            _glue().delete_partition(
+                DatabaseName=database, TableName=table, PartitionValues=[partition.ingest_date, partition.hour]
+            )
+    except Fault as fault:
+        if fault.code != "EntityNotFoundException":
+            raise
 
 
 def _partition_input(partition: Partition, bucket: str) -> "PartitionInputTypeDef":

@@ -8,8 +8,6 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from botocore.exceptions import ClientError
-
 from imagelake.errors import Fault, Rejection, SettingsError
 from imagelake.object_store import s3_client
 
@@ -64,14 +62,14 @@ def redeem(uri: str, allowed: AllowList, account_id: str, max_bytes: int) -> Cla
     if not allowed.admits(match["bucket"], match["key"]):
         raise Rejection("claim_not_allowed", "image-uri points outside the allowed buckets and prefixes")
     try:
-        response = s3_client().get_object(Bucket=match["bucket"], Key=match["key"], ExpectedBucketOwner=account_id)
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in ("NoSuchKey", "NoSuchBucket", "404"):
+        with Fault.on("GetObject"):
+            response = s3_client().get_object(Bucket=match["bucket"], Key=match["key"], ExpectedBucketOwner=account_id)
+    except Fault as fault:
+        if fault.code in ("NoSuchKey", "NoSuchBucket", "404"):
             raise Rejection("claim_not_found", "there is no object at image-uri") from None
-        if code in ("AccessDenied", "InvalidObjectState", "403"):
+        if fault.code in ("AccessDenied", "InvalidObjectState", "403"):
             raise Rejection("claim_denied", "the object at image-uri cannot be read or is not this account's") from None
-        raise Fault.of(error, "GetObject") from error
+        raise
     size = response["ContentLength"]
     with response["Body"] as body:
         if size > max_bytes:

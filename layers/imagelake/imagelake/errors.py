@@ -14,10 +14,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
 
 
 class ImageLakeError(Exception):
@@ -47,25 +43,31 @@ class SettingsError(ImageLakeError):
 
 
 class Fault(ImageLakeError):  # noqa: N818  # the workflow's word for what may be tried again
-    """A service did not do its part. The message has the error's code and the operation, never what was sent."""
+    """A service did not do its part.
 
-    @classmethod
-    def of(cls, error: "ClientError", operation: str) -> "Fault":
-        """Name `error` by its code, e.g. `AccessDenied on GetObject`."""
-        return cls(f"{error.response['Error']['Code']} on {operation}")
+    Args:
+        message: the error's code and the operation, e.g. `AccessDenied on GetObject`; never what was sent.
+        code: the error's code, for callers to whom one is an answer, such as `NoSuchKey`.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
     @classmethod
     @contextmanager
     def on(cls, operation: str) -> Iterator[None]:
-        """Turn what boto3 raises inside into a `Fault` on `operation`."""
+        """Turn whatever boto3 raises inside into a `Fault` on `operation`."""
         from botocore.exceptions import BotoCoreError, ClientError  # the engine imports this module, and no boto3
 
         try:
             yield
         except ClientError as error:
-            raise cls.of(error, operation) from error
+            code = error.response["Error"]["Code"]
+            raise cls(f"{code} on {operation}", code) from error
         except BotoCoreError as error:
-            raise cls(f"{type(error).__name__} on {operation}") from error
+            code = type(error).__name__
+            raise cls(f"{code} on {operation}", code) from error
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from boto3.dynamodb.types import TypeSerializer
-from botocore.exceptions import ClientError
 
 from imagelake.errors import Fault, InvalidCursorError
 from imagelake.keys import RawKey
@@ -155,17 +154,18 @@ def delete_expired(table: str, image_id: str, now: datetime) -> bool:
         Fault: DynamoDB did not answer, or denied access.
     """
     try:
-        # Called from several threads: clients are made for that, the table is not.
-        _table(table).meta.client.delete_item(
-            TableName=table,
-            Key={"image_id": image_id},
-            ConditionExpression="expires_at <= :now",
-            ExpressionAttributeValues={":now": int(now.timestamp())},
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+        with Fault.on("DeleteItem"):
+            # Called from several threads: clients are made for that, the table is not.
+            _table(table).meta.client.delete_item(
+                TableName=table,
+                Key={"image_id": image_id},
+                ConditionExpression="expires_at <= :now",
+                ExpressionAttributeValues={":now": int(now.timestamp())},
+            )
+    except Fault as fault:
+        if fault.code == "ConditionalCheckFailedException":
             return False
-        raise Fault.of(error, "DeleteItem") from error
+        raise
     return True
 
 
@@ -243,25 +243,26 @@ def _update_open(
     condition = Attr("image_id").not_exists() | Attr("status").eq("awaiting_upload")
     expiry = expiry_attributes(key.image_id, expires_at)
     try:
-        answer = _table(table).update_item(
-            Key={"image_id": key.image_id},
-            UpdateExpression=f"{update}, #status = :status, received_at = :received_at, expires_at = :expires_at, "
-            "expiry_shard = :expiry_shard, ingest_date = :ingest_date, #hour = :hour",
-            ConditionExpression=condition & also if also else condition,
-            ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-            ExpressionAttributeValues=values
-            | {f":{name}": value for name, value in expiry.items()}
-            | {
-                ":received_at": to_iso(received_at),
-                ":ingest_date": key.partition.ingest_date,
-                ":hour": key.partition.hour,
-            },
-            ReturnValues="ALL_NEW",
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+        with Fault.on("UpdateItem"):
+            answer = _table(table).update_item(
+                Key={"image_id": key.image_id},
+                UpdateExpression=f"{update}, #status = :status, received_at = :received_at, expires_at = :expires_at, "
+                "expiry_shard = :expiry_shard, ingest_date = :ingest_date, #hour = :hour",
+                ConditionExpression=condition & also if also else condition,
+                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+                ExpressionAttributeValues=values
+                | {f":{name}": value for name, value in expiry.items()}
+                | {
+                    ":received_at": to_iso(received_at),
+                    ":ingest_date": key.partition.ingest_date,
+                    ":hour": key.partition.hour,
+                },
+                ReturnValues="ALL_NEW",
+            )
+    except Fault as fault:
+        if fault.code == "ConditionalCheckFailedException":
             return None
-        raise Fault.of(error, "UpdateItem") from error
+        raise
     attempts: Any = answer["Attributes"].get("attempts", 0)
     return int(attempts)
 

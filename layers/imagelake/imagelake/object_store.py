@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from imagelake.errors import Fault
 from imagelake.model import Arrival
@@ -56,7 +55,7 @@ def read_image(bucket: str, key: str, version_id: str | None) -> RawObject | Non
             response = s3_client().get_object(**request)
             content = response["Body"].read()
     except Fault as fault:
-        if str(fault) in ("NoSuchKey on GetObject", "NoSuchVersion on GetObject"):
+        if fault.code in ("NoSuchKey", "NoSuchVersion"):
             return None
         raise
     arrival = Arrival.from_metadata(response["Metadata"])
@@ -74,15 +73,15 @@ def store_once(
     Raises:
         Fault: S3 did not answer, or denied access.
     """
-    with Fault.on("PutObject"):
-        try:
+    try:
+        with Fault.on("PutObject"):
             s3_client().put_object(
                 Bucket=bucket, Key=key, Body=content, ContentType=content_type, Metadata=metadata or {}, IfNoneMatch="*"
             )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "PreconditionFailed":
-                raise
+    except Fault as fault:
+        if fault.code == "PreconditionFailed":
             return False
+        raise
     return True
 
 
@@ -257,7 +256,7 @@ def read(bucket: str, key: str) -> tuple[bytes, str] | None:
             response = s3_client().get_object(Bucket=bucket, Key=key)
             return response["Body"].read(), response["ETag"]
     except Fault as fault:
-        if str(fault) == "NoSuchKey on GetObject":
+        if fault.code == "NoSuchKey":
             return None
         raise
 
@@ -272,11 +271,12 @@ def replace(bucket: str, key: str, content: bytes, content_type: str, etag: str)
         Fault: S3 did not answer, or denied access.
     """
     try:
-        s3_client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, IfMatch=etag)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("PreconditionFailed", "NoSuchKey", "ConditionalRequestConflict"):
+        with Fault.on("PutObject"):
+            s3_client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, IfMatch=etag)
+    except Fault as fault:
+        if fault.code in ("PreconditionFailed", "NoSuchKey", "ConditionalRequestConflict"):
             return False
-        raise Fault.of(error, "PutObject") from error
+        raise
     return True
 
 

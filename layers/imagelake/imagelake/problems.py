@@ -23,6 +23,16 @@ def problem(status: HTTPStatus, detail: str, errors: Sequence[Mapping[str, str]]
     return Response(status, "application/problem+json", json.dumps(document))
 
 
+def image_not_found() -> Response[str]:
+    """Status 404, the same for an image that is unknown, expired or somebody else's."""
+    return problem(HTTPStatus.NOT_FOUND, "image_id: there is no such image, or it has expired, or it is not yours")
+
+
+def server_error() -> Response[str]:
+    """Status 500, without a word of what failed."""
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something on our side failed. Please try again.")
+
+
 def invalid_request(faults: Iterable[Mapping[str, Any]]) -> Response[str]:
     """Status 400 for what Pydantic found, each fault with the place it names."""
     errors = [_error(tuple(fault["loc"]), fault["type"], fault["msg"]) for fault in faults]

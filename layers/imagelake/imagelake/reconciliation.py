@@ -12,7 +12,6 @@ from itertools import batched
 from typing import TYPE_CHECKING, Final
 
 import boto3
-from botocore.exceptions import ClientError
 
 from imagelake import dead_letters, images_table, object_store
 from imagelake.errors import Fault, InvalidKeyError
@@ -113,7 +112,5 @@ def _start(arrived: Arrived, settings: ReconcileSettings) -> None:
         "time": to_iso(arrived.last_modified),
         "detail": {"bucket": {"name": settings.raw_bucket}, "object": {"key": arrived.key}},
     }
-    try:
+    with Fault.on("StartExecution"):
         _step_functions().start_execution(stateMachineArn=settings.ingest_image_state_machine, input=json.dumps(event))
-    except ClientError as error:
-        raise Fault.of(error, "StartExecution") from error
