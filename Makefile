@@ -14,7 +14,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo test check unit integration e2e format requirements local-invoke clean
+.PHONY: help run demo test check unit integration e2e format requirements analytics local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -38,6 +38,7 @@ check: $(READY) ## lint, formatting, types, import directions, pinned packages, 
 	$(call step,import directions,lint-imports --no-cache)
 	$(call step,lock as declared,$(UV) lock --check --offline)
 	$(call step,requirements as locked,sh local/requirements.sh $(UV) --check)
+	$(call step,analytics as in its files,python -m local.analytics_template --check)
 	$(call step,template,python -m local.check_template)
 
 unit: $(READY) ## tests of single modules
@@ -55,6 +56,9 @@ format: $(READY) ## fix formatting, imports and what ruff can fix
 
 requirements: $(READY) ## write the requirements.txt files that `sam build` installs, from uv.lock
 	sh local/requirements.sh $(UV)
+
+analytics: $(READY) ## write the stack of views and named queries from the files in analytics/
+	$(ACTIVATED) python -m local.analytics_template
 
 local-invoke: $(READY) ## run every function with its sample event in a container
 	$(ACTIVATED) python -m local.invoke

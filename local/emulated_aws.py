@@ -16,7 +16,10 @@ from typing import Any, Final
 
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
-from ministack.services import apigateway_v1, eventbridge, lambda_svc, s3
+from ministack.services import apigateway_v1, athena, eventbridge, lambda_svc, s3
+from ministack.services.cloudformation import provisioners
+
+from local import emulated_athena
 
 type Message = MutableMapping[str, Any]
 
@@ -99,6 +102,26 @@ def _functions_see_what_lambda_has() -> None:
     lambda_runtime._detect_runtime_binary = corrected
 
 
+def _athena_reads_what_glue_knows() -> None:
+    athena._rewrite_data_paths = emulated_athena.rewrite
+
+
+def _stacks_have_named_queries() -> None:
+    def create(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, str]]:
+        _, _, answer = athena._create_named_query(properties)
+        query_id = json.loads(answer)["NamedQueryId"]
+        return query_id, {"NamedQueryId": query_id}
+
+    def update(query_id: str, _old: Any, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, str]]:
+        delete(query_id, properties)
+        return create("", properties, "")
+
+    def delete(query_id: str, _properties: Any) -> None:
+        athena._delete_named_query({"NamedQueryId": query_id})
+
+    provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {"create": create, "update": update, "delete": delete}
+
+
 def _events_wait_for_a_warm_environment() -> None:
     """Lambda starts an environment for every event that finds none free; a laptop is sooner done with a few.
 
@@ -132,4 +155,6 @@ _apis_keep_gateway_responses()
 _object_events_name_the_version()
 _objects_are_stored_as_of_the_time_a_test_says()
 _functions_see_what_lambda_has()
+_athena_reads_what_glue_knows()
+_stacks_have_named_queries()
 _events_wait_for_a_warm_environment()

@@ -9,6 +9,7 @@ from local.emulator import ROOT
 from local.lake import Lake
 
 QUERIES: Final = ROOT / "analytics" / "queries"
+VIEWS: Final = ROOT / "analytics" / "views"
 _RESULTS_BUCKET: Final = "image-lake-query-results"
 
 
@@ -52,9 +53,9 @@ def ask(lake: Lake, sql: str) -> Answer:
     )
 
 
-def named(name: str) -> tuple[str, str]:
-    """A query of `analytics/queries`: what it answers, and its SQL."""
-    text = (QUERIES / f"{name}.sql").read_text(encoding="utf-8")
+def named(name: str, folder: Path = QUERIES) -> tuple[str, str]:
+    """A query of `analytics/queries`, or of another folder: what it answers, and its SQL."""
+    text = (folder / f"{name}.sql").read_text(encoding="utf-8")
     question, _, sql = text.partition("\n")
     return question.removeprefix("-- "), sql
 

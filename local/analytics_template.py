@@ -1,0 +1,107 @@
+"""Writes `analytics/template.yaml`, the nested stack of the view and the named queries, from the files they are in.
+
+    python -m local.analytics_template [--check]
+
+With `--check` it compares instead of writing.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from samcli.yamlhelper import yaml_parse
+
+from local.emulator import ROOT
+from local.sql import QUERIES, VIEWS, named, query_files
+
+TEMPLATE: Final = ROOT / "analytics" / "template.yaml"
+_ATHENA_TYPES: Final = {
+    "string": "varchar",
+    "int": "integer",
+    "map<string,string>": "map(varchar,varchar)",
+    "array<string>": "array(varchar)",
+}
+_HEADER: Final = "# Written by make analytics from analytics/**/*.sql and the columns in template.yaml.\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes SQL as it is in its file."""
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def template() -> str:
+    """The nested stack as YAML."""
+    queries = {f"{''.join(part.title() for part in file.stem.split('_'))}Query": file.stem for file in query_files()}
+    document = {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "The view current_images, and questions that analysts have.",
+        "Parameters": {"CatalogDatabase": {"Type": "String"}, "AthenaWorkGroup": {"Type": "String"}},
+        "Resources": {
+            "CurrentImagesView": _view("current_images"),
+            **{logical_id: _named_query(name) for logical_id, name in queries.items()},
+        },
+    }
+    return _HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _named_query(name: str) -> dict[str, Any]:
+    question, sql = named(name)
+    properties = {
+        "Name": name,
+        "Description": question,
+        "Database": {"Ref": "CatalogDatabase"},
+        "WorkGroup": {"Ref": "AthenaWorkGroup"},
+        "QueryString": sql,
+    }
+    return {"Type": "AWS::Athena::NamedQuery", "Properties": properties}
+
+
+def _view(name: str) -> dict[str, Any]:
+    """A view as Athena keeps them in Glue: https://docs.aws.amazon.com/athena/latest/ug/views.html."""
+    description, sql = named(name, VIEWS)
+    table = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]["CatalogTable"]["Properties"]
+    columns = [*table["TableInput"]["StorageDescriptor"]["Columns"], *table["TableInput"]["PartitionKeys"]]
+    definition = {
+        "originalSql": sql,
+        "catalog": "awsdatacatalog",
+        "schema": "${CatalogDatabase}",
+        "columns": [{"name": one["Name"], "type": _ATHENA_TYPES.get(one["Type"], one["Type"])} for one in columns],
+    }
+    encoded = {"Definition": {"Fn::Base64": {"Fn::Sub": json.dumps(definition)}}}
+    properties = {
+        "CatalogId": {"Ref": "AWS::AccountId"},
+        "DatabaseName": {"Ref": "CatalogDatabase"},
+        "TableInput": {
+            "Name": name,
+            "Description": description,
+            "TableType": "VIRTUAL_VIEW",
+            "Parameters": {"presto_view": "true", "comment": "Presto View"},
+            "ViewExpandedText": "/* Presto View */",
+            "ViewOriginalText": {"Fn::Sub": ["/* Presto View: ${Definition} */", encoded]},
+            "StorageDescriptor": {"Columns": [dict(one) for one in columns]},
+        },
+    }
+    return {"Type": "AWS::Glue::Table", "Properties": properties}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the file, or say whether it is as it would be written."""
+    written = template()
+    if "--check" not in arguments:
+        TEMPLATE.write_text(written, encoding="utf-8")
+    elif not TEMPLATE.is_file() or TEMPLATE.read_text(encoding="utf-8") != written:
+        print(f"{TEMPLATE.relative_to(ROOT)} is not what {Path(QUERIES).relative_to(ROOT)} says: run make analytics")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
