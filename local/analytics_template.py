@@ -75,7 +75,7 @@ def _view(name: str) -> dict[str, Any]:
         "schema": "${CatalogDatabase}",
         "columns": [{"name": one["Name"], "type": _ATHENA_TYPES.get(one["Type"], one["Type"])} for one in columns],
     }
-    encoded = {"Definition": {"Fn::Base64": {"Fn::Sub": json.dumps(definition)}}}
+    encoded = {"Fn::Base64": {"Fn::Sub": json.dumps(definition)}}
     properties = {
         "CatalogId": {"Ref": "AWS::AccountId"},
         "DatabaseName": {"Ref": "CatalogDatabase"},
@@ -85,7 +85,7 @@ def _view(name: str) -> dict[str, Any]:
             "TableType": "VIRTUAL_VIEW",
             "Parameters": {"presto_view": "true", "comment": "Presto View"},
             "ViewExpandedText": "/* Presto View */",
-            "ViewOriginalText": {"Fn::Sub": ["/* Presto View: ${Definition} */", encoded]},
+            "ViewOriginalText": {"Fn::Join": ["", ["/* Presto View: ", encoded, " */"]]},
             "StorageDescriptor": {"Columns": [dict(one) for one in columns]},
         },
     }

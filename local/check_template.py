@@ -45,8 +45,17 @@ def check(template: Path) -> list[str]:
         translated = translate(template)
     except InvalidSamDocumentException as error:
         return [str(error)]
-    findings = lint(translated, config=ManualArgs(regions=[REGION]))
-    return [f"translated template: {finding.path_string}: {finding}" for finding in findings]
+    resources = yaml_parse(translated)["Resources"].values()
+    nested = [one["Properties"]["TemplateURL"] for one in resources if one["Type"] == "AWS::CloudFormation::Stack"]
+    documents = {
+        "translated template": translated,
+        **{name: (template.parent / name).read_text(encoding="utf-8") for name in nested},
+    }
+    return [
+        f"{name}: {finding}"
+        for name, document in documents.items()
+        for finding in lint(document, config=ManualArgs(regions=[REGION]))
+    ]
 
 
 def translate(template: Path) -> str:
