@@ -27,5 +27,6 @@ layer-imagelake layers/imagelake/requirements.txt
 layer-scripts layers/scripts/requirements.txt
 layer-heif layers/heif/requirements.txt
 write-catalog functions/write_catalog/requirements.txt
+write-catalog functions/compact_catalog/requirements.txt
 write-catalog functions/erase_image/requirements.txt
 END

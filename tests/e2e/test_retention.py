@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from imagelake import catalog, images_table, object_store
+from imagelake import catalog, images_table, object_store, partitions
 from imagelake.keys import Partition, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import WriteCatalogSettings
@@ -34,7 +34,7 @@ def domain(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "AWS_DEFAULT_REGION": REGION,
     }.items():
         monkeypatch.setenv(name, value)
-    caches = (object_store.s3_client, images_table._table, catalog._glue)
+    caches = (object_store.s3_client, images_table._table, partitions._glue)
     for cache in caches:
         cache.cache_clear()
     yield

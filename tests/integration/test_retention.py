@@ -17,10 +17,11 @@ from functions.enforce_retention.app import handler as enforce_retention
 from functions.erase_image.app import handler as erase_image
 from functions.reconcile.app import handler as reconcile
 from functions.write_catalog.app import handler as write_catalog
-from imagelake import audit, catalog, images_table, object_store, reconciliation
+from imagelake import audit, catalog, images_table, object_store, partitions, reconciliation
 from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import Partition, RawKey, catalog_prefix
 from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
+from imagelake.partitions import Table
 from imagelake.retention import Work, find_work, purge
 from imagelake.settings import EnforceRetentionSettings, WriteCatalogSettings, load
 from tests.application import event, physical_name
@@ -41,6 +42,7 @@ NOW = datetime.now(UTC)
 DUE = Partition.of(NOW - timedelta(days=7, hours=3))
 RECENT = Partition.of(NOW - timedelta(days=3))
 WRITER = WriteCatalogSettings(LAKE_BUCKET, DATABASE, TABLE, "")
+CATALOG = Table(DATABASE, TABLE, LAKE_BUCKET)
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +212,7 @@ def test_a_second_run_finds_nothing(run_purge: Callable[[], list[dict[str, Any]]
 
 
 def test_a_partition_whose_files_the_backstop_took_is_dropped(run_purge: Callable[[], list[dict[str, Any]]]) -> None:
-    catalog.register([DUE], WRITER)
+    partitions.register(CATALOG, [DUE])
 
     run_purge()
 
@@ -560,7 +562,7 @@ def noncurrent_version() -> None:
 
 
 def partition_without_data() -> None:
-    catalog.register([RECENT], WRITER)
+    partitions.register(CATALOG, [RECENT])
 
 
 def data_without_partition() -> None:

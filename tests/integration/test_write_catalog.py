@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.write_catalog.app import handler
-from imagelake import catalog, images_table, object_store
+from imagelake import catalog, images_table, object_store, partitions
 from imagelake.errors import Fault
 from imagelake.keys import Partition, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
-from imagelake.settings import WriteCatalogSettings
+from imagelake.partitions import Table
 from tests.application import ROOT, event
 from tests.integration.conftest import DATABASE, LAKE_BUCKET, TABLE, Context, Invoke, client, dead_letters_sent
 
@@ -133,7 +133,7 @@ def test_a_partition_says_where_its_files_are_and_what_is_in_them(write: Invoke)
     assert storage["Location"].startswith(table["Location"])
     for part in ("InputFormat", "OutputFormat", "SerdeInfo"):
         assert storage[part] == table[part]
-    assert [(column["Name"], column["Type"]) for column in storage["Columns"]] == list(catalog.COLUMNS.items())
+    assert [(column["Name"], column["Type"]) for column in storage["Columns"]] == list(partitions.COLUMNS.items())
 
 
 def test_the_same_batch_again_gives_the_same_files_and_no_row_twice(write: Invoke, tmp_path: Path) -> None:
@@ -156,16 +156,16 @@ def test_another_batch_of_the_same_hour_adds_a_file_and_tolerates_the_known_part
 
 def test_registers_more_hours_than_glue_takes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    create = catalog._glue().batch_create_partition
+    create = partitions._glue().batch_create_partition
 
     def counted(**request: Any) -> Any:
         sizes.append(len(request["PartitionInputList"]))
         return create(**request)
 
-    monkeypatch.setattr(catalog._glue(), "batch_create_partition", counted)
+    monkeypatch.setattr(partitions._glue(), "batch_create_partition", counted)
     hours = [Partition.of(RECEIVED + timedelta(hours=number)) for number in range(101)]
 
-    catalog.register(hours, WriteCatalogSettings(LAKE_BUCKET, DATABASE, TABLE, ""))
+    partitions.register(Table(DATABASE, TABLE, LAKE_BUCKET), hours)
 
     assert max(sizes) <= 100
     assert len(_partitions()) == 101
@@ -204,7 +204,7 @@ def test_a_batch_of_nothing_readable_writes_no_file(write: Invoke) -> None:
 
 def test_glue_failing_raises_so_that_the_batch_comes_again(write: Invoke, tmp_path: Path) -> None:
     batch = _batch_of(_record(1))
-    with Stubber(catalog._glue()) as glue:
+    with Stubber(partitions._glue()) as glue:
         glue.add_client_error("batch_create_partition", "InternalServiceException")
         with pytest.raises(Fault, match=r"^InternalServiceException on BatchCreatePartition$"):
             write(batch)
@@ -217,7 +217,7 @@ def test_glue_failing_raises_so_that_the_batch_comes_again(write: Invoke, tmp_pa
 
 def test_a_partition_that_glue_refuses_raises(write: Invoke) -> None:
     refused = {"PartitionValues": ["2026-11-22", "09"], "ErrorDetail": {"ErrorCode": "ResourceNumberLimitExceeded"}}
-    with Stubber(catalog._glue()) as glue:
+    with Stubber(partitions._glue()) as glue:
         glue.add_response("batch_create_partition", {"Errors": [refused]})
         with pytest.raises(Fault, match=r"^ResourceNumberLimitExceeded on BatchCreatePartition$"):
             write(_batch_of(_record(1)))
@@ -272,8 +272,8 @@ def test_a_file_has_the_types_of_the_contract(tmp_path: Path) -> None:
         ).fetchall()
         compressions = database.execute("SELECT DISTINCT compression FROM parquet_metadata(?)", [str(file)]).fetchall()
 
-    assert list(columns.items()) == [(name, HIVE_TO_DUCKDB[kind]) for name, kind in catalog.COLUMNS.items()]
-    times = {name for name, kind in catalog.COLUMNS.items() if kind == "timestamp"}
+    assert list(columns.items()) == [(name, HIVE_TO_DUCKDB[kind]) for name, kind in partitions.COLUMNS.items()]
+    times = {name for name, kind in partitions.COLUMNS.items() if kind == "timestamp"}
     assert [row for row in physical if row[0] in times] == [
         (name, "INT64", "TIMESTAMP_MICROS") for name in columns if name in times
     ]
@@ -318,7 +318,7 @@ floats = st.floats(allow_nan=False, allow_infinity=False)
 int32 = st.integers(-(1 << 31), (1 << 31) - 1)
 optional: dict[str, st.SearchStrategy[Any]] = {
     name: st.none() | {"string": texts, "timestamp": moments, "int": int32, "double": floats}[kind]
-    for name, kind in catalog.COLUMNS.items()
+    for name, kind in partitions.COLUMNS.items()
     if kind in ("string", "timestamp", "int", "double") and name not in ("image_id", "status")
 }
 records = st.builds(

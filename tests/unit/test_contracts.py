@@ -18,7 +18,7 @@ from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
 
 from functions.consume_image_topic.app import METRICS
 from functions.request_upload.app import app as api
-from imagelake import catalog, settings
+from imagelake import partitions, settings
 from imagelake.keys import RawKey
 from imagelake.model import ImageRecord, to_iso
 from imagelake.processing import ImageArrived
@@ -66,7 +66,7 @@ def test_the_catalog_has_one_schema_in_contract_code_and_glue() -> None:
     glue = {column["Name"]: column["Type"] for column in described["StorageDescriptor"]["Columns"]}
     partition = {column["Name"]: column["Type"] for column in described["PartitionKeys"]}
 
-    assert list(catalog.COLUMNS.items()) == list(contract.items())
+    assert list(partitions.COLUMNS.items()) == list(contract.items())
     assert list(glue.items()) == list(contract.items())
     assert partition == {"ingest_date": "string", "hour": "string"}
     assert list(ImageRecord.model_fields) == [*contract, *partition]

@@ -41,6 +41,7 @@ _LAYOUT: Final = {
     "raw": re.compile(rf"raw/{_HOUR}/([0-9a-f-]{{36}})"),
     "derived": re.compile(rf"derived/{_HOUR}/([0-9a-f-]{{36}})/[^/]+"),
     "catalog": re.compile(rf"catalog/{_HOUR}/[^/]+\.parquet()"),
+    "compaction": re.compile(rf"compaction/{_HOUR}/[^/]+/([^/]+\.parquet|_sources\.json)()"),
 }
 
 
@@ -138,7 +139,7 @@ def audit(settings: AuditRetentionSettings, now: datetime) -> Audit:
     """
     result, seen = Audit(now, settings.retention_days), _Seen()
     _walk_bucket(result, seen, settings.raw_bucket, ("raw",))
-    _walk_bucket(result, seen, settings.lake_bucket, ("derived", "catalog"))
+    _walk_bucket(result, seen, settings.lake_bucket, ("derived", "catalog", "compaction"))
     for bucket in (settings.raw_bucket, settings.lake_bucket):
         _walk_parts(result, bucket)
     _walk_partitions(result, seen, settings)
@@ -171,7 +172,7 @@ def _walk_bucket(result: Audit, seen: _Seen, bucket: str, roots: tuple[str, ...]
             result.report("overdue", root, what, key)
         elif is_marker and result.as_of - hour < timedelta(days=result.retention_days):
             result.report("early", root, "an object hidden by a delete marker", key)
-        if root == "catalog":
+        if root in ("catalog", "compaction"):
             seen.catalog.add(hour)
         elif not is_marker and entry["IsLatest"]:
             (seen.raw if root == "raw" else seen.derived)[hour].add(match[3])

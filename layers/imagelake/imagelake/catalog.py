@@ -9,60 +9,20 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
-from functools import cache
-from itertools import batched
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import boto3
-
-from imagelake import object_store
-from imagelake.errors import Fault, InvalidKeyError
-from imagelake.keys import Partition, catalog_prefix
+from imagelake import object_store, partitions
+from imagelake.errors import Fault
+from imagelake.keys import Partition, catalog_prefix, compaction_prefix
 from imagelake.model import ImageRecord
+from imagelake.object_store import Arrived
+from imagelake.partitions import COLUMNS, Table
 from imagelake.settings import WriteCatalogSettings
 
-if TYPE_CHECKING:
-    from mypy_boto3_glue import GlueClient
-    from mypy_boto3_glue.type_defs import PartitionInputTypeDef
-
-COLUMNS: Final = {
-    "image_id": "string",
-    "status": "string",
-    "source": "string",
-    "source_ref": "string",
-    "received_at": "timestamp",
-    "processed_at": "timestamp",
-    "expires_at": "timestamp",
-    "sha256": "string",
-    "bytes": "bigint",
-    "format": "string",
-    "content_type": "string",
-    "width": "int",
-    "height": "int",
-    "mode": "string",
-    "frames": "int",
-    "orientation": "int",
-    "camera_make": "string",
-    "camera_model": "string",
-    "taken_at": "timestamp",
-    "gps_lat": "double",
-    "gps_lon": "double",
-    "uploader": "string",
-    "phash": "string",
-    "dominant_color": "string",
-    "brightness": "double",
-    "sharpness": "double",
-    "script": "string",
-    "script_version": "string",
-    "script_output": "string",
-    "tags": "map<string,string>",
-    "derivatives": "array<string>",
-    "reason": "string",
-}
-"""The columns of the table `images` with their Hive types, in order."""
-
 PARQUET: Final = "application/vnd.apache.parquet"
+MERGE_MEMORY: Final = "2GB"
+"""What merging may take before it goes on in files."""
 REPLACEMENTS: Final = 5
 """How often a file is read again because somebody else replaced it meanwhile."""
 
@@ -71,10 +31,6 @@ _DUCKDB_TYPES: Final = {
     "map<string,string>": "MAP(VARCHAR, VARCHAR)",
     "array<string>": "VARCHAR[]",
 }
-
-
-_PARTITIONS_AT_ONCE: Final = 100
-"""BatchCreatePartition takes no more."""
 
 
 def batch_name(sequence_numbers: Iterable[str]) -> str:
@@ -104,7 +60,8 @@ def write(records: Sequence[ImageRecord], batch: str, settings: WriteCatalogSett
         key = f"{catalog_prefix(partition)}{batch}.parquet"
         object_store.overwrite(settings.lake_bucket, key, to_parquet(members), PARQUET)
         keys.append(key)
-    register(list(by_partition), settings)
+    table = Table(settings.catalog_database, settings.catalog_table, settings.lake_bucket)
+    partitions.register(table, list(by_partition))
     return keys
 
 
@@ -124,13 +81,26 @@ def to_parquet(records: Sequence[ImageRecord]) -> bytes:
 def erase(bucket: str, partition: Partition, image_ids: Set[str]) -> int:
     """Rewrite those files of an hour that have rows of these images, without them; a file may end up empty.
 
+    Whoever merges files meanwhile sees that what they had read has changed, or their result is seen here.
+
     Returns:
-        How many rows are gone.
+        How many rows are gone; an hour that is being compacted has each of them twice.
 
     Raises:
         Fault: S3 did not answer, or denied access, or others kept replacing a file.
     """
-    return sum(_erase(bucket, key, image_ids) for key in object_store.keys(bucket, catalog_prefix(partition)))
+    erased, looked_at = 0, set[Arrived]()
+    while True:
+        files = {
+            file
+            for prefix in (catalog_prefix(partition), compaction_prefix(partition))
+            for file in object_store.arrivals(bucket, prefix)
+            if file.key.endswith(".parquet")
+        }
+        found = sum(_erase(bucket, file.key, image_ids) for file in sorted(files - looked_at))
+        if not found:
+            return erased
+        erased, looked_at = erased + found, files
 
 
 def _erase(bucket: str, key: str, image_ids: Set[str]) -> int:
@@ -160,84 +130,17 @@ def without_rows(content: bytes, image_ids: Set[str]) -> tuple[bytes, int]:
         return target.read_bytes(), len(rows) - len(rest)
 
 
-@cache
-def _glue() -> "GlueClient":
-    return boto3.client("glue")
+def merge(sources: Sequence[Path], folder: Path, file_bytes: int) -> list[Path]:
+    """The rows of Parquet files, each row once, in files of about `file_bytes` in `folder`, sorted by arrival."""
+    import duckdb  # as in to_parquet
 
-
-def register(partitions: Sequence[Partition], settings: WriteCatalogSettings) -> None:
-    """Make hours known to Glue; one that is known already is left alone.
-
-    Raises:
-        Fault: Glue did not answer, denied access, or refused a partition for another reason.
-    """
-    for some in batched(partitions, _PARTITIONS_AT_ONCE, strict=False):
-        with Fault.on("BatchCreatePartition"):
-            response = _glue().batch_create_partition(
-                DatabaseName=settings.catalog_database,
-                TableName=settings.catalog_table,
-                PartitionInputList=[_partition_input(partition, settings.lake_bucket) for partition in some],
-            )
-        for error in response.get("Errors", []):
-            if (code := error["ErrorDetail"]["ErrorCode"]) != "AlreadyExistsException":
-                raise Fault(f"{code} on BatchCreatePartition")
-
-
-def registered(database: str, table: str, until: Partition) -> list[Partition]:
-    """The hours that Glue knows, up to and with `until`.
-
-    Raises:
-        Fault: Glue did not answer, or denied access.
-    """
-    found = []
-    with Fault.on("GetPartitions"):
-        pages = (
-            _glue()
-            .get_paginator("get_partitions")
-            .paginate(
-                DatabaseName=database,
-                TableName=table,
-                Expression=f"ingest_date <= '{until.ingest_date}'",
-                ExcludeColumnSchema=True,
-            )
+    target = folder / "merged"
+    with duckdb.connect(config={"memory_limit": MERGE_MEMORY, "temp_directory": str(folder / "spilled")}) as database:
+        # A batch that was written again after its hour was compacted has its rows twice.
+        once = database.sql(
+            "SELECT DISTINCT ON (image_id, status, processed_at) *"
+            " FROM read_parquet($sources, hive_partitioning = false)",
+            params={"sources": [str(source) for source in sources]},
         )
-        for page in pages:
-            found += [Partition(*partition["Values"]) for partition in page["Partitions"]]
-    return [partition for partition in found if partition <= until and _is_hour(partition)]
-
-
-def _is_hour(partition: Partition) -> bool:
-    try:
-        return Partition.parse(partition.path) == partition
-    except InvalidKeyError:
-        return False
-
-
-def unregister(database: str, table: str, partition: Partition) -> None:
-    """Make Glue forget an hour; one that it does not know is fine.
-
-    Raises:
-        Fault: Glue did not answer, or denied access.
-    """
-    try:
-        with Fault.on("DeletePartition"):
-            _glue().delete_partition(
-                DatabaseName=database, TableName=table, PartitionValues=[partition.ingest_date, partition.hour]
-            )
-    except Fault as fault:
-        if fault.code != "EntityNotFoundException":
-            raise
-
-
-def _partition_input(partition: Partition, bucket: str) -> "PartitionInputTypeDef":
-    parquet = "org.apache.hadoop.hive.ql.io.parquet"
-    return {
-        "Values": [partition.ingest_date, partition.hour],
-        "StorageDescriptor": {
-            "Location": f"s3://{bucket}/{catalog_prefix(partition)}",
-            "Columns": [{"Name": name, "Type": kind} for name, kind in COLUMNS.items()],
-            "InputFormat": f"{parquet}.MapredParquetInputFormat",
-            "OutputFormat": f"{parquet}.MapredParquetOutputFormat",
-            "SerdeInfo": {"SerializationLibrary": f"{parquet}.serde.ParquetHiveSerDe"},
-        },
-    }
+        once.order("received_at, image_id").write_parquet(str(target), compression="zstd", file_size_bytes=file_bytes)
+    return sorted(target.iterdir(), key=lambda file: int(file.stem.rpartition("_")[2]))

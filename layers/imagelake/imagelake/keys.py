@@ -5,6 +5,7 @@ Every store is partitioned by the same hour, so purging an hour is dropping a pr
     raw bucket    raw/ingest_date=2026-11-22/hour=09/<image_id>
     lake bucket   derived/ingest_date=2026-11-22/hour=09/<image_id>/<name>.<extension>
                   catalog/ingest_date=2026-11-22/hour=09/<batch>.parquet
+                  compaction/ingest_date=2026-11-22/hour=09/<copy>/<batch>.parquet
 """
 
 import re
@@ -119,3 +120,8 @@ def _is_date(text: str) -> bool:
 def catalog_prefix(partition: Partition) -> str:
     """Prefix, with a slash at its end, of the Parquet files of one hour in the lake bucket."""
     return f"catalog/{partition.path}/"
+
+
+def compaction_prefix(partition: Partition) -> str:
+    """Prefix, with a slash at its end, of the copies that stand in for the files of an hour while they are replaced."""
+    return f"compaction/{partition.path}/"

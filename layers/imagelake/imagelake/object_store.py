@@ -226,12 +226,14 @@ def keys(bucket: str, prefix: str) -> list[str]:
     return [arrived.key for arrived in arrivals(bucket, prefix)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Arrived:
     """An object as a listing shows it."""
 
     key: str
     last_modified: datetime
+    etag: str
+    bytes: int
 
 
 def arrivals(bucket: str, prefix: str) -> Iterator[Arrived]:
@@ -242,7 +244,8 @@ def arrivals(bucket: str, prefix: str) -> Iterator[Arrived]:
     """
     with Fault.on("ListObjectsV2"):
         for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            yield from (Arrived(entry["Key"], entry["LastModified"]) for entry in page.get("Contents", []))
+            for entry in page.get("Contents", []):
+                yield Arrived(entry["Key"], entry["LastModified"], entry["ETag"], entry["Size"])
 
 
 def read(bucket: str, key: str) -> tuple[bytes, str] | None:
@@ -278,6 +281,42 @@ def replace(bucket: str, key: str, content: bytes, content_type: str, etag: str)
             return False
         raise
     return True
+
+
+def copy(bucket: str, source: str, target: str, etag: str) -> bool:
+    """Create or replace an object with the content of another, if that still is the one with `etag`.
+
+    Returns:
+        False when somebody else has replaced or deleted the source since.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    try:
+        with Fault.on("CopyObject"):
+            s3_client().copy_object(
+                Bucket=bucket, Key=target, CopySource={"Bucket": bucket, "Key": source}, CopySourceIfMatch=etag
+            )
+    except Fault as fault:
+        if fault.code in ("PreconditionFailed", "NoSuchKey"):
+            return False
+        raise
+    return True
+
+
+def delete(bucket: str, doomed: Sequence[str]) -> None:
+    """Delete objects of a bucket without versions; one that is gone already is fine.
+
+    Raises:
+        Fault: S3 did not answer, denied access, or could not delete some of them.
+    """
+    for some in batched(doomed, 1000, strict=False):
+        with Fault.on("DeleteObjects"):
+            answer = s3_client().delete_objects(
+                Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
+            )
+        if errors := answer.get("Errors"):
+            raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
 
 
 def link(bucket: str, key: str) -> str:

@@ -16,10 +16,11 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from imagelake import catalog, images_table, object_store
+from imagelake import images_table, object_store, partitions
 from imagelake.errors import InvalidKeyError
 from imagelake.images_table import ExpiredItem
 from imagelake.keys import Partition
+from imagelake.partitions import Table
 from imagelake.receipts import Receipt, Tally
 from imagelake.settings import EnforceRetentionSettings
 
@@ -37,7 +38,7 @@ class Work(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    store: Literal["raw", "derived", "catalog", "items", "uploads"]
+    store: Literal["raw", "derived", "catalog", "compaction", "items", "uploads"]
     hour: str | None = None
 
 
@@ -54,7 +55,7 @@ class Progress(BaseModel):
 
 @dataclass(frozen=True)
 class _Store:
-    name: Literal["raw", "derived", "catalog"]
+    name: Literal["raw", "derived", "catalog", "compaction"]
     bucket: str
 
     def prefix(self, partition: Partition) -> str:
@@ -69,7 +70,7 @@ def find_work(settings: EnforceRetentionSettings, now: datetime) -> list[Work]:
     """
     latest = _latest_due(settings, now)
     hours = {store.name: {*_stored_hours(store, latest)} for store in _stores(settings)}
-    hours["catalog"] |= {*catalog.registered(settings.catalog_database, settings.catalog_table, latest)}
+    hours["catalog"] |= {hour.partition for hour in partitions.registered(_table(settings), latest)}
     due = [Work(store=name, hour=hour.path) for name, found in hours.items() for hour in sorted(found)]
     return [*due, Work(store="items"), Work(store="uploads")]
 
@@ -91,16 +92,21 @@ def purge(work: Work, settings: EnforceRetentionSettings, now: datetime, seconds
     partition = Partition.parse(work.hour or "")
     if partition > _latest_due(settings, now):
         raise InvalidKeyError(f"not due yet: {partition.path}")
-    if work.store == "catalog":
+    if work.store in ("catalog", "compaction"):
         # The partition goes first: queries must not find it while its files go.
-        catalog.unregister(settings.catalog_database, settings.catalog_table, partition)
+        partitions.unregister(_table(settings), partition)
     (store,) = (store for store in _stores(settings) if store.name == work.store)
     return _purge_hour(store, partition, settings, now, deadline)
 
 
 def _stores(settings: EnforceRetentionSettings) -> tuple[_Store, ...]:
     lake = settings.lake_bucket
-    return _Store("raw", settings.raw_bucket), _Store("derived", lake), _Store("catalog", lake)
+    of_lake = (_Store("derived", lake), _Store("catalog", lake), _Store("compaction", lake))
+    return _Store("raw", settings.raw_bucket), *of_lake
+
+
+def _table(settings: EnforceRetentionSettings) -> Table:
+    return Table(settings.catalog_database, settings.catalog_table, settings.lake_bucket)
 
 
 def _latest_due(settings: EnforceRetentionSettings, now: datetime) -> Partition:

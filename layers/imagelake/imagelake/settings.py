@@ -86,6 +86,16 @@ class WriteCatalogSettings:
 
 
 @dataclass(frozen=True)
+class CompactCatalogSettings:
+    """Settings of `functions/compact_catalog`."""
+
+    lake_bucket: str
+    catalog_database: str
+    catalog_table: str
+    retention_days: int
+
+
+@dataclass(frozen=True)
 class EraseImageSettings:
     """Settings of `functions/erase_image`."""
 

@@ -1,0 +1,34 @@
+"""Make few files of the many that an hour of the catalog has; called by the hour."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from imagelake import compaction
+from imagelake.errors import Fault, unforeseen
+from imagelake.settings import CompactCatalogSettings, load
+
+logger = Logger()
+metrics = Metrics(namespace="ImageLake", service="image-lake")
+
+HOUR_SECONDS = 240.0
+"""Of the invocation, kept back for the hour that was begun last."""
+
+
+@logger.inject_lambda_context
+def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Return a `compaction.Compaction`; raise once all other hours are done when one has failed."""
+    with unforeseen():
+        seconds = context.get_remaining_time_in_millis() / 1000 - HOUR_SECONDS
+        result = compaction.compact(load(CompactCatalogSettings), datetime.now(UTC), seconds)
+    metrics.add_metric("CatalogFilesCompacted", MetricUnit.Count, result.files_before)
+    metrics.add_metric("CatalogFilesLeft", MetricUnit.Count, result.files_after)
+    metrics.flush_metrics()
+    logger.info("catalog compacted", extra=asdict(result))
+    if result.faults:
+        raise Fault("; ".join(sorted(set(result.faults.values()))))
+    return asdict(result)
