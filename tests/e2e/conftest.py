@@ -1,13 +1,16 @@
 """One lake for all end-to-end tests: the real template, built and deployed by SAM, with IAM enforcement on."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from imagelake import images_table, object_store, partitions
 from local import lake as local_lake
 from local.api_client import ApiClient, send
+from local.emulator import REGION
 from local.lake import Lake
 from local.samples import Sample, make_samples
 
@@ -55,6 +58,35 @@ def await_end(client: ApiClient) -> Await:
         return eventually(lambda: client.image(image_id), lambda image: image["status"] in ENDED)
 
     return await_end
+
+
+@pytest.fixture
+def domain(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lets this process write into the lake with the functions' own modules, as the emulator's root user."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+    }.items():
+        monkeypatch.setenv(name, value)
+    caches = (object_store.s3_client, images_table._table, partitions._glue)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+def invoke(lake: Lake, function: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Invoke a function of the stack; its answer."""
+    resource = lake.client("cloudformation").describe_stack_resource(
+        StackName=lake.stack.name, LogicalResourceId=function
+    )["StackResourceDetail"]
+    answer = lake.client("lambda").invoke(FunctionName=resource["PhysicalResourceId"], Payload=json.dumps(event))
+    body: dict[str, Any] = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, body
+    return body
 
 
 def eventually[T](look: Callable[[], T], is_so: Callable[[T], bool]) -> T:

@@ -3,54 +3,23 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from imagelake import catalog, images_table, object_store, partitions
+from imagelake import catalog, images_table, object_store
 from imagelake.keys import Partition, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import WriteCatalogSettings
 from local import sql
 from local.api_client import ApiClient, send
-from local.emulator import REGION
 from local.lake import Lake
 from local.samples import Sample
-from tests.e2e.conftest import Await, Upload, eventually
+from tests.e2e.conftest import Await, Upload, eventually, invoke
 
 DAYS = 7
-
-
-@pytest.fixture
-def domain(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Lets this process write into the lake with the functions' own modules, as the emulator's root user."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-    }.items():
-        monkeypatch.setenv(name, value)
-    caches = (object_store.s3_client, images_table._table, partitions._glue)
-    for cache in caches:
-        cache.cache_clear()
-    yield
-    for cache in caches:
-        cache.cache_clear()
-
-
-def invoke(lake: Lake, function: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Invoke a function of the stack; its answer."""
-    resource = lake.client("cloudformation").describe_stack_resource(
-        StackName=lake.stack.name, LogicalResourceId=function
-    )["StackResourceDetail"]
-    answer = lake.client("lambda").invoke(FunctionName=resource["PhysicalResourceId"], Payload=json.dumps(event))
-    body: dict[str, Any] = json.loads(answer["Payload"].read())
-    assert "FunctionError" not in answer, body
-    return body
 
 
 def purge(lake: Lake) -> str:

@@ -1,5 +1,6 @@
-"""Compaction on stores in process; readers, writers, erasers, other runs and interruptions come between any two calls."""
+"""Compaction on stores in process; readers, writers, erasers, other runs and interruptions come between its calls."""
 
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -89,12 +90,9 @@ def keys(prefix: str = "") -> list[str]:
 
 def image_ids(key: str) -> list[str]:
     content = client("s3").get_object(Bucket=LAKE_BUCKET, Key=key)["Body"].read()
-    file = Path("/dev/shm", uuid.uuid4().hex) if Path("/dev/shm").is_dir() else Path(uuid.uuid4().hex)
-    try:
-        file.write_bytes(content)
-        return [one for (one,) in duckdb.sql(f"SELECT image_id FROM read_parquet('{file}')").fetchall()]
-    finally:
-        file.unlink()
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(content)
+        return [one for (one,) in duckdb.read_parquet(file.name).project("image_id").fetchall()]
 
 
 def stored(image_id: str) -> list[str]:
