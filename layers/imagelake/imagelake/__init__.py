@@ -7,6 +7,7 @@ The flow, and the order to read it in:
     uploads · images · problems          the HTTP API: forms for uploads, what callers are shown
     script_runner                        the engine: provided scripts in a confined process (see docs/scripts.md)
     processing                           one image: read, run the scripts, store the derivatives, say what became of it
+    large_image                          the same in a task, for images that a function is too small for
     catalog · dead_letters               Parquet and Glue for analysts, the queue for operators
     image_topic                          the Kafka door: records, claim checks, what is kept of those refused
     retention · erasure · receipts       the purge by the hour, erasure on request, and the evidence of both

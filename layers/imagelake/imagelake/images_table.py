@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
-from boto3.dynamodb.types import TypeSerializer
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from imagelake.errors import Fault, InvalidCursorError
 from imagelake.keys import RawKey
@@ -117,6 +117,64 @@ def bury(table: str, tombstone: Tombstone) -> None:
     """
     with Fault.on("PutItem"):
         _table(table).put_item(Item=tombstone.to_item())
+
+
+def commit(table: str, item: dict[str, Any]) -> bool:
+    """Store the outcome of an image as the workflow does: an upload that is awaited and a failure make way for it.
+
+    Args:
+        table: name of the images table.
+        item: in DynamoDB's own JSON, see `serialize`.
+
+    Returns:
+        False when the image has an outcome already, or was erased.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    try:
+        with Fault.on("PutItem"):
+            _table(table).put_item(
+                Item=TypeDeserializer().deserialize({"M": item}),
+                ConditionExpression="attribute_not_exists(image_id) OR #status IN (:awaiting_upload, :failed)",
+                ExpressionAttributeNames={"#status": "status"},
+                ExpressionAttributeValues={":awaiting_upload": "awaiting_upload", ":failed": "failed"},
+            )
+    except Fault as fault:
+        if fault.code == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
+
+
+def move_tombstone(table: str, key: RawKey, now: datetime) -> bool:
+    """Take the tombstone of an erased image to where it has come back, for the stream to erase it there.
+
+    Returns:
+        False when the image was not erased.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    try:
+        with Fault.on("UpdateItem"):
+            _table(table).update_item(
+                Key={"image_id": key.image_id},
+                ConditionExpression="#status = :erased",
+                UpdateExpression="SET returned_at = :now, ingest_date = :ingest_date, #hour = :hour",
+                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+                ExpressionAttributeValues={
+                    ":erased": "erased",
+                    ":now": to_iso(now),
+                    ":ingest_date": key.partition.ingest_date,
+                    ":hour": key.partition.hour,
+                },
+            )
+    except Fault as fault:
+        if fault.code == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
 
 
 def expired(table: str, now: datetime) -> Iterator[ExpiredItem]:
