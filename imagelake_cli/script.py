@@ -164,7 +164,8 @@ def run(
     An image that is rejected is a result like any other: the command ends with 0.
     """
     formats = (*Limits.formats, "HEIF") if heif else Limits.formats
-    limits = Limits(memory_mb=memory_mb, max_pixels=max_pixels, formats=formats)
+    total = max(max_pixels, Limits.max_total_pixels)
+    limits = Limits(memory_mb=memory_mb, max_pixels=max_pixels, max_total_pixels=total, formats=formats)
     files = list(_files(images))
     folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
     run_ = Run(_find(scripts), _parse(params), limits, seconds, output, folder)

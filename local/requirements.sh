@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the requirements.txt that `sam build` installs into each layer and function, pinned as in uv.lock.
+# Writes the requirements.txt that `sam build` installs into each layer and function, and `docker build` into a task, pinned as in uv.lock.
 #
 #     sh local/requirements.sh UV [--check]       --check compares instead of writing
 set -eu
@@ -7,11 +7,11 @@ set -eu
 uv=$1
 mode=${2:-}
 
-# boto3 and botocore are part of the Lambda runtime.
+# boto3 and botocore are part of the Lambda runtime, and all that a task needs of it.
 requirements() {
+    [ "$1" = lambda-runtime ] || set -- "$1" --prune boto3 --prune botocore
     echo "# Written by make requirements from uv.lock."
-    "$uv" export --quiet --frozen --no-hashes --no-annotate --no-header --no-emit-project \
-        --prune boto3 --prune botocore --only-group "$1"
+    "$uv" export --quiet --frozen --no-hashes --no-annotate --no-header --no-emit-project --only-group "$@"
 }
 
 while read -r group file; do
@@ -29,4 +29,5 @@ layer-heif layers/heif/requirements.txt
 write-catalog functions/write_catalog/requirements.txt
 write-catalog functions/compact_catalog/requirements.txt
 write-catalog functions/erase_image/requirements.txt
+lambda-runtime tasks/process_large_image/requirements.txt
 END

@@ -49,6 +49,12 @@ def variables(function_folder: str) -> dict[str, Any]:
     return found
 
 
+def task_variables() -> dict[str, Any]:
+    """The environment variables the template gives to the task for large images, unresolved."""
+    (container,) = TEMPLATE["Resources"]["ProcessLargeImageTask"]["Properties"]["ContainerDefinitions"]
+    return {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+
+
 def physical_name(name: str) -> str:
     """What the stack of the tests calls a resource; what `Ref` gives, but for queues."""
     properties = TEMPLATE["Resources"][name].get("Properties", {})
@@ -76,6 +82,8 @@ def resolve(value: Any) -> Any:
             return re.sub(r"\$\{([^}]+)\}", lambda match: str(_substitute(match[1])), text)
         case {"Fn::Join": [separator, parts]}:
             return separator.join(resolve(parts))
+        case {"Fn::FindInMap": [mapping, key, attribute]}:
+            return TEMPLATE["Mappings"][mapping][str(resolve(key))][attribute]
         case {"Fn::Split": [separator, text]}:
             return resolve(text).split(separator)
         case dict():

@@ -52,7 +52,7 @@ ENFORCE = EnforceRetentionSettings("raw", "lake", "audit", "images", "db", "imag
 AUDIT = AuditRetentionSettings("raw", "lake", "audit", "images", "db", "images", "queue", DAYS)
 ERASE = EraseImageSettings("raw", "lake", "audit", "images", DAYS)
 RECONCILE = ReconcileSettings("raw", "images", "queue", "workflow", DAYS)
-LIMITS = (False, 1, 1, 1, 1, 1, 1)
+LIMITS = (False, 1, 1, 1, 1, 1, 1, False, 1, 1)
 """Of the scripts, which do not run here."""
 PROCESS = ProcessImageSettings("raw", "lake", 1_000_000, DAYS, "describe", "{}", *LIMITS)
 CATALOG = WriteCatalogSettings("lake", "db", "images", "queue")

@@ -168,6 +168,49 @@ def test_an_image_over_the_limit_is_rejected(process: Process, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
+    ("variable", "limit", "code"),
+    [
+        ("MAX_IMAGE_PIXELS", "1000", "too_many_pixels"),
+        ("MAX_TOTAL_PIXELS", "1000", "too_many_pixels"),
+        ("MAX_IMAGE_SIDE", "1000", "side_too_long"),
+    ],
+)
+def test_an_image_that_a_task_would_take_is_rejected_with_the_name_of_the_parameter(
+    variable: str, limit: str, code: str, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, limit)
+
+    reason = process(HILLS)["reason"]
+
+    assert reason.startswith(f"{code}: ")
+    assert reason.endswith("; the parameter LargeImages would have it taken")
+
+
+def test_a_large_image_is_left_to_the_task_where_there_is_one(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", "1000")
+    monkeypatch.setenv("LARGE_IMAGES", "true")
+
+    assert process(HILLS) == {"outcome": "large"}
+    assert _derivatives() == {}
+
+
+@pytest.mark.parametrize("large_images", ["true", "false"])
+def test_an_image_that_is_too_large_for_the_task_as_well_is_rejected_as_ever(
+    large_images: str, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LARGE_IMAGES", large_images)
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", "1000")
+    monkeypatch.setenv("LARGE_MAX_IMAGE_PIXELS", "2000")
+
+    reason = process(HILLS)["reason"]
+
+    assert reason.startswith("too_many_pixels: ")
+    assert reason.endswith("the limit is 1000")
+
+
+@pytest.mark.parametrize(
     ("call", "code", "fault"),
     [
         ("get_object", "AccessDenied", "AccessDenied on GetObject"),

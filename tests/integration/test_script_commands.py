@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from imagelake_cli.main import app
@@ -50,6 +51,16 @@ def test_run_reports_one_json_object_per_image_and_line(pictures: Path, tmp_path
     assert text["reason"] == "not_an_image: the bytes are not those of an image"
     assert isinstance(text["peak_memory_mb"], float)
     assert (tmp_path / "made" / "more" / "a.jpg.thumb_256.jpg").exists()
+
+
+def test_run_takes_as_many_pixels_as_it_is_told(tmp_path: Path) -> None:
+    large = tmp_path / "large.png"
+    Image.new("1", (11_000, 10_000)).save(large)  # more than the limit of all frames together
+    options = ["--json", "--max-pixels", "110000000", "--memory-mb", "1500"]
+
+    result = cli.invoke(app, ["script", "run", "describe", str(large), *options])
+
+    assert [report["outcome"] for report in lines(result.stdout)] == ["processed"]
 
 
 def test_run_shows_a_table_and_the_metadata_of_a_single_image(pictures: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,8 +18,9 @@ from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
 
 from functions.consume_image_topic.app import METRICS
 from functions.request_upload.app import app as api
-from imagelake import partitions, settings
+from imagelake import images_table, large_image, partitions, reconciliation, settings
 from imagelake.keys import RawKey
+from imagelake.large_image import LargeImageArrived
 from imagelake.model import ImageRecord, to_iso
 from imagelake.processing import ImageArrived
 from imagelake.uploads import UploadRequest
@@ -34,6 +35,7 @@ from tests.application import (
     logical_id,
     resolve,
     resources,
+    task_variables,
 )
 from tests.application import variables as variables_of
 
@@ -308,6 +310,136 @@ def test_the_workflow_logs_no_execution_data_and_is_over_before_express_ends_it(
     assert properties["Type"] == "EXPRESS"
     assert properties["Logging"]["IncludeExecutionData"] is False
     assert WORKFLOW["TimeoutSeconds"] < 300
+
+
+# Large images
+
+TASK = TEMPLATE["Resources"]["ProcessLargeImageTask"]["Properties"]
+HAND_OVER = WORKFLOW["States"]["Hand over large image"]
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("processed", "Catalog image"),
+        ("rejected", "Catalog image"),
+        ("large", "Hand over large image"),
+        ("gone", "Finish"),
+    ],
+)
+def test_only_a_large_image_is_handed_over(status: str, state: str) -> None:
+    choice = WORKFLOW["States"]["Check presence and size"]
+    chosen = [one["Next"] for one in choice["Choices"] if _evaluate(one["Condition"], status=status)]
+
+    assert (chosen or [choice["Default"]]) == [state]
+
+
+@pytest.mark.parametrize("has_version", [True, False])
+def test_the_task_is_told_which_image_and_no_more(has_version: bool) -> None:
+    created = event("object_created")
+    if not has_version:
+        del created["detail"]["object"]["version-id"]
+    [override] = HAND_OVER["Arguments"]["Overrides"]["ContainerOverrides"]
+    [argument] = override["Command"]
+
+    told = _evaluate(argument, states={"context": {"Execution": {"Input": created}}})
+
+    image = LargeImageArrived.model_validate_json(told)
+    assert image.key == created["detail"]["object"]["key"]
+    assert image.version_id == created["detail"]["object"].get("version-id")
+    assert image.time == datetime.fromisoformat(created["time"])
+    assert json.loads(told).keys() <= {"bucket", "key", "version_id", "time"}
+    assert override["Name"] == TASK["ContainerDefinitions"][0]["Name"]
+
+
+def test_the_task_runs_in_the_given_subnets_without_a_public_address() -> None:
+    network = HAND_OVER["Arguments"]["NetworkConfiguration"]["AwsvpcConfiguration"]
+
+    given = network["Subnets"].replace("${LargeImageSubnetIds}", "subnet-1,subnet-2")
+    assert _evaluate(given) == ["subnet-1", "subnet-2"]
+    assert network["AssignPublicIp"] == "DISABLED"
+
+
+def test_a_task_that_ecs_refuses_is_a_failure_with_the_error_as_its_reason() -> None:
+    [catcher] = HAND_OVER["Catch"]
+    error = {"errorOutput": {"Error": "ECS.AccessDeniedException", "Cause": "not shown"}}
+
+    assert catcher["Assign"]["status"] == "failed"
+    assert _evaluate(catcher["Assign"]["reason"], states=error) == "fault: ECS.AccessDeniedException on RunTask"
+
+
+def test_the_task_is_told_exactly_what_its_settings_read() -> None:
+    read = {field.name.upper() for field in fields(settings.ProcessLargeImageSettings)}
+
+    assert set(task_variables()) == read | {"POWERTOOLS_SERVICE_NAME", "LOG_LEVEL"}
+    assert all(isinstance(resolve(value), str | int) for value in task_variables().values())
+
+
+def test_the_task_has_the_limits_that_the_function_knows_of_and_shares_all_others() -> None:
+    task, function = task_variables(), variables_of("process_image")
+
+    assert task["MAX_IMAGE_PIXELS"] == task["MAX_TOTAL_PIXELS"] == function["LARGE_MAX_IMAGE_PIXELS"]
+    assert task["MAX_IMAGE_SIDE"] == function["LARGE_MAX_IMAGE_SIDE"]
+    own = {"MAX_IMAGE_PIXELS", "MAX_TOTAL_PIXELS", "MAX_IMAGE_SIDE", "SCRIPT_MEMORY_MB", "LARGE_IMAGES"}
+    assert {name: task[name] for name in function.keys() - own} == {
+        name: function[name] for name in function.keys() - own
+    }
+
+
+def test_the_task_commits_as_the_workflow_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Table:
+        def put_item(self, **request: Any) -> None:
+            requests["Catalog image"] = request
+
+        def update_item(self, **request: Any) -> None:
+            requests["Move tombstone"] = request
+
+    requests: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr(images_table, "_table", lambda _: Table())
+    images_table.commit("images", {name: {"S": "1"} for name in ("image_id", "ingest_date", "hour")})
+    images_table.move_tombstone(
+        "images", RawKey.parse(event("object_created")["detail"]["object"]["key"]), datetime.now(UTC)
+    )
+
+    assert len(requests) == 2
+    for state, request in requests.items():
+        arguments = WORKFLOW["States"][state]["Arguments"]
+        for name in ("ConditionExpression", "UpdateExpression", "ExpressionAttributeNames"):
+            assert request.get(name) == arguments.get(name)
+        values = {name: value["S"] for name, value in arguments["ExpressionAttributeValues"].items()}
+        assert request["ExpressionAttributeValues"].keys() == values.keys()
+        for name, value in values.items():
+            assert value.startswith("{%") or request["ExpressionAttributeValues"][name] == value
+
+
+FARGATE = {1024: range(2048, 8193, 1024), 2048: range(4096, 16385, 1024), 4096: range(8192, 30721, 1024)}
+"""Sizes of memory in MiB that Fargate has for a number of CPU units."""
+
+
+@pytest.mark.parametrize("memory", TEMPLATE["Parameters"]["LargeTaskMemoryMb"]["AllowedValues"])
+def test_fargate_has_every_size_of_the_task_and_the_scripts_leave_room_for_the_rest(memory: int) -> None:
+    size = TEMPLATE["Mappings"]["LargeTask"][str(memory)]
+
+    assert memory in FARGATE[int(size["Cpu"])]
+    assert memory * 1.048576 - int(size["ScriptMemoryMb"]) == pytest.approx(800, abs=1)
+
+
+def test_a_task_at_work_does_not_count_as_lost() -> None:
+    assert timedelta(seconds=large_image.SCRIPT_SECONDS + 240) <= reconciliation.PATIENCE
+
+
+def test_the_container_image_is_built_from_what_the_layers_are() -> None:
+    dockerfile = (ROOT / "tasks/process_large_image/Dockerfile").read_text()
+    sources = re.findall(r"^COPY (\S+) ", dockerfile, re.MULTILINE)
+
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    assert {"layers/imagelake/imagelake", "layers/scripts/scripts", "tasks/process_large_image/app.py"} <= set(sources)
+    layers = {str(path.relative_to(ROOT)) for path in ROOT.glob("layers/*/requirements.txt")}
+    assert layers <= set(sources)
+    assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE) == [TASK["ContainerDefinitions"][0]["User"]]
+    assert re.findall(r"^VOLUME (\S+)", dockerfile, re.MULTILINE) == [
+        mount["ContainerPath"] for mount in TASK["ContainerDefinitions"][0]["MountPoints"]
+    ]
 
 
 # Security and costs

@@ -19,7 +19,8 @@ KEEPS_NOTHING = {
     "AWS::Cognito::UserPool", "AWS::Cognito::UserPoolClient", "AWS::Cognito::UserPoolGroup", "AWS::Glue::Database",
     "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy",
     "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::Serverless::Api", "AWS::Serverless::Function",
-    "AWS::Serverless::LayerVersion", "AWS::KMS::Key", "AWS::KMS::Alias",
+    "AWS::Serverless::LayerVersion", "AWS::KMS::Key", "AWS::KMS::Alias", "AWS::IAM::Policy",
+    "AWS::ECR::Repository", "AWS::ECS::Cluster", "AWS::ECS::TaskDefinition",
 }  # fmt: skip
 """Types that hold no image, no row and no name of one; functions have their lines for logs and `/tmp`."""
 
@@ -27,6 +28,7 @@ KEEPS_NOTHING = {
 PLACES = (
     "versions", "markers", "multipart", "stream", "point-in-time", "queue", "failed-records", "logs", "traces",
     "history", "athena results", "query history", "spice", "redshift", "kafka topic", "memory of functions", "replica",
+    "record of tasks",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ The flow, and the order to read it in:
     processing                           one image: read, run the scripts, store the derivatives, say what became of it
     catalog · partitions · compaction    Parquet for analysts, the hours that Glue knows, few files instead of many
     dead_letters                         the queue for operators
+    large_image                          the same in a task, for images that a function is too small for
     image_topic                          the Kafka door: records, claim checks, what is kept of those refused
     reconciliation                       images that got lost on their way are started again
     retention · erasure · receipts       what has had its days, or is asked to go, goes; and what proves it

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
-from boto3.dynamodb.types import TypeSerializer
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from imagelake.errors import Fault, InvalidCursorError
 from imagelake.keys import RawKey
@@ -117,6 +117,71 @@ def bury(table: str, tombstone: Tombstone) -> None:
     """
     with Fault.on("PutItem"):
         _table(table).put_item(Item=tombstone.to_item())
+
+
+def commit(table: str, item: dict[str, Any]) -> bool:
+    """Store an outcome as the workflow does: what is awaited, or failed in the same hour, makes way for it.
+
+    Args:
+        table: name of the images table.
+        item: in DynamoDB's own JSON, see `serialize`.
+
+    Returns:
+        False when the image has an outcome already, or was erased.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    values = TypeDeserializer().deserialize({"M": item})
+    try:
+        with Fault.on("PutItem"):
+            _table(table).put_item(
+                Item=values,
+                ConditionExpression="attribute_not_exists(image_id) OR #status = :awaiting_upload"
+                " OR (#status = :failed AND ingest_date = :ingest_date AND #hour = :hour)",
+                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+                ExpressionAttributeValues={
+                    ":awaiting_upload": "awaiting_upload",
+                    ":failed": "failed",
+                    ":ingest_date": values["ingest_date"],
+                    ":hour": values["hour"],
+                },
+            )
+    except Fault as fault:
+        if fault.code == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
+
+
+def move_tombstone(table: str, key: RawKey, now: datetime) -> bool:
+    """Take the tombstone of an erased image to where it has come back, for the stream to erase it there.
+
+    Returns:
+        False when the image was not erased.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    try:
+        with Fault.on("UpdateItem"):
+            _table(table).update_item(
+                Key={"image_id": key.image_id},
+                ConditionExpression="#status = :erased",
+                UpdateExpression="SET returned_at = :now, ingest_date = :ingest_date, #hour = :hour",
+                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+                ExpressionAttributeValues={
+                    ":erased": "erased",
+                    ":now": to_iso(now),
+                    ":ingest_date": key.partition.ingest_date,
+                    ":hour": key.partition.hour,
+                },
+            )
+    except Fault as fault:
+        if fault.code == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
 
 
 def expired(table: str, now: datetime) -> Iterator[ExpiredItem]:

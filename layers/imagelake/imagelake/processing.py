@@ -5,18 +5,23 @@ A rejected image is a result; what is raised is a fault, and another try may hel
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from imagelake import images_table, object_store, script_runner
+from imagelake import image_guard, images_table, object_store, script_runner
 from imagelake.errors import Rejection, SettingsError
 from imagelake.keys import RawKey
 from imagelake.limits import Limits
 from imagelake.model import Derivative, ImageRecord
 from imagelake.object_store import RawObject
+from imagelake.reason import Reason
 from imagelake.settings import ProcessImageSettings
+
+TOO_LARGE: Final = frozenset({Reason.TOO_MANY_PIXELS, Reason.SIDE_TOO_LONG})
+"""Rejections of what a task with more memory may take."""
 
 
 class ImageArrived(BaseModel):
@@ -32,12 +37,13 @@ class ImageArrived(BaseModel):
 class Outcome(BaseModel):
     """What the workflow is told: the item to catalog, in DynamoDB's JSON, and for a rejected image why.
 
-    An image that is `gone` has been erased, or its days are over: there is nothing to catalog.
+    An image that is `gone` has been erased, or its days are over: there is nothing to catalog. One that is `large` is
+    for the task of `large_image`.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    outcome: Literal["processed", "rejected", "gone"]
+    outcome: Literal["processed", "rejected", "large", "gone"]
     item: dict[str, Any] | None = None
     reason: str | None = None
 
@@ -58,7 +64,12 @@ def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float)
         _check_content(raw, record)
         return _outcome(_run_scripts(key, raw, record, settings, seconds))
     except Rejection as rejection:
-        return _outcome(record.model_copy(update={"status": "rejected", "reason": str(rejection)}))
+        reason = str(rejection)
+        if rejection.code in TOO_LARGE and _fits_a_task(raw.content, settings):
+            if settings.large_images:
+                return Outcome(outcome="large")
+            reason += "; the parameter LargeImages would have it taken"
+        return _outcome(record.model_copy(update={"status": "rejected", "reason": reason}))
 
 
 def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> ImageRecord:
@@ -125,6 +136,21 @@ def _limits(settings: ProcessImageSettings) -> Limits:
         memory_mb=settings.script_memory_mb,
         formats=(*Limits.formats, "HEIF") if settings.accept_heif else Limits.formats,
     )
+
+
+def _fits_a_task(content: bytes, settings: ProcessImageSettings) -> bool:
+    """Whether the limits of the task for large images allow what these do not; in the task, they are the same."""
+    larger = replace(
+        _limits(settings),
+        max_pixels=settings.large_max_image_pixels,
+        max_total_pixels=settings.large_max_image_pixels,
+        max_side=settings.large_max_image_side,
+    )
+    try:
+        image_guard.inspect(content, larger)
+    except Rejection:
+        return False
+    return True
 
 
 def _script_params(settings: ProcessImageSettings) -> dict[str, dict[str, Any]]:

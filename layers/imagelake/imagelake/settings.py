@@ -57,7 +57,8 @@ class ProcessImageSettings:
     """Settings of `functions/process_image`.
 
     `processing_scripts` is a comma-separated chain of script names; `script_params` a JSON object, script name to
-    parameters.
+    parameters. `large_images` says whether there is a task for images over these limits, `large_max_image_pixels`, of
+    all frames, and `large_max_image_side` what it takes.
     """
 
     raw_bucket: str
@@ -73,6 +74,17 @@ class ProcessImageSettings:
     max_total_pixels: int
     max_image_scans: int
     script_memory_mb: int
+    large_images: bool
+    large_max_image_pixels: int
+    large_max_image_side: int
+
+
+@dataclass(frozen=True)
+class ProcessLargeImageSettings(ProcessImageSettings):
+    """Settings of `tasks/process_large_image`: the limits are its own, and there is no task beyond it."""
+
+    images_table: str
+    dead_letter_queue_url: str
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,253 @@
+"""With the parameter on, the workflow hands a large image to a task, and every one of them ends once.
+
+The emulator takes `RunTask` but has no Fargate: here the tests run what it was asked to run, the task's own program as
+a process of its own, told what the task definition and the workflow tell it, and in the task's role, which trusts the
+emulator's user for that.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imagelake.keys import Partition, RawKey
+from local import deployment, emulator
+from local.deployment import Stack
+from local.emulator import ROOT, Emulator
+from tests.e2e.conftest import eventually
+
+PARAMETERS = {
+    "LargeImages": "true",
+    "LargeImageTag": "tests",
+    "LargeImageSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+    "LargeImageSecurityGroupId": "sg-0123456789abcdef0",
+}
+
+
+@dataclass(frozen=True)
+class LargeLake:
+    """A stack that takes large images, on an emulator of its own."""
+
+    emulator: Emulator
+    stack: Stack
+
+    def put(self, content: bytes, age: timedelta = timedelta(0)) -> RawKey:
+        """Put an image into the raw bucket, as of a while ago."""
+        arrived = datetime.now(UTC) - age
+        key = RawKey(Partition.of(arrived), str(uuid.uuid4()))
+        s3 = self.emulator.client("s3")
+        s3.meta.events.register(
+            "before-sign.s3.PutObject",
+            lambda request, **_: request.headers.add_header("X-Emulated-Time", f"{arrived:%Y-%m-%dT%H:%M:%S.000Z}"),
+        )
+        s3.put_object(Bucket=self.stack.outputs["RawBucketName"], Key=str(key), Body=content, ContentType="image/png")
+        return key
+
+    def item(self, key: RawKey) -> dict[str, Any] | None:
+        """The item of an image, in DynamoDB's JSON."""
+        found = self.emulator.client("dynamodb").get_item(
+            TableName=self.stack.outputs["ImagesTableName"], Key={"image_id": {"S": key.image_id}}
+        )
+        item: dict[str, Any] | None = found.get("Item")
+        return item
+
+    def status(self, key: RawKey) -> str | None:
+        """Of an image as stored."""
+        item = self.item(key)
+        return item["status"]["S"] if item else None
+
+    def tasks(self, key: RawKey) -> list[dict[str, Any]]:
+        """The tasks that were started for an image, whatever became of them."""
+        ecs = self.emulator.client("ecs")
+        (cluster,) = ecs.list_clusters()["clusterArns"]
+        arns = [
+            arn
+            for status in ("RUNNING", "STOPPED")
+            for arn in ecs.list_tasks(cluster=cluster, desiredStatus=status)["taskArns"]
+        ]
+        tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
+        return [task for task in tasks if str(key) in task["overrides"]["containerOverrides"][0]["command"][0]]
+
+    def awaited_task(self, key: RawKey) -> dict[str, Any]:
+        """The one task that is started for an image."""
+        (task,) = eventually(lambda: self.tasks(key), bool)
+        return task
+
+    def run(self, task: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        """Run the program of a task as Fargate would, but for the container."""
+        described = self.emulator.client("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
+        definition = described["taskDefinition"]
+        (container,) = definition["containerDefinitions"]
+        credentials = self._assume(definition["taskRoleArn"])
+        environment = {variable["name"]: str(variable["value"]) for variable in container["environment"]}
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "tasks/process_large_image/app.py",
+                *task["overrides"]["containerOverrides"][0]["command"],
+            ],
+            cwd=ROOT,
+            env=environment
+            | {
+                "PATH": os.environ["PATH"],
+                "AWS_ENDPOINT_URL": self.emulator.endpoint_url,
+                "AWS_DEFAULT_REGION": self.emulator.environment["AWS_DEFAULT_REGION"],
+                "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+                "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+                "AWS_SESSION_TOKEN": credentials["SessionToken"],
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def _assume(self, role: str) -> dict[str, str]:
+        user = self.emulator.client("sts").get_caller_identity()["Arn"]
+        trust = {"Effect": "Allow", "Principal": {"AWS": user}, "Action": "sts:AssumeRole"}
+        self.emulator.client("iam").update_assume_role_policy(
+            RoleName=role.rpartition("/")[2],
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        )
+        assumed = self.emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="task")
+        credentials: dict[str, str] = assumed["Credentials"]
+        return credentials
+
+    def dead_letters(self, key: RawKey) -> list[dict[str, Any]]:
+        """The messages about an image; they stay in the queue."""
+        received = self.emulator.client("sqs").receive_message(
+            QueueUrl=self.stack.outputs["DeadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
+        )
+        bodies = [json.loads(message["Body"]) for message in received.get("Messages", [])]
+        return [body for body in bodies if body.get("image_id") == key.image_id]
+
+    @contextmanager
+    def without(self, role: str, action: str) -> Iterator[None]:
+        """Take one action away from a role of the stack, and give it back."""
+        denied = {"Effect": "Deny", "Action": action, "Resource": "*"}
+        iam, taken = self.emulator.client("iam"), {"RoleName": self._physical_id(role), "PolicyName": "taken-away"}
+        iam.put_role_policy(**taken, PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [denied]}))
+        try:
+            yield
+        finally:
+            iam.delete_role_policy(**taken)
+
+    def reconcile(self) -> dict[str, int]:
+        """Run the function; its answer."""
+        function = self._physical_id("ReconcileFunction")
+        answer = self.emulator.client("lambda").invoke(FunctionName=function, Payload=b"{}")
+        counted: dict[str, int] = json.loads(answer["Payload"].read())
+        return counted
+
+    def _physical_id(self, name: str) -> str:
+        described = self.emulator.client("cloudformation").describe_stack_resource(
+            StackName=self.stack.name, LogicalResourceId=name
+        )
+        physical_id: str = described["StackResourceDetail"]["PhysicalResourceId"]
+        return physical_id
+
+
+@pytest.fixture(scope="module")
+def large_lake() -> Iterator[LargeLake]:
+    with TemporaryDirectory(prefix="image-lake-") as folder, emulator.running(Path(folder)) as aws:
+        yield LargeLake(aws, deployment.deploy(aws, deployment.build(aws), PARAMETERS))
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    """60 megapixels, 10 more than a function takes."""
+    content = BytesIO()
+    Image.linear_gradient("L").resize((10_000, 6_000)).save(content, "PNG", compress_level=1)
+    return content.getvalue()
+
+
+def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
+    """Exit code of a task, and the last line it logged."""
+    output, _ = process.communicate(timeout=120)
+    assert output, "nothing was logged"
+    return process.returncode, json.loads(output.splitlines()[-1])["message"]
+
+
+def test_a_large_image_is_processed_once_however_often_its_task_runs(large_lake: LargeLake, picture: bytes) -> None:
+    key = large_lake.put(picture)
+    task = large_lake.awaited_task(key)
+    assert large_lake.status(key) is None, "the function has left it to the task"
+
+    assert ended(large_lake.run(task)) == (0, "image processed")
+
+    item = large_lake.item(key)
+    assert item is not None
+    assert (item["status"]["S"], item["width"]["N"], item["height"]["N"]) == ("processed", "10000", "6000")
+    lake_bucket = large_lake.stack.outputs["LakeBucketName"]
+    stored = large_lake.emulator.client("s3").list_objects_v2(Bucket=lake_bucket, Prefix=key.derived_prefix)
+    assert {entry["Key"] for entry in stored["Contents"]} == {
+        derivative["M"]["key"]["S"] for derivative in item["derivatives"]["L"]
+    }
+    assert ended(large_lake.run(task)) == (0, "image known")
+    assert large_lake.item(key) == item
+    assert large_lake.dead_letters(key) == []
+
+
+def test_a_large_image_that_is_broken_is_rejected_with_its_reason(large_lake: LargeLake, picture: bytes) -> None:
+    key = large_lake.put(picture[: len(picture) // 2])
+
+    assert ended(large_lake.run(large_lake.awaited_task(key))) == (0, "image rejected")
+
+    item = large_lake.item(key)
+    assert item is not None
+    assert (item["status"]["S"], item["reason"]["S"].partition(":")[0]) == ("rejected", "truncated")
+    (letter,) = large_lake.dead_letters(key)
+    assert (letter["status"], letter["reason"], letter["key"]) == ("rejected", item["reason"]["S"], str(key))
+
+
+def test_the_image_of_a_task_that_was_killed_gets_another_task(large_lake: LargeLake, picture: bytes) -> None:
+    key = large_lake.put(picture, age=timedelta(minutes=20))
+    killed = large_lake.awaited_task(key)
+    process = large_lake.run(killed)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert large_lake.status(key) is None
+
+    assert large_lake.reconcile()["restarted"] == 1
+
+    tasks = eventually(lambda: large_lake.tasks(key), lambda found: len(found) > 1)
+    (second,) = [task for task in tasks if task["taskArn"] != killed["taskArn"]]
+    assert ended(large_lake.run(second)) == (0, "image processed")
+    assert large_lake.status(key) == "processed"
+    assert large_lake.reconcile()["restarted"] == 0
+
+
+def test_a_task_that_may_not_commit_leaves_the_image_without_an_outcome(large_lake: LargeLake, picture: bytes) -> None:
+    key = large_lake.put(picture)
+    task = large_lake.awaited_task(key)
+
+    with large_lake.without("ProcessLargeImageRole", "dynamodb:PutItem"):
+        assert ended(large_lake.run(task)) == (1, "image without an outcome")
+
+    assert large_lake.status(key) is None
+    assert ended(large_lake.run(task)) == (0, "image processed")
+
+
+def test_what_starts_a_task_names_the_image_and_says_nothing_of_it(large_lake: LargeLake, picture: bytes) -> None:
+    key = large_lake.put(picture)
+
+    task = large_lake.awaited_task(key)
+
+    (override,) = task["overrides"]["containerOverrides"]
+    told = json.loads(override["command"][0])
+    assert set(override) == {"name", "command"}
+    assert told.keys() == {"bucket", "key", "version_id", "time"}
+    assert told["key"] == str(key)
+    assert task["launchType"] == "FARGATE"
+    assert ended(large_lake.run(task))[0] == 0

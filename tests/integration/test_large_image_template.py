@@ -1,0 +1,143 @@
+"""Large images in the template: what is there, when, and what it may do."""
+
+from functools import cache
+from typing import Any, cast
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+from local.check_template import translate
+from tests.application import ROOT
+
+PARTS = {
+    "HandOverLargeImages", "LargeImageCluster", "LargeImageRepository", "ProcessLargeImageLogGroup",
+    "ProcessLargeImageRole", "ProcessLargeImageTask", "StartLargeImageTaskRole",
+}  # fmt: skip
+
+
+@cache
+def template() -> dict[str, Any]:
+    """The template as the transform leaves it."""
+    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
+
+
+def properties(name: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", template()["Resources"][name]["Properties"])
+
+
+def granted(document: dict[str, Any]) -> dict[str, tuple[Any, Any, Any]]:
+    """Actions, resources and condition of each statement, by its Sid."""
+    assert {statement["Effect"] for statement in document["Statement"]} == {"Allow"}
+    return {one["Sid"]: (one["Action"], one["Resource"], one.get("Condition")) for one in document["Statement"]}
+
+
+def test_nothing_of_it_is_in_a_stack_that_does_not_ask_for_it() -> None:
+    resources = template()["Resources"]
+
+    assert {name for name, one in resources.items() if one.get("Condition") == "TakesLargeImages"} == PARTS
+    assert {name for name in resources if "Large" in name} <= PARTS
+    assert template()["Conditions"]["TakesLargeImages"] == {"Fn::Equals": [{"Ref": "LargeImages"}, "true"]}
+    assert template()["Parameters"]["LargeImages"]["Default"] == "false"
+
+
+@pytest.mark.parametrize("parameter", ["LargeImageTag", "LargeImageSubnetIds", "LargeImageSecurityGroupId"])
+def test_a_stack_that_asks_for_it_names(parameter: str) -> None:
+    rule = template()["Rules"]["LargeImagesHaveAPlace"]
+
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "LargeImages"}, "true"]}
+    assert {
+        "Assert": {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]},
+        "AssertDescription": f"LargeImages needs {parameter}",
+    } in rule["Assertions"]
+    assert template()["Parameters"][parameter]["Default"] == ""
+
+
+def test_the_task_may_do_what_the_function_may_and_commit() -> None:
+    (policy,) = properties("ProcessLargeImageRole")["Policies"]
+    (of_function,) = properties("ProcessImageRole")["Policies"]
+    task, function = granted(policy["PolicyDocument"]), granted(of_function["PolicyDocument"])
+
+    assert {sid: task[sid] for sid in function.keys() - {"WriteLogs"}} == {
+        sid: function[sid] for sid in function.keys() - {"WriteLogs"}
+    }
+    assert {sid: task[sid] for sid in task.keys() - function.keys()} == {
+        "CatalogImage": (["dynamodb:PutItem", "dynamodb:UpdateItem"], {"Fn::GetAtt": ["ImagesTable", "Arn"]}, None),
+        "ReportToDeadLetterQueue": ("sqs:SendMessage", {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}, None),
+    }
+
+
+def test_ecs_may_pull_the_image_and_write_the_log() -> None:
+    (policy,) = properties("StartLargeImageTaskRole")["Policies"]
+
+    assert granted(policy["PolicyDocument"]) == {
+        "PullContainerImage": (
+            ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            {"Fn::GetAtt": ["LargeImageRepository", "Arn"]},
+            None,
+        ),
+        "WriteLogs": (
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            {"Fn::GetAtt": ["ProcessLargeImageLogGroup", "Arn"]},
+            None,
+        ),
+        "SignInToRegistry": ("ecr:GetAuthorizationToken", "*", None),
+    }
+
+
+@pytest.mark.parametrize("role", ["ProcessLargeImageRole", "StartLargeImageTaskRole"])
+def test_only_tasks_take_a_role(role: str) -> None:
+    (trust,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
+
+    assert (trust["Principal"], trust["Action"]) == ({"Service": "ecs-tasks.amazonaws.com"}, "sts:AssumeRole")
+    assert "ManagedPolicyArns" not in properties(role)
+
+
+def test_only_tasks_of_this_account_may_do_what_the_task_may() -> None:
+    (trust,) = properties("ProcessLargeImageRole")["AssumeRolePolicyDocument"]["Statement"]
+
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+def test_the_workflow_may_start_this_task_in_this_cluster_and_nothing_else() -> None:
+    policy = properties("HandOverLargeImages")
+
+    assert policy["Roles"] == [{"Ref": "IngestImageRole"}]
+    family = properties("ProcessLargeImageTask")["Family"]["Fn::Sub"]
+    account = "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}"
+    assert granted(policy["PolicyDocument"]) == {
+        "RunTask": (
+            "ecs:RunTask",
+            {"Fn::Sub": f"{account}:task-definition/{family}:*"},
+            {"ArnEquals": {"ecs:cluster": {"Fn::GetAtt": ["LargeImageCluster", "Arn"]}}},
+        ),
+        "PassRolesOfTask": (
+            "iam:PassRole",
+            [{"Fn::GetAtt": ["ProcessLargeImageRole", "Arn"]}, {"Fn::GetAtt": ["StartLargeImageTaskRole", "Arn"]}],
+            {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        ),
+    }
+
+
+def test_the_container_can_change_nothing_but_its_temporary_files() -> None:
+    (container,) = properties("ProcessLargeImageTask")["ContainerDefinitions"]
+
+    assert container["ReadonlyRootFilesystem"] is True
+    assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+    assert container["User"] not in ("", "0", "root")
+    assert [mount["ContainerPath"] for mount in container["MountPoints"]] == ["/tmp"]  # noqa: S108  # as it is mounted
+    assert container["LogConfiguration"]["Options"]["awslogs-group"] == {"Ref": "ProcessLargeImageLogGroup"}
+
+
+def test_the_task_runs_on_the_processor_of_the_functions() -> None:
+    assert properties("ProcessLargeImageTask")["RuntimePlatform"]["CpuArchitecture"] == {
+        "Fn::If": ["OnArm", "ARM64", "X86_64"]
+    }
+    assert template()["Conditions"]["OnArm"] == {"Fn::Equals": [{"Ref": "Architecture"}, "arm64"]}
+
+
+def test_container_images_are_encrypted_scanned_and_never_replaced() -> None:
+    repository = properties("LargeImageRepository")
+
+    assert repository["ImageTagMutability"] == "IMMUTABLE"
+    assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
+    assert repository["EncryptionConfiguration"] == {"EncryptionType": "AES256"}
