@@ -226,13 +226,40 @@ def kill() -> None:
 def test_a_row_that_is_erased_before_any_call_stays_erased() -> None:
     for call, hour in zip(range(moments()), hours(), strict=False):
         doomed, *others = fragment(hour)
+        erasures: list[int] = []
 
-        with between_calls(lambda hour=hour, doomed=doomed: catalog.erase(LAKE_BUCKET, hour, {doomed}), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
-            run()
+        def erase(hour: Partition = hour, doomed: str = doomed, erasures: list[int] = erasures) -> None:
+            erasures.append(catalog.erase(LAKE_BUCKET, hour, {doomed}))
 
-        assert stored(doomed) == [], call
+        with between_calls(erase, {call}):
+            for number in range(RUNS):
+                run(1, NOW + number * timedelta(hours=1))
+                assert not erasures or stored(doomed) == [], (call, number)
+
+        assert erasures
         assert Query(hour).read() == others
         assert len(keys(catalog_prefix(hour))) == 1
+
+
+def test_a_copy_that_is_on_its_way_while_a_row_is_erased_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 reads what it copies before anybody can see the copy; here it does so before and after an erasure."""
+    doomed, *others = fragment()
+    copy = object_store.copy
+
+    def copy_slowly(bucket: str, source: str, target: str, etag: str) -> bool:
+        monkeypatch.setattr(object_store, "copy", copy)
+        content, _ = object_store.read(bucket, source) or (b"", "")
+        catalog.erase(LAKE_BUCKET, HOUR, {doomed})
+        object_store.overwrite(bucket, target, content, catalog.PARQUET)
+        assert stored(doomed) == [target]
+        return etag != ""
+
+    run(1)
+    monkeypatch.setattr(object_store, "copy", copy_slowly)
+    run(1, NOW + timedelta(hours=1))
+
+    assert stored(doomed) == []
+    assert Query().read() == others
 
 
 def test_an_erasure_that_is_overtaken_by_a_whole_run_at_any_of_its_calls_still_erases() -> None:
