@@ -14,9 +14,8 @@ from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import boto3
-
 from imagelake import object_store
+from imagelake.aws import client
 from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import Partition, catalog_prefix
 from imagelake.model import ImageRecord
@@ -162,7 +161,8 @@ def without_rows(content: bytes, image_ids: Set[str]) -> tuple[bytes, int]:
 
 @cache
 def _glue() -> "GlueClient":
-    return boto3.client("glue")
+    glue: GlueClient = client("glue")
+    return glue
 
 
 def register(partitions: Sequence[Partition], settings: WriteCatalogSettings) -> None:

@@ -17,6 +17,7 @@ import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from boto3.dynamodb.types import TypeSerializer
 
+from imagelake.aws import session
 from imagelake.errors import Fault, InvalidCursorError
 from imagelake.keys import RawKey
 from imagelake.model import EXPIRY_SHARDS, AwaitedUpload, Tombstone, expiry_attributes, to_iso
@@ -68,7 +69,7 @@ class ExpiredItem:
 
 @cache
 def _table(name: str) -> "Table":
-    return boto3.resource("dynamodb").Table(name)
+    return boto3.Session(botocore_session=session()).resource("dynamodb").Table(name)
 
 
 def serialize(item: dict[str, Any]) -> dict[str, Any]:
