@@ -14,7 +14,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo test check unit integration e2e format requirements analytics local-invoke clean
+.PHONY: help run demo test check unit integration e2e build format requirements analytics local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -49,6 +49,10 @@ integration: $(READY) ## tests of functions and template together, in process
 
 e2e: $(READY) ## tests against a running local lake
 	$(pytest) tests/e2e
+
+build: $(READY) ## build functions and layers for AWS, and print their sizes
+	$(call step,sam build,sam build)
+	$(ACTIVATED) python -m local.package_sizes
 
 format: $(READY) ## fix formatting, imports and what ruff can fix
 	$(ACTIVATED) ruff check --fix

@@ -1,26 +1,32 @@
 """Fresh process to first response: `python -m benchmarks.cold_start [--repeats 7]`.
 
-The functions against the handler people usually write: boto3 for S3 and DynamoDB, Powertools' Logger, Metrics and
-Tracer, Pydantic and Pillow, all imported at the top. AWS is a server on loopback that answers at once. Prints a
-Markdown table.
+The functions, built as `sam build` builds them, against the handler people usually write: boto3 for S3 and DynamoDB,
+Powertools' Logger, Metrics and Tracer, Pydantic and Pillow, all imported at the top, from packages compiled in the
+same way, and not at all. All run under a Python that has what Lambda has, where Python's library and boto3 are
+compiled. AWS is a server on loopback that answers at once. Prints a Markdown table.
 """
 
 import argparse
 import os
 import re
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
+
+from local.deployment import host_architecture
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,10 +39,15 @@ class Context:
     def get_remaining_time_in_millis(self): return 45_000
 """
 
+_END = """
+import os
+os._exit(0)
+"""
+
 _OURS = """
-import json, sys
+import json
 from pathlib import Path
-from functions.{name}.app import handler
+from app import handler
 answer = handler(json.loads(Path("events/{name}.json").read_text()), Context())
 assert answer.get("outcome") == "processed" or answer.get("statusCode") == 201, answer
 """
@@ -143,18 +154,49 @@ def _environment(endpoint: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b", "POWERTOOLS_TRACE_DISABLED": "true", "PATH": os.environ["PATH"],
         "RAW_BUCKET": "raw", "LAKE_BUCKET": "lake", "IMAGES_TABLE": "images",
-        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "layers/imagelake", "layers/scripts")),
     }  # fmt: skip
 
 
-def _start(source: str, environment: dict[str, str], compiled: bool) -> float:
-    """Seconds of wall time of a process that runs `source`."""
-    with tempfile.TemporaryDirectory() as empty:
-        fresh = {} if compiled else {"PYTHONPYCACHEPREFIX": empty, "PYTHONDONTWRITEBYTECODE": "1"}
-        started = time.perf_counter()
-        command = [sys.executable, "-c", _CONTEXT + source]
-        subprocess.run(command, env=environment | fresh, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started
+def _build(folder: Path) -> None:
+    """Functions, layers and the usual handler's tracer, with their bytecode, each in a folder of its own."""
+    for target, source in {
+        "DomainLayer": "layers/imagelake",
+        "ScriptsLayer": "layers/scripts",
+        "ProcessImageFunction": "functions/process_image",
+        "RequestUploadFunction": "functions/request_upload",
+    }.items():
+        makefile = ROOT / "packaging" / host_architecture() / "Makefile"
+        subprocess.run(
+            ["make", "--makefile", makefile, f"build-{target}"],
+            cwd=ROOT / source,
+            env=os.environ | {"ARTIFACTS_DIR": str(folder / target)},
+            check=True,
+        )
+    for package in ("aws_xray_sdk", "wrapt"):
+        (installed,) = find_spec(package).submodule_search_locations  # type: ignore[union-attr,misc]  # it is installed
+        shutil.copytree(installed, folder / "Tracer" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    _compile(folder / "Tracer", "--invalidation-mode", "unchecked-hash")
+    _compile(ROOT / ".venv-lambda")
+
+
+def _compile(folder: Path, *options: str) -> None:
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *options, str(folder)], check=True)
+
+
+def _start(source: str, environment: dict[str, str], packages: Path, folders: Sequence[str]) -> tuple[float, float]:
+    """Milliseconds of wall time and of CPU time, the warm process apart, of a process that runs `source` and ends."""
+    path = os.pathsep.join(str(packages / folder) for folder in folders)
+    command = [str(ROOT / ".venv-lambda" / "bin" / "python"), "-P", "-c", _CONTEXT + source + _END]
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(
+        command,
+        env=environment | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall * 1000, (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) * 1000
 
 
 def main() -> None:
@@ -162,20 +204,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start")
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
-    head = ("function", "ours, ms", "ours uncompiled", "usual", "usual uncompiled", "ours / usual")
-    sys.stdout.write("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|\n")
-    with _aws() as endpoint:
+    head = (
+        "function",
+        "ours",
+        "ours uncompiled",
+        "usual",
+        "usual uncompiled",
+        "ours / usual",
+        "ours / uncompiled usual",
+    )
+    with tempfile.TemporaryDirectory() as folder, _aws() as endpoint:
+        compiled, uncompiled = Path(folder, "compiled"), Path(folder, "uncompiled")
+        _build(compiled)
+        shutil.copytree(compiled, uncompiled, ignore=shutil.ignore_patterns("__pycache__"))
+        sys.stdout.write("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|\n")
         environment = _environment(endpoint)
-        for name in ("process_image", "request_upload"):
+        layers = ("DomainLayer/python", "ScriptsLayer/python")
+        for name, function in (("process_image", "ProcessImageFunction"), ("request_upload", "RequestUploadFunction")):
             variants = [
-                (source, compiled) for source in (_OURS.format(name=name), _USUAL[name]) for compiled in (True, False)
+                (source, packages, folders)
+                for source, folders in (
+                    (_OURS.format(name=name), (function, *layers)),
+                    (_USUAL[name], (*layers, "Tracer")),
+                )
+                for packages in (compiled, uncompiled)
             ]
-            for source, compiled in variants:
-                _start(source, environment, compiled)
-            times = [[_start(source, environment, compiled) for source, compiled in variants] for _ in range(repeats)]
-            medians = [statistics.median(column) * 1000 for column in zip(*times, strict=True)]
-            cells = " | ".join(f"{median:.0f}" for median in medians)
-            sys.stdout.write(f"| {name} | {cells} | {medians[0] / medians[2]:.2f} |\n")
+            times = [
+                [_start(source, environment, packages, folders) for source, packages, folders in variants]
+                for _ in range(repeats + 1)
+            ]
+            medians = [
+                [statistics.median(kind) for kind in zip(*runs, strict=True)] for runs in zip(*times[1:], strict=True)
+            ]
+            cells = [f"{wall:.0f} ({cpu:.0f})" for wall, cpu in medians]
+            (wall, cpu), _, *usual = medians
+            ratios = [f"{wall / usual_wall:.2f} ({cpu / usual_cpu:.2f})" for usual_wall, usual_cpu in usual]
+            sys.stdout.write("| " + " | ".join((name, *cells, *ratios)) + " |\n")
 
 
 if __name__ == "__main__":

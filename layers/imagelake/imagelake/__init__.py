@@ -3,7 +3,7 @@
 The flow, and the order to read it in:
 
     errors · settings · keys · model     what can go wrong, what a stack says, where things are, what they are
-    object_store · images_table          the buckets and the table, nothing else talks to them
+    aws · object_store · images_table    the session, the buckets and the table, nothing else talks to them
     uploads · images · problems          the HTTP API: forms for uploads, what callers are shown
     script_runner                        the engine: provided scripts in a confined process (see docs/scripts.md)
     processing                           one image: read, run the scripts, store the derivatives, say what became of it
@@ -15,3 +15,8 @@ The flow, and the order to read it in:
     retention · erasure · receipts       what has had its days, or is asked to go, goes; and what proves it
     audit · audit_report                 whether it did, by somebody who shares nothing with them
 """
+
+import gc
+
+# What a start allocates stays; looking through it for garbage every other moment is 5 % of a cold start.
+gc.set_threshold(200_000)

@@ -4,8 +4,7 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING
 
-import boto3
-
+from imagelake.aws import client
 from imagelake.errors import Fault
 
 if TYPE_CHECKING:
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
 
 @cache
 def _sqs() -> "SQSClient":
-    return boto3.client("sqs")
+    sqs: SQSClient = client("sqs")
+    return sqs
 
 
 def report(queue_url: str, message: dict[str, str]) -> None:

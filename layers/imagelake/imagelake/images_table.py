@@ -17,12 +17,13 @@ import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from imagelake.aws import session
 from imagelake.errors import Fault, InvalidCursorError
 from imagelake.keys import RawKey
 from imagelake.model import EXPIRY_SHARDS, AwaitedUpload, Tombstone, expiry_attributes, to_iso
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_dynamodb.service_resource import DynamoDBServiceResource, Table
 
 QUERY_ITEMS: Final = 100
 BATCH_ITEMS: Final = 100
@@ -67,8 +68,13 @@ class ExpiredItem:
 
 
 @cache
+def _dynamodb() -> "DynamoDBServiceResource":
+    return boto3.Session(botocore_session=session()).resource("dynamodb")
+
+
+@cache
 def _table(name: str) -> "Table":
-    return boto3.resource("dynamodb").Table(name)
+    return _dynamodb().Table(name)
 
 
 def serialize(item: dict[str, Any]) -> dict[str, Any]:

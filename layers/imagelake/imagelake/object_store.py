@@ -8,9 +8,9 @@ from functools import cache
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
 from botocore.config import Config
 
+from imagelake.aws import client
 from imagelake.errors import Fault
 from imagelake.model import Arrival
 
@@ -40,7 +40,8 @@ def s3_client() -> "S3Client":
     Threads share it; it has a connection for each of the 16 that the Kafka door runs.
     """
     config = Config(signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=16)
-    return boto3.client("s3", config=config)
+    s3: S3Client = client("s3", config=config)
+    return s3
 
 
 def read_image(bucket: str, key: str, version_id: str | None) -> RawObject | None:

@@ -7,8 +7,7 @@ from functools import cache
 from itertools import batched
 from typing import TYPE_CHECKING, Final
 
-import boto3
-
+from imagelake.aws import client
 from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import Partition, catalog_prefix
 from imagelake.model import to_iso
@@ -84,7 +83,8 @@ class Registered:
 
 @cache
 def _glue() -> "GlueClient":
-    return boto3.client("glue")
+    glue: GlueClient = client("glue")
+    return glue
 
 
 def register(table: Table, partitions: Sequence[Partition]) -> None:

@@ -11,9 +11,8 @@ from functools import cache
 from itertools import batched
 from typing import TYPE_CHECKING, Final
 
-import boto3
-
 from imagelake import dead_letters, images_table, object_store
+from imagelake.aws import client
 from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import Partition, RawKey
 from imagelake.model import to_iso
@@ -42,7 +41,8 @@ class Reconciled:
 
 @cache
 def _step_functions() -> "SFNClient":
-    return boto3.client("stepfunctions")
+    states: SFNClient = client("stepfunctions")
+    return states
 
 
 def reconcile(settings: ReconcileSettings, now: datetime, since: datetime | None = None) -> Reconciled:
