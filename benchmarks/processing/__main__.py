@@ -23,6 +23,7 @@ from benchmarks.processing.similarity import ssim
 from benchmarks.processing.worker import DEFAULT_JOB, LIMITS, lanczos
 from imagelake.image_guard import inspect
 from imagelake.opened_image import Decoding
+from imagelake.sandbox import MALLOC
 from imagelake.script_runner import find_scripts, run_scripts
 
 CONTESTANTS = ("engine", "best", "usual", "idiom", "floor")
@@ -67,7 +68,8 @@ def _command(contestant: str, folder: Path) -> list[str]:
 
 def _run(contestant: str, repeats: int, files: Iterable[Path], folder: Path) -> dict[str, dict[str, float]]:
     command = ["taskset", "--cpu-list", "0", *_command(contestant, folder), str(repeats), *map(str, files)]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    environment = os.environ | (MALLOC if contestant == "engine" else {})
+    lines = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.splitlines()
     return {line.pop("file"): line for line in map(json.loads, lines)}
 
 
