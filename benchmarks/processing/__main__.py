@@ -161,11 +161,16 @@ def _print_memory(classes: dict[str, list[Path]], folder: Path) -> None:
 def _print_isolation(classes: dict[str, list[Path]], repeats: int) -> None:
     files = [files[0] for files in classes.values()]
     folder = Path()
-    within, isolated = (_run(contestant, repeats, files, folder) for contestant in ("engine", "isolated"))
-    costs = [(isolated[str(file)]["wall"] - within[str(file)]["wall"]) * 1000 for file in files]
-    sys.stdout.write(
-        f"\nIsolation costs {statistics.median(costs):.1f} ms an image (median; at most {max(costs):.1f}).\n"
-    )
+    within = _run("engine", repeats, files, folder)
+    for contestant, when in (("paced", "when there is time between images"), ("isolated", "when there is none")):
+        isolated = _run(contestant, repeats, files, folder)
+        costs = {
+            name: isolated[str(file)]["wall"] - within[str(file)]["wall"]
+            for name, file in zip(classes, files, strict=True)
+        }
+        each = ", ".join(f"{name} {cost * 1000:.1f}" for name, cost in costs.items())
+        median = statistics.median(costs.values()) * 1000
+        sys.stdout.write(f"\nIsolation costs {median:.1f} ms an image {when} (median; {each}).\n")
 
 
 def _print_throughput(classes: dict[str, list[Path]]) -> None:
