@@ -1,7 +1,7 @@
 """The warm process: started once without credentials, forked for every image, and judge of how each child ends.
 
-The child of the next image is forked as soon as one is done with: a *spare*, which waits, confined already and with
-memory at hand, until there is a job for it.
+The child of the next image is forked as soon as the last one is cleared away: a *spare*, which waits, confined already
+and with memory at hand, until there is a job for it.
 
 It is a fresh interpreter, not a fork of the function: what the function holds in memory, environment and open files
 never was in here. It imports what scripts import, but never runs a script: that is for the child.
@@ -115,8 +115,10 @@ class _Spare:
 @contextmanager
 def _work_folder() -> Iterator[str]:
     directory = tempfile.mkdtemp(prefix=f"imagelake-{os.getpid()}-")
-    yield directory
-    shutil.rmtree(directory, onexc=_remove_locked)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, onexc=_remove_locked)
 
 
 def _hand_over(spare: _Spare, job: dict[str, Any], files: list[int]) -> int:
