@@ -17,6 +17,7 @@ import json
 import mmap
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -35,7 +36,7 @@ from imagelake.limits import Limits
 from imagelake.script_job import Job, LoadedScript, Output
 
 _MESSAGE_BYTES = 1 << 20
-_WARM_MEGABYTES = 24
+_WARM_MEGABYTES = 36
 """What a photograph takes on its way through the default scripts; more than that is faulted in while it runs."""
 
 
@@ -205,7 +206,7 @@ def _become_child(control: socket.socket) -> None:
         confinement.drop_privileges()
         confinement.forbid_processes_and_network()
         used = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
-        [b"\1" * (1 << 20) for _ in range(_WARM_MEGABYTES)]
+        _take_memory(control)
         message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
         control.close()
         if message:
@@ -213,6 +214,13 @@ def _become_child(control: socket.socket) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
     finally:
         os._exit(70)
+
+
+def _take_memory(control: socket.socket) -> None:
+    """Have the pages of a typical job at hand, or as many as there is time for before it comes over `control`."""
+    taken: list[bytes] = []
+    while len(taken) < _WARM_MEGABYTES and not select.select([control], [], [], 0)[0]:
+        taken.append(b"\1" * (1 << 20))
 
 
 def _do(job: dict[str, Any], files: list[int], used: int) -> None:
