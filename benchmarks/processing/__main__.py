@@ -23,6 +23,7 @@ from benchmarks.processing.similarity import ssim
 from benchmarks.processing.worker import DEFAULT_JOB, LIMITS, lanczos
 from imagelake.image_guard import inspect
 from imagelake.opened_image import Decoding
+from imagelake.sandbox import MALLOC
 from imagelake.script_runner import find_scripts, run_scripts
 
 CONTESTANTS = ("engine", "best", "usual", "idiom", "floor")
@@ -67,7 +68,8 @@ def _command(contestant: str, folder: Path) -> list[str]:
 
 def _run(contestant: str, repeats: int, files: Iterable[Path], folder: Path) -> dict[str, dict[str, float]]:
     command = ["taskset", "--cpu-list", "0", *_command(contestant, folder), str(repeats), *map(str, files)]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    environment = os.environ | (MALLOC if contestant == "engine" else {})
+    lines = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.splitlines()
     return {line.pop("file"): line for line in map(json.loads, lines)}
 
 
@@ -159,11 +161,16 @@ def _print_memory(classes: dict[str, list[Path]], folder: Path) -> None:
 def _print_isolation(classes: dict[str, list[Path]], repeats: int) -> None:
     files = [files[0] for files in classes.values()]
     folder = Path()
-    within, isolated = (_run(contestant, repeats, files, folder) for contestant in ("engine", "isolated"))
-    costs = [(isolated[str(file)]["wall"] - within[str(file)]["wall"]) * 1000 for file in files]
-    sys.stdout.write(
-        f"\nIsolation costs {statistics.median(costs):.1f} ms an image (median; at most {max(costs):.1f}).\n"
-    )
+    within = _run("engine", repeats, files, folder)
+    for contestant, when in (("paced", "when there is time between images"), ("isolated", "when there is none")):
+        isolated = _run(contestant, repeats, files, folder)
+        costs = {
+            name: isolated[str(file)]["wall"] - within[str(file)]["wall"]
+            for name, file in zip(classes, files, strict=True)
+        }
+        each = ", ".join(f"{name} {cost * 1000:.1f}" for name, cost in costs.items())
+        median = statistics.median(costs.values()) * 1000
+        sys.stdout.write(f"\nIsolation costs {median:.1f} ms an image {when} (median; {each}).\n")
 
 
 def _print_throughput(classes: dict[str, list[Path]]) -> None:

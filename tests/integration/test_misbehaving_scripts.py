@@ -1,6 +1,7 @@
 """Scripts that do their worst. Each gets a clear reason in time, and leaves nothing behind for the next image."""
 
 import os
+import select
 import tempfile
 import time
 from collections.abc import Callable
@@ -97,6 +98,9 @@ MISBEHAVIOURS = {
     "crashes": Misbehaviour("import ctypes\nctypes.string_at(0)", because(Reason.SCRIPT_CRASHED)),
     "aborts": Misbehaviour("os.abort()", because(Reason.SCRIPT_CRASHED)),
     "kills_itself": Misbehaviour("os.kill(os.getpid(), 9)", because(Reason.SCRIPT_CRASHED)),
+    "stops_itself": Misbehaviour(
+        "import signal\nos.kill(os.getpid(), signal.SIGSTOP)", because(Reason.SCRIPT_OUTPUT_INVALID)
+    ),
     "kills_its_parent": Misbehaviour("os.kill(os.getppid(), 9)", because(Reason.SCRIPT_ERROR)),
     "stops_everyone": Misbehaviour("import signal\nos.kill(-1, signal.SIGSTOP)", because(Reason.SCRIPT_ERROR)),
     "floods_standard_output": Misbehaviour(
@@ -171,13 +175,17 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def descendants() -> set[int]:
-    """Processes that this one, or one of its descendants, has started."""
+def warm_processes() -> dict[int, set[int]]:
+    """Of this process, and the descendants of each."""
     parents = {int(process.name): parent(process) for process in Path("/proc").glob("[0-9]*")}
-    found, generation = set(), {os.getpid()}
-    while generation:
-        generation = {child for child, its_parent in parents.items() if its_parent in generation}
-        found |= generation
+    found = {}
+    for warm in {child for child, its_parent in parents.items() if its_parent == os.getpid()}:
+        if b"sandbox_process" in Path(f"/proc/{warm}/cmdline").read_bytes():
+            generation = found[warm] = {warm}
+            while generation:
+                generation = {child for child, its_parent in parents.items() if its_parent in generation}
+                found[warm] = found[warm] | generation
+            found[warm] -= {warm}
     return found
 
 
@@ -188,16 +196,27 @@ def parent(process: Path) -> int:
         return 0
 
 
-def work_folders() -> list[Path]:
-    """Those of the warm processes of this test; other runs on this machine have theirs."""
+def has_cleared_up() -> bool:
+    """Whether each warm process has one child left, which waits for the next image, and no folder."""
     folder = Path(tempfile.gettempdir())
-    return [found for process in descendants() for found in folder.glob(f"imagelake-{process}-*")]
+    return all(
+        len(children) == 1 and not list(folder.glob(f"imagelake-{warm}-*"))
+        for warm, children in warm_processes().items()
+    )
+
+
+def clears_up(seconds: float = 2) -> bool:
+    """Whether `has_cleared_up` comes true and stays so: a survivor may be taken for the next child."""
+    deadline = time.monotonic() + seconds
+    while not has_cleared_up() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    return has_cleared_up()
 
 
 @pytest.mark.parametrize("name", MISBEHAVIOURS)
 def test_a_misbehaving_script_gets_its_reason_and_leaves_nothing(run: Run, name: str) -> None:
     assert run(GOOD) == {"size": [96, 64]}
-    before = descendants()
     started = time.monotonic()
 
     with pytest.raises(Rejection) as rejection:
@@ -205,14 +224,13 @@ def test_a_misbehaving_script_gets_its_reason_and_leaves_nothing(run: Run, name:
 
     assert rejection.value.code in MISBEHAVIOURS[name].reasons, str(rejection.value)
     assert time.monotonic() - started < MISBEHAVIOURS[name].seconds + 2
-    assert descendants() == before
-    assert work_folders() == []
+    assert clears_up()
     assert run(GOOD) == {"size": [96, 64]}
 
 
 def test_a_locked_folder_is_removed(run: Run) -> None:
     run("import os\ndef process(image, params):\n    os.makedirs('a/b')\n    os.chmod('a', 0)\n    return {}")
-    assert work_folders() == []
+    assert clears_up()
 
 
 def test_secrets_of_the_function_are_out_of_reach(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,11 +263,43 @@ def test_secrets_of_the_function_are_out_of_reach(run: Run, monkeypatch: pytest.
 
 def test_a_dead_warm_process_is_replaced(run: Run) -> None:
     assert run(GOOD) == {"size": [96, 64]}
-    for process in descendants():
+    for process in warm_processes():
         os.kill(process, 9)
     with pytest.raises(SandboxError):
         run(GOOD)
     assert run(GOOD) == {"size": [96, 64]}
+
+
+def test_a_child_that_dies_while_it_waits_is_replaced(run: Run) -> None:
+    assert run(GOOD) == {"size": [96, 64]}
+    assert clears_up()
+    for waiting in set().union(*warm_processes().values()):
+        handle = os.pidfd_open(waiting)
+        os.kill(waiting, 9)
+        select.select([handle], [], [], SECONDS)
+        os.close(handle)
+    assert run(GOOD) == {"size": [96, 64]}
+
+
+def test_each_image_has_a_process_of_its_own(run: Run) -> None:
+    source = """
+        import os
+        from PIL import Image
+
+        def process(image, params):
+            seen, Image.SEEN = getattr(Image, "SEEN", False), True
+            return {"metadata": {"process": os.getpid(), "seen": seen, "folder": os.listdir(os.getcwd())}}
+    """
+    first, second = run(dedent(source)), run(dedent(source))
+    assert first.pop("process") != second.pop("process")
+    assert first == second == {"seen": False, "folder": []}
+
+
+def test_a_progressive_jpeg_that_does_not_fit_is_refused_for_its_memory() -> None:
+    large = encoded(photo(5_000, 4_000), "JPEG", progressive=True)
+    with pytest.raises(Rejection) as rejection:
+        run_scripts(large, find_scripts(["thumbnails"]), {}, Limits(memory_mb=64), SECONDS)
+    assert rejection.value.code == Reason.DECODER_MEMORY
 
 
 def test_a_decoder_that_takes_too_long_is_to_blame_itself() -> None:

@@ -1,20 +1,17 @@
 """Images as they can be shown: sRGB, 8 bit, mode L, LA, RGB or RGBA; and scaled down well and fast.
 
 Scaling down is done in up to three steps, each cheaper per pixel than the next: by the decoder, by whole factors, and
-by a filter for what is left. How far the cheap steps may go is the `oversampling`: the size they stop at, relative to
-the one that is wanted.
+by a filter (Lanczos) for what is left.
 """
 
 from io import BytesIO
-from typing import Any, cast
+from typing import cast
 
+import pic_scale  # type: ignore[import-untyped]  # it ships no types
 from PIL import Image
 
-FINE = 1.5
-"""Leaves so much to the filter that a bicubic one gives what full decoding would have given."""
-
-COARSE = 1.0
-"""Lets the cheap steps go all the way. They leave a picture soft, so a sharper filter (Lanczos) does what is left."""
+_FILTERED_SCALE, _FILTERED_PIXELS = 4, 1 << 24
+"""Up to these, the filter alone is as fast as a whole factor before it, and sharper; it takes copies of the picture."""
 
 
 def fitted(size: tuple[int, int], side: float) -> tuple[int, int]:
@@ -23,39 +20,28 @@ def fitted(size: tuple[int, int], side: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def fit(image: Image.Image, side: float, oversampling: float = FINE, softened: bool = False) -> Image.Image:
+def fit(image: Image.Image, side: float) -> Image.Image:
     """`image` as a display image of at most `side` pixels a side; itself when it is one already.
 
     Args:
         image: in any mode.
         side: in pixels.
-        oversampling: see the module.
-        softened: whether the decoder has scaled it already.
     """
     size = fitted(image.size, side)
-    if size == image.size:
-        return to_display(image)
-    return to_display(_shrink(_to_resizable(image), size, oversampling, softened))
+    return to_display(image if size == image.size else _shrink(_to_resizable(image), size))
 
 
-def _shrink(image: Image.Image, size: tuple[int, int], oversampling: float, softened: bool) -> Image.Image:
-    """An alpha channel that hides nothing is dropped, and the costly multiplication with it saved."""
-    if image.mode not in ("LA", "RGBA"):
-        return image._new(_shrink_pixels(image.im, size, oversampling, softened))
-    if image.im.getband(len(image.mode) - 1).getextrema()[0] < 255:
-        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=max(oversampling, 1.01))
-    return image._new(_shrink_pixels(image.im, size, oversampling, softened)).convert(image.mode.removesuffix("A"))
-
-
-def _shrink_pixels(pixels: Any, size: tuple[int, int], oversampling: float, softened: bool) -> Any:
-    width, height = pixels.size
-    across, down = (max(1, int(full / small / oversampling)) for full, small in zip(pixels.size, size, strict=True))
-    if across > 1 or down > 1:
-        pixels = pixels.reduce((across, down), (0, 0, width, height))
-        softened = True
-    sharper = softened and oversampling < FINE
-    box = (0, 0, width / across, height / down)
-    return pixels.resize(size, Image.Resampling.LANCZOS if sharper else Image.Resampling.BICUBIC, box)
+def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    scales = [full / small for full, small in zip(image.size, size, strict=True)]
+    is_small = min(scales) < _FILTERED_SCALE and image.width * image.height <= _FILTERED_PIXELS
+    if is_small and image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image._new(pic_scale.resize(image, size, pic_scale.Resampling.LANCZOS).im)
+    if image.mode in ("LA", "RGBA") and image.im.getband(len(image.mode) - 1).getextrema()[0] < 255:
+        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.01)
+    across, down = map(int, scales)
+    pixels = image.im.reduce((across, down), (0, 0, *image.size)) if max(across, down) > 1 else image.im
+    box = (0, 0, image.width / across, image.height / down)
+    return image._new(pixels.resize(size, Image.Resampling.LANCZOS, box))
 
 
 def _to_resizable(image: Image.Image) -> Image.Image:

@@ -7,10 +7,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 _DENOMINATORS = ((8, 1), (4, 2), (3, 3), (2, 4))
 """As libjpeg takes them, and the eighths it makes of them: of 3, the next larger size it can do."""
+_WORKSPACE_BYTES = 4_000_000
+"""What libjpeg takes at most beside the coefficients."""
 
 
 class ScaledJpegFile(JpegImageFile):
     """A JPEG whose `draft` takes the smallest scale the decoder knows that is not below `size`."""
+
+    def _open(self) -> None:
+        super()._open()
+        samples = [across * down for _, across, down, _ in self.layer]
+        self._coefficient_bytes = 2 * self.width * self.height * sum(samples) // max(samples)
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> Any:
         """Have the picture decoded smaller; `mode` is left alone."""
@@ -27,3 +34,19 @@ class ScaledJpegFile(JpegImageFile):
                 self._size = width, height
                 self.decoderconfig = (denominator, 0)
                 return
+
+    def load(self) -> Any:
+        """Decode.
+
+        Raises:
+            MemoryError: it does not fit.
+            OSError: the file is damaged; the message has "truncated" in it when it is too short.
+        """
+        try:
+            return super().load()
+        except OSError:
+            if (
+                "progressive" in self.info
+            ):  # all coefficients are kept; libjpeg being refused the memory looks like damage
+                bytearray(self._coefficient_bytes + _WORKSPACE_BYTES)
+            raise

@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from imagelake import webp_decoder
-from imagelake.display_image import COARSE, FINE, fit, fitted
+from imagelake.display_image import fit, fitted
 from imagelake.errors import Rejection
 from imagelake.image_guard import Header
 from imagelake.jpeg_decoder import ScaledJpegFile
@@ -204,11 +204,10 @@ def _load(source: ImageFile.ImageFile) -> Image.Image:
 
 def _load_at(source: ImageFile.ImageFile, side: float) -> Image.Image:
     """A progressive JPEG spends its time before scaling, so there the finer scale costs next to nothing."""
-    oversampling = FINE if "progressive" in source.info else COARSE
-    original = source.size
-    source.draft(None, fitted(original, side * oversampling))
+    oversampling = 1.5 if "progressive" in source.info else 1.0
+    source.draft(None, fitted(source.size, side * oversampling))
     source.load()
-    return fit(source, side, oversampling, softened=source.size != original)
+    return fit(source, side)
 
 
 def _read_exif(source: Image.Image) -> Image.Exif:

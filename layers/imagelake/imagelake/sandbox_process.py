@@ -1,5 +1,8 @@
 """The warm process: started once without credentials, forked for every image, and judge of how each child ends.
 
+The child of the next image is forked as soon as the last one is cleared away: a *spare*, which waits, confined already
+and with memory at hand, until there is a job for it.
+
 It is a fresh interpreter, not a fork of the function: what the function holds in memory, environment and open files
 never was in here. It imports what scripts import, but never runs a script: that is for the child.
 
@@ -20,7 +23,8 @@ import signal
 import socket
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,8 @@ from imagelake.limits import Limits
 from imagelake.script_job import Job, LoadedScript, Output
 
 _MESSAGE_BYTES = 1 << 20
+_WARM_MEGABYTES = 36
+"""What a photograph takes on its way through the default scripts; more than that is faulted in while it runs."""
 
 
 def main() -> None:
@@ -39,15 +45,25 @@ def main() -> None:
     os.closerange(3, 1024)
     confinement.become_subreaper()
     confinement.hide_from_relatives()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # `_await` asks for it
     _rehearse()
     gc.disable()  # a collection writes to every object, and so would copy the pages a child shares with this process
     with socket.socket(fileno=0) as control:
+        spare = _Spare()
         while True:
             message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
             if not message:
+                spare.end()
                 return
-            answer = _serve(json.loads(message), *files)
-            control.send(json.dumps(answer).encode())
+            job = json.loads(message)
+            if _load_scripts(job):
+                spare.end()
+                spare = _Spare()  # one that has them
+            with _work_folder() as job["directory"]:
+                child = _hand_over(spare, job, files)
+                control.send(json.dumps(_await(child, job["seconds"])).encode())
+                _clear(child)
+            spare = _Spare()
 
 
 def _rehearse() -> None:
@@ -71,31 +87,87 @@ def process(image, params):
 """
 
 
-def _serve(job: dict[str, Any], image_file: int, output_file: int) -> dict[str, Any]:
-    """Run one job in a child and clean up after it."""
-    scripts = [_load(name, path, version) for name, path, version in job["scripts"]]
-    limits = Limits(**job["limits"])
+class _Spare:
+    """A child that waits for its job, the only one it will do."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = os.fork()
+            if not self.process:
+                _become_child(theirs)
+
+    def take(self, job: dict[str, Any], files: Sequence[int]) -> None:
+        """Give it its job.
+
+        Raises:
+            OSError: it has died while it waited.
+        """
+        with self._control:
+            socket.send_fds(self._control, [json.dumps(job).encode()], files)
+
+    def end(self) -> None:
+        """Do without it."""
+        self._control.close()
+        os.kill(self.process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
+
+
+@contextmanager
+def _work_folder() -> Iterator[str]:
     directory = tempfile.mkdtemp(prefix=f"imagelake-{os.getpid()}-")
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, onexc=_remove_locked)
+
+
+def _hand_over(spare: _Spare, job: dict[str, Any], files: list[int]) -> int:
+    """Have a child start on `job`; its process id."""
+    try:
+        spare.take(job, files)
+    except OSError:
+        spare.end()
+        spare = _Spare()
+        spare.take(job, files)
+    for file in files:
+        os.close(file)
+    return spare.process
+
+
+def _await(child: int, seconds: float) -> dict[str, Any]:
+    """How `child` ended within `seconds`.
+
+    One that is done stops itself, and is killed for it: giving back its memory takes the kernel a few milliseconds,
+    which the result need not wait for.
+    """
     started = time.monotonic()
-    child = os.fork()
-    if not child:
-        _become_child(job, scripts, limits, directory, image_file, output_file)
-    os.close(image_file)
-    os.close(output_file)
-    timed_out = not _wait(child, job["seconds"])
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    with suppress(ProcessLookupError):
+    while True:
+        changed, status, usage = os.wait4(child, os.WNOHANG | os.WUNTRACED)
+        left = max(0.0, started + seconds - time.monotonic())
+        if changed or not signal.sigtimedwait({signal.SIGCHLD}, left):
+            break
+    done = changed and os.WIFSTOPPED(status)
+    if done or not changed:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
         os.kill(child, signal.SIGKILL)
-    _, status, usage = os.wait4(child, 0)
-    _kill_orphans()
-    shutil.rmtree(directory, onexc=_remove_locked)
+    if not changed:
+        _, status, usage = os.wait4(child, 0)
     return {
-        "timed_out": timed_out,
-        "exit": os.waitstatus_to_exitcode(status),
+        "timed_out": not changed,
+        "exit": 0 if done else os.waitstatus_to_exitcode(status),
         "seconds": time.monotonic() - started,
         "peak_memory_mb": usage.ru_maxrss / 1024,
     }
+
+
+def _load_scripts(job: dict[str, Any]) -> bool:
+    """Have the scripts of `job` ready for the children to come; whether any of them is new."""
+    known = _load.cache_info().misses
+    for script in job["scripts"]:
+        _load(*script)
+    return _load.cache_info().misses > known
 
 
 @cache
@@ -123,26 +195,45 @@ def _imports(source: bytes) -> list[str]:
     return [name for name in names if name.split(".")[0] != "scripts"]
 
 
-def _become_child(
-    job: dict[str, Any], scripts: list[LoadedScript], limits: Limits, directory: str, image_file: int, output_file: int
-) -> None:
-    """Confine this process and do the job; never returns."""
+def _become_child(control: socket.socket) -> None:
+    """Confine this process, wait for a job and do it; never returns."""
     try:
         os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         gc.freeze()
         gc.enable()
-        _keep_only(image_file, output_file)
-        os.chdir(directory)
-        os.environ["TMPDIR"] = os.environ["HOME"] = tempfile.tempdir = directory
-        _set_limits(limits, job["seconds"])
+        _keep_only(control.fileno())
         confinement.drop_privileges()
         confinement.forbid_processes_and_network()
-        size = os.fstat(image_file).st_size
-        content = os.pread(image_file, size, 0) if size else b""
-        Job(content, scripts, job["params"], limits, Output(output_file)).run()
-        os._exit(0)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+        _take_memory(control)
+        message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+        control.close()
+        if message:
+            _do(json.loads(message), files, used)
+            os.kill(os.getpid(), signal.SIGSTOP)
     finally:
         os._exit(70)
+
+
+def _take_memory(control: socket.socket) -> None:
+    """Have the pages of a typical job at hand, or as many as there is time for before it comes over `control`."""
+    taken: list[bytes] = []
+    while len(taken) < _WARM_MEGABYTES and not select.select([control], [], [], 0)[0]:
+        taken.append(b"\1" * (1 << 20))
+
+
+def _do(job: dict[str, Any], files: list[int], used: int) -> None:
+    """Do `job` within its limits, in a process whose address space had `used` bytes to begin with."""
+    image_file, output_file = files
+    limits = Limits(**job["limits"])
+    os.chdir(job["directory"])
+    os.environ["TMPDIR"] = os.environ["HOME"] = tempfile.tempdir = job["directory"]
+    _set_limits(limits, job["seconds"], used)
+    scripts = [_load(*script) for script in job["scripts"]]
+    size = os.fstat(image_file).st_size
+    content = os.pread(image_file, size, 0) if size else b""
+    Job(content, scripts, job["params"], limits, Output(output_file)).run()
 
 
 def _keep_only(*files: int) -> None:
@@ -156,8 +247,7 @@ def _keep_only(*files: int) -> None:
     os.closerange(low, 1024)
 
 
-def _set_limits(limits: Limits, seconds: float) -> None:
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+def _set_limits(limits: Limits, seconds: float, used: int) -> None:
     cpu = int(seconds) + 2
     for limit, value in (
         (resource.RLIMIT_AS, used + limits.memory_mb * 1_000_000),
@@ -170,16 +260,6 @@ def _set_limits(limits: Limits, seconds: float) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _wait(child: int, seconds: float) -> bool:
-    """Whether `child` ended within `seconds`."""
-    handle = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    ended = bool(poll.poll(max(0.0, seconds) * 1000))
-    os.close(handle)
-    return ended
-
-
 def _remove_locked(_: object, path: str, error: BaseException) -> None:
     """A script may have taken our permission to look into a folder."""
     with suppress(OSError):
@@ -188,8 +268,10 @@ def _remove_locked(_: object, path: str, error: BaseException) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _kill_orphans() -> None:
-    """End what the child left behind: as subreaper, this process inherits it, whatever session it hides in."""
+def _clear(child: int) -> None:
+    """End what `child` left behind: as subreaper, this process inherits it, whatever session it hides in."""
+    with suppress(ChildProcessError):
+        os.waitpid(child, 0)
     with suppress(ChildProcessError):
         while True:
             ended, _ = os.waitpid(-1, os.WNOHANG)
