@@ -131,7 +131,8 @@ def view(table: str) -> str:
     columns = ", ".join(f'"{name}"' for name in VIEW_COLUMNS)
     return (
         f"CREATE VIEW {VIEW} AS SELECT {columns} FROM (SELECT {columns}, "  # noqa: S608  # names from the template
-        'row_number() OVER (PARTITION BY "ingest_date", "hour", "image_id" ORDER BY "processed_at" DESC NULLS LAST) '
+        'row_number() OVER (PARTITION BY "ingest_date", "hour", "image_id" '
+        'ORDER BY "processed_at" DESC NULLS LAST, "status") '
         f"AS recency FROM {EXTERNAL_SCHEMA}.{table}) AS ranked WHERE recency = 1 WITH NO SCHEMA BINDING"
     )
 
