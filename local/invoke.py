@@ -104,7 +104,7 @@ def _invoke(lake: Lake, template: Path, endpoint_url: str, name: str) -> int:
             *("--parameter-overrides", f"Architecture={host_architecture()}"),
             *os.environ.get("SAM_LOCAL_OPTIONS", "").split(),
         ],
-        input=json.dumps(_event(lake, name)),
+        input=json.dumps(_event(lake, name)).replace(lake.emulator.endpoint_url, endpoint_url),
         env=lake.emulator.environment | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_CHECK_VERSION": "0"},
         capture_output=True,
         text=True,

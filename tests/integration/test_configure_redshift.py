@@ -450,17 +450,20 @@ def test_the_answer_is_tried_again(ask: Ask, cloudformation: CloudFormation) -> 
     assert len(cloudformation.answers) == 1
 
 
+@pytest.mark.parametrize("listens", [True, False])
 def test_an_answer_that_does_not_arrive_raises_and_tells_nobody_the_signed_address(
-    ask: Ask, cloudformation: CloudFormation, logs: StringIO
+    listens: bool, ask: Ask, cloudformation: CloudFormation, logs: StringIO, caplog: pytest.LogCaptureFixture
 ) -> None:
     cloudformation.refusals = 100
+    if not listens:
+        cloudformation.url = "http://127.0.0.1:1/answer?X-Amz-Signature=5ec7e7"
 
     with pytest.raises(Fault, match="on answering CloudFormation") as raised:
         ask("Create")
 
     assert "5ec7e7" not in str(raised.value)
     assert raised.value.__suppress_context__
-    assert "5ec7e7" not in logs.getvalue()
+    assert "5ec7e7" not in logs.getvalue() + caplog.text
 
 
 def test_the_answer_is_put_without_a_content_type_as_it_was_signed(ask: Ask, cloudformation: CloudFormation) -> None:

@@ -1,6 +1,7 @@
 """Answers of custom resources to CloudFormation, which waits until it has one."""
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -12,11 +13,13 @@ from imagelake.errors import Fault
 REASON_CHARACTERS: Final = 500
 """Of a failure; six bytes each at worst, and CloudFormation takes no answer over 4 KB."""
 
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its warnings have the signed URL
+
 _RETRIES: Final = Retry(total=4, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504), allowed_methods={"PUT"})
 
 
 def answer(request: Mapping[str, Any], failure: str | None) -> Literal["SUCCESS", "FAILED"]:
-    """Tell CloudFormation how its request ended, within 20 seconds.
+    """Tell CloudFormation how its request ended, within half a minute.
 
     The resource keeps the physical id that it has, or gets its logical id as one: it is never replaced.
 
