@@ -22,8 +22,8 @@ from sqlglot import expressions
 
 from functions.configure_redshift.app import handler
 from imagelake import custom_resource, redshift
-from imagelake.catalog import COLUMNS
 from imagelake.errors import Fault
+from imagelake.partitions import COLUMNS
 from imagelake.settings import ConfigureRedshiftSettings
 from tests.application import ROOT, TEMPLATE, event, physical_name
 from tests.integration.conftest import Context

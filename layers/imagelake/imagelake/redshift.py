@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import boto3
 from botocore.config import Config
 
-from imagelake.catalog import COLUMNS
 from imagelake.errors import Fault
+from imagelake.partitions import COLUMNS
 from imagelake.settings import ConfigureRedshiftSettings
 
 if TYPE_CHECKING:
