@@ -35,10 +35,14 @@ EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
     "compact_catalog": ("no faults", lambda result: result["faults"] == {}),
     "enforce_retention": ("the work to do", lambda result: {"store": "items"} in result["work"]),
     "audit_retention": ("the keys of two reports", lambda result: len(result["reports"]) == 2),
+    "configure_redshift": ("a failure, told to CloudFormation", lambda result: result == {"status": "FAILED"}),
     "reconcile": ("a count of arrivals", lambda result: result["given_up"] == 0),
     "erase_image": ("status 404: nobody uploaded it", lambda result: result["statusCode"] == 404),
 }
 """What each function answers to its sample in `events/`."""
+
+NOT_DEPLOYED: Final = {"ConfigureRedshiftFunction"}
+"""Functions of what the emulator does not have; they get their settings made up."""
 
 
 def main() -> int:
@@ -80,11 +84,14 @@ def _place_sample(lake: Lake) -> None:
 
 
 def _event(lake: Lake, name: str) -> dict[str, Any]:
-    """The sample event, with this lake's bucket in place of the sample's; the latest version is as good as any."""
+    """The sample event, with this lake's places in place of the sample's; the latest version is as good as any."""
     event: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text(encoding="utf-8"))
     if "bucket" in event:
         event |= {"bucket": lake.stack.outputs["RawBucketName"]}
         event.pop("version_id", None)
+    if "ResponseURL" in event:
+        target = {"Bucket": lake.stack.outputs["LakeBucketName"], "Key": "answer.json"}
+        event["ResponseURL"] = lake.client("s3").generate_presigned_url("put_object", target)
     return event
 
 
@@ -97,7 +104,7 @@ def _invoke(lake: Lake, template: Path, endpoint_url: str, name: str) -> int:
             *("--parameter-overrides", f"Architecture={host_architecture()}"),
             *os.environ.get("SAM_LOCAL_OPTIONS", "").split(),
         ],
-        input=json.dumps(_event(lake, name)),
+        input=json.dumps(_event(lake, name)).replace(lake.emulator.endpoint_url, endpoint_url),
         env=lake.emulator.environment | {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_CHECK_VERSION": "0"},
         capture_output=True,
         text=True,
@@ -126,13 +133,23 @@ def _variables(lake: Lake, endpoint_url: str, function: str) -> Path:
         endpoint_url: of the emulator as containers see it.
         function: its logical id.
     """
-    physical = lake.client("cloudformation").describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=function)[
-        "StackResourceDetail"
-    ]["PhysicalResourceId"]
-    settings = lake.client("lambda").get_function_configuration(FunctionName=physical)["Environment"]["Variables"]
+    settings = _settings(lake, function)
     target = lake.emulator.folder / f"{function}.json"
     target.write_text(json.dumps({function: settings | {"AWS_ENDPOINT_URL": endpoint_url}}), encoding="utf-8")
     return target
+
+
+def _settings(lake: Lake, function: str) -> dict[str, str]:
+    if function in NOT_DEPLOYED:
+        template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+        return dict.fromkeys(template["Resources"][function]["Properties"]["Environment"]["Variables"], "none")
+    physical = lake.client("cloudformation").describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=function)[
+        "StackResourceDetail"
+    ]["PhysicalResourceId"]
+    deployed: dict[str, str] = lake.client("lambda").get_function_configuration(FunctionName=physical)["Environment"][
+        "Variables"
+    ]
+    return deployed
 
 
 if __name__ == "__main__":

@@ -117,5 +117,7 @@ def _arn(name: str) -> str:
             return f"arn:aws:s3:::{physical_name(name)}"
         case "AWS::SQS::Queue":
             return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{physical_name(name)}"
+        case "AWS::IAM::Role":
+            return f"arn:aws:iam::{ACCOUNT}:role/{physical_name(name)}"
         case kind:
             raise NotImplementedError(f"ARN of {kind}")

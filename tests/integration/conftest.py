@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
 from imagelake import aws as aws_session
-from imagelake import dead_letters, images_table, object_store, partitions
+from imagelake import dead_letters, images_table, object_store, partitions, redshift
 from tests.application import ACCOUNT, REGION, STACK, TEMPLATE, event, physical_name, resolve, resources, variables
 
 ACCESS_KEY, SECRET_KEY = "testing", "testing-secret"
@@ -33,7 +33,7 @@ def _credentials() -> Iterator[None]:
     """Keys that open nothing, for all clients; making a client takes longer than most tests."""
     clients = (
         *(aws_session.session, object_store.s3_client, images_table._dynamodb, images_table._table),
-        *(partitions._glue, dead_letters._sqs),
+        *(partitions._glue, dead_letters._sqs, redshift._serverless, redshift._data),
     )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):

@@ -201,6 +201,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
         {("states:StartExecution", "${EnforceRetentionStateMachine}")},
     ),
     "AuditRetentionFunctionEveryDayRole": (SCHEDULE, {("lambda:InvokeFunction", "${AuditRetentionFunction.Arn}")}),
+    "CompactCatalogFunctionEveryHourRole": (SCHEDULE, {("lambda:InvokeFunction", "${CompactCatalogFunction.Arn}")}),
     "ReconcileFunctionEveryHourRole": (SCHEDULE, {("lambda:InvokeFunction", "${ReconcileFunction.Arn}")}),
     "IngestImageStateMachineImageArrivedRole": (RULE, {("states:StartExecution", "${IngestImageStateMachine}")}),
 }

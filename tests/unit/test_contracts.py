@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.utilities.parser.models import (
     APIGatewayProxyEventModel,
+    CloudFormationCustomResourceCreateModel,
     DynamoDBStreamModel,
     S3EventNotificationEventBridgeModel,
 )
@@ -195,6 +196,18 @@ def test_the_sample_of_write_catalog_is_a_cataloged_image_on_the_stream() -> Non
         assert entry.dynamodb.Keys == {"image_id": record.image_id}
         assert record.status == "processed"
         assert set(ImageRecord.model_fields) == record.model_fields_set | {"reason"}
+
+
+def test_the_sample_of_configure_redshift_is_what_cloudformation_makes_of_the_custom_resource() -> None:
+    sample = CloudFormationCustomResourceCreateModel.model_validate(event("configure_redshift"))
+    [(name, custom)] = resources("Custom::RedshiftCatalog").items()
+
+    assert (sample.logical_resource_id, sample.resource_type) == (name, custom["Type"])
+    assert isinstance(sample.resource_properties, dict)
+    assert set(sample.resource_properties) == set(custom["Properties"])
+    assert sample.resource_properties["DailyRpuHours"] == str(
+        TEMPLATE["Parameters"]["RedshiftDailyRpuHours"]["Default"]
+    )
 
 
 # Workflow

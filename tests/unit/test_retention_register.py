@@ -21,6 +21,7 @@ KEEPS_NOTHING = {
     "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::Serverless::Api", "AWS::Serverless::Function",
     "AWS::Serverless::LayerVersion", "AWS::KMS::Key", "AWS::KMS::Alias", "AWS::IAM::Policy",
     "AWS::ECR::Repository", "AWS::ECS::Cluster", "AWS::ECS::TaskDefinition",
+    "AWS::LakeFormation::PrincipalPermissions", "Custom::RedshiftCatalog",
 }  # fmt: skip
 """Types that hold no image, no row and no name of one; functions have their lines for logs and `/tmp`."""
 

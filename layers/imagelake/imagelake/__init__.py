@@ -11,6 +11,7 @@ The flow, and the order to read it in:
     dead_letters                         the queue for operators
     large_image                          the same in a task, for images that a function is too small for
     image_topic                          the Kafka door: records, claim checks, what is kept of those refused
+    redshift · custom_resource           the catalog in Redshift, where a stack has it; answers to CloudFormation
     reconciliation                       images that got lost on their way are started again
     retention · erasure · receipts       what has had its days, or is asked to go, goes; and what proves it
     audit · audit_report                 whether it did, by somebody who shares nothing with them

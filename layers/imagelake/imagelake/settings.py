@@ -172,3 +172,18 @@ class ConsumeImageTopicSettings:
     claim_check_locations: str
     account_id: str
     kafka_cluster_name: str
+
+
+@dataclass(frozen=True)
+class ConfigureRedshiftSettings:
+    """Settings of `functions/configure_redshift`, none of which changes while a stack lives.
+
+    `spectrum_role` is an ARN.
+    """
+
+    redshift_namespace: str
+    redshift_workgroup: str
+    redshift_database: str
+    catalog_database: str
+    catalog_table: str
+    spectrum_role: str
