@@ -71,8 +71,8 @@ def _create_stores() -> None:
     for name, table in resources("AWS::DynamoDB::Table").items():
         taken = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
         dynamodb.create_table(TableName=physical_name(name), **{part: table["Properties"][part] for part in taken})
-    for database in resources("AWS::Glue::Database").values():
-        glue.create_database(DatabaseInput=resolve(database["Properties"]["DatabaseInput"]))
+    for name in resources("AWS::Glue::Database"):
+        glue.create_database(DatabaseInput={"Name": physical_name(name)})
     for table in resources("AWS::Glue::Table").values():
         described = resolve(table["Properties"])
         glue.create_table(DatabaseName=described["DatabaseName"], TableInput=described["TableInput"])

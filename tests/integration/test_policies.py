@@ -281,10 +281,10 @@ def test_a_role_has_no_wildcard_but_where_iam_knows_no_resource(name: str) -> No
         assert re.fullmatch(r"[^*]*(/\*)?|\*", resource)
 
 
-def test_only_the_purge_and_the_erasure_may_delete() -> None:
+def test_only_purge_erasure_and_compaction_may_delete() -> None:
     deleting = {name for name, (_, grants) in ROLES.items() if any(":Delete" in action for action, _ in grants)}
 
-    assert deleting - {"IngestImageRole"} == {"EnforceRetentionRole", "EraseImageRole"}
+    assert deleting - {"IngestImageRole"} == {"EnforceRetentionRole", "EraseImageRole", "CompactCatalogRole"}
 
 
 def test_nobody_may_bypass_the_lock_of_the_evidence_or_delete_it() -> None:
