@@ -130,6 +130,7 @@ def _become_child(
     try:
         os.setsid()
         gc.freeze()
+        gc.set_threshold(2_000)  # Python's own, not the package's: a script's garbage counts against its memory
         gc.enable()
         _keep_only(image_file, output_file)
         os.chdir(directory)
