@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -57,6 +59,15 @@ def test_metadata_that_is_no_column_goes_to_script_output(run: Run) -> None:
     result = run("def process(image, params): return {'metadata': {'width': 7, 'answer': params['answer']}}", answer=42)
     assert result.columns["width"] == 7
     assert result.script_output == {"script": {"answer": 42}}
+
+
+def test_garbage_of_a_script_is_collected_as_in_any_python(run: Run) -> None:
+    anywhere = subprocess.check_output([sys.executable, "-c", "import gc; print(gc.get_threshold()[0])"], text=True)
+    result = run("""
+        import gc
+        def process(image, params): return {"metadata": {"enabled": gc.isenabled(), "threshold": gc.get_threshold()[0]}}
+    """)
+    assert result.script_output == {"script": {"enabled": True, "threshold": int(anywhere)}}
 
 
 def test_a_script_gets_an_upright_image(run: Run) -> None:

@@ -19,5 +19,5 @@ The flow, and the order to read it in:
 
 import gc
 
-# What a start allocates stays; looking through it for garbage every other moment is 5 % of a cold start.
+# What a start allocates stays; looking through it for garbage again and again is up to a tenth of a cold start.
 gc.set_threshold(200_000)

@@ -201,6 +201,7 @@ def _become_child(control: socket.socket) -> None:
         os.setsid()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         gc.freeze()
+        gc.set_threshold(2_000)  # Python's own, not the package's: a script's garbage counts against its memory
         gc.enable()
         _keep_only(control.fileno())
         confinement.drop_privileges()
