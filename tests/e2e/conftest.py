@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from imagelake import catalog, images_table, object_store
 from local import lake as local_lake
 from local.api_client import ApiClient, send
+from local.emulator import REGION
 from local.lake import Lake
 from local.samples import Sample, make_samples
 
@@ -55,6 +58,25 @@ def await_end(client: ApiClient) -> Await:
         return eventually(lambda: client.image(image_id), lambda image: image["status"] in ENDED)
 
     return await_end
+
+
+@contextmanager
+def in_process(lake: Lake) -> Iterator[None]:
+    """Lets this process write into the lake with the functions' own modules, as the emulator's root user."""
+    caches = (object_store.s3_client, images_table._table, catalog._glue)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+        }.items():
+            patch.setenv(name, value)
+        for cache in caches:
+            cache.cache_clear()
+        yield
+        for cache in caches:
+            cache.cache_clear()
 
 
 def eventually[T](look: Callable[[], T], is_so: Callable[[T], bool]) -> T:

@@ -16,30 +16,17 @@ from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import WriteCatalogSettings
 from local import sql
 from local.api_client import ApiClient, send
-from local.emulator import REGION
 from local.lake import Lake
 from local.samples import Sample
-from tests.e2e.conftest import Await, Upload, eventually
+from tests.e2e.conftest import Await, Upload, eventually, in_process
 
 DAYS = 7
 
 
 @pytest.fixture
-def domain(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Lets this process write into the lake with the functions' own modules, as the emulator's root user."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-    }.items():
-        monkeypatch.setenv(name, value)
-    caches = (object_store.s3_client, images_table._table, catalog._glue)
-    for cache in caches:
-        cache.cache_clear()
-    yield
-    for cache in caches:
-        cache.cache_clear()
+def domain(lake: Lake) -> Iterator[None]:
+    with in_process(lake):
+        yield
 
 
 def invoke(lake: Lake, function: str, event: dict[str, Any]) -> dict[str, Any]:

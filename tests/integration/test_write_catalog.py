@@ -16,13 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.write_catalog.app import handler
-from imagelake import catalog, images_table, object_store
+from imagelake import catalog, object_store
 from imagelake.errors import Fault
 from imagelake.keys import Partition, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import WriteCatalogSettings
 from tests.application import ROOT, event
-from tests.integration.conftest import DATABASE, LAKE_BUCKET, TABLE, Context, Invoke, client, dead_letters_sent
+from tests.duckdb_catalog import catalog_over, parquet_under, to_duckdb
+from tests.integration.conftest import (
+    DATABASE,
+    LAKE_BUCKET,
+    TABLE,
+    Context,
+    Invoke,
+    client,
+    dead_letters_sent,
+    stream_of,
+)
 
 RECEIVED = datetime(2026, 11, 22, 9, 30, 15, tzinfo=UTC)
 HIVE_TO_DUCKDB = {
@@ -57,20 +67,8 @@ def _record(number: int, received_at: datetime = RECEIVED, **changes: Any) -> Im
     )
 
 
-def _batch(*items: dict[str, Any]) -> dict[str, Any]:
-    """The stream's event for items of the images table, after the sample."""
-    sample = event("write_catalog")
-    [template] = sample["Records"]
-    records = []
-    for number, item in enumerate(items):
-        image = images_table.serialize(item)
-        changed = {"Keys": {"image_id": image["image_id"]}, "NewImage": image, "SequenceNumber": f"{4421584 + number}"}
-        records.append(template | {"eventID": f"{number:032x}", "dynamodb": template["dynamodb"] | changed})
-    return {"Records": records}
-
-
 def _batch_of(*records: ImageRecord) -> dict[str, Any]:
-    return _batch(*(record.to_item() for record in records))
+    return stream_of(*(record.to_item() for record in records))
 
 
 def _files() -> dict[str, bytes]:
@@ -80,18 +78,14 @@ def _files() -> dict[str, bytes]:
     }
 
 
-def _query(sql: str, folder: Path) -> list[tuple[Any, ...]]:
-    """The answer of `sql` over the table `images`: all Parquet files of the lake bucket."""
+def _query(query: str, folder: Path) -> list[tuple[Any, ...]]:
+    """The answer to a query of Athena's over all Parquet files of the lake bucket."""
     for key, content in _files().items():
         file = folder / key
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    with duckdb.connect() as database:
-        database.sql(
-            f"CREATE VIEW images AS FROM read_parquet('{folder}/catalog/**/*.parquet', "
-            "hive_partitioning = true, hive_types_autocast = false)"
-        )
-        return database.sql(sql).fetchall()
+    with catalog_over(parquet_under(folder)) as database:
+        return database.sql(to_duckdb(query)).fetchall()
 
 
 def _partitions() -> list[list[str]]:
@@ -186,7 +180,7 @@ def test_an_unreadable_item_is_reported_and_its_neighbours_are_written(
 ) -> None:
     unreadable = _record(2).to_item() | change
 
-    answer = write(_batch(_record(1).to_item(), unreadable, _record(3).to_item()))
+    answer = write(stream_of(_record(1).to_item(), unreadable, _record(3).to_item()))
 
     assert answer["records"] == 2
     assert _query("SELECT image_id FROM images ORDER BY ALL", tmp_path) == [(str(UUID(int=1)),), (str(UUID(int=3)),)]
@@ -197,7 +191,7 @@ def test_an_unreadable_item_is_reported_and_its_neighbours_are_written(
 
 
 def test_a_batch_of_nothing_readable_writes_no_file(write: Invoke) -> None:
-    assert write(_batch(_record(1).to_item() | {"status": "lost"})) == {"records": 0, "files": []}
+    assert write(stream_of(_record(1).to_item() | {"status": "lost"})) == {"records": 0, "files": []}
     assert _files() == {}
     assert _partitions() == []
 
@@ -236,7 +230,7 @@ def test_a_dead_letter_queue_that_is_gone_raises(write: Invoke) -> None:
     client("sqs").delete_queue(QueueUrl=client("sqs").list_queues()["QueueUrls"][0])
 
     with pytest.raises(Fault, match=r"on SendMessage$") as raised:
-        write(_batch(_record(1).to_item() | {"status": "lost"}))
+        write(stream_of(_record(1).to_item() | {"status": "lost"}))
 
     assert isinstance(raised.value.__cause__, ClientError)
 
@@ -244,7 +238,7 @@ def test_a_dead_letter_queue_that_is_gone_raises(write: Invoke) -> None:
 def test_logs_no_personal_data(write: Invoke, logs: StringIO) -> None:
     personal = _record(1, uploader="ada", gps_lat=52.5163, gps_lon=13.3777, tags={"filename": "holiday.jpg"})
 
-    write(_batch(personal.to_item(), personal.to_item() | {"status": "lost"}))
+    write(stream_of(personal.to_item(), personal.to_item() | {"status": "lost"}))
 
     assert json.loads(logs.getvalue())["message"] == "catalog written"
     assert not [word for word in ("ada", "52.5", "13.3", "holiday") if word in logs.getvalue()]
