@@ -10,6 +10,7 @@ from uuid import UUID
 
 import duckdb
 import pytest
+from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from imagelake.errors import Fault
 from imagelake.keys import Partition, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import WriteCatalogSettings
-from tests.application import ROOT, event
+from tests.application import event
 from tests.duckdb_catalog import catalog_over, parquet_under, to_duckdb
 from tests.integration.conftest import (
     DATABASE,
@@ -244,13 +245,6 @@ def test_logs_no_personal_data(write: Invoke, logs: StringIO) -> None:
     assert not [word for word in ("ada", "52.5", "13.3", "holiday") if word in logs.getvalue()]
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("analytics/queries/*.sql")), ids=lambda file: file.stem)
-def test_every_query_for_analysts_finds_its_columns(file: Path, write: Invoke, tmp_path: Path) -> None:
-    write(event("write_catalog"))
-
-    assert _query(file.read_text(encoding="utf-8"), tmp_path)
-
-
 # The file
 
 
@@ -283,6 +277,30 @@ def test_a_file_is_sorted_by_arrival(tmp_path: Path) -> None:
         rows = database.read_parquet(str(file)).select("received_at", "image_id").fetchall()
 
     assert rows == sorted(rows)
+
+
+def test_a_file_has_statistics_of_every_column_but_those_of_many_values(tmp_path: Path) -> None:
+    file = tmp_path / "images.parquet"
+    [template] = (stored["dynamodb"]["NewImage"] for stored in event("write_catalog")["Records"])
+    whole = ImageRecord.model_validate(
+        {name: TypeDeserializer().deserialize(value) for name, value in template.items()}
+    )
+    records = [whole.model_copy(update={"width": width}) for width in (640, 1600, 4000)]
+    file.write_bytes(catalog.to_parquet([*records, whole.model_copy(update={"width": None})]))
+
+    with duckdb.connect() as database:
+        statistics = {
+            name: found
+            for name, *found in database.execute(
+                "SELECT path_in_schema, stats_min_value, stats_max_value, stats_null_count FROM parquet_metadata(?)",
+                [str(file)],
+            ).fetchall()
+        }
+
+    assert statistics["width"] == ["640", "4000", 1]
+    assert statistics["received_at"][0] == statistics["received_at"][1] == "2026-11-22 09:30:15"
+    flat = [name for name in catalog.COLUMNS if name not in ("tags", "derivatives")]
+    assert [name for name in flat if None in statistics[name][:2]] == ["reason"], "which is null in every row"
 
 
 def _read(content: bytes, folder: Path) -> list[dict[str, Any]]:

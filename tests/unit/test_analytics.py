@@ -1,5 +1,6 @@
 """The view and the named queries as text: both engines can read them, and they give away nothing personal."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ REDSHIFT_FUNCTIONS = {
     *("CUME_DIST", "ROW_NUMBER"),
     *("COALESCE", "DATEDIFF", "DATE_TRUNC", "GETDATE", "LN", "NULLIF", "ROUND", "SPLIT_PART"),
 }
-"""Those in use, of https://docs.aws.amazon.com/redshift/latest/dg/c_SQL_functions.html; none runs on the leader only."""
+"""Those in use, of https://docs.aws.amazon.com/redshift/latest/dg/c_SQL_functions.html; none is for the leader only."""
 KEYWORDS = {"AS", "FROM", "IN", "OVER"}
 """What else comes before a bracket."""
 
@@ -67,7 +68,7 @@ def test_redshift_has_each_function_of_a_query(redshift: exp.Expr) -> None:
     tokens = sqlglot.tokenize(redshift.sql(dialect="redshift", comments=False), read="redshift")
     called = {
         word.text.upper()
-        for word, following in zip(tokens, tokens[1:], strict=False)
+        for word, following in pairwise(tokens)
         if following.token_type is TokenType.L_PAREN and word.text.isidentifier()
     }
 

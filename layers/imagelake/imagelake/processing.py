@@ -5,6 +5,7 @@ A rejected image is a result; what is raised is a fault, and another try may hel
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from imagelake.keys import RawKey
 from imagelake.limits import Limits
 from imagelake.model import Derivative, ImageRecord
 from imagelake.object_store import RawObject
+from imagelake.script_runner import Script
 from imagelake.settings import ProcessImageSettings
 
 
@@ -56,9 +58,12 @@ def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float)
     record = _arrived(key, raw, settings)
     try:
         _check_content(raw, record)
-        return _outcome(_run_scripts(key, raw, record, settings, seconds))
+        scripts = script_runner.find_scripts(settings.processing_scripts.split(","))
+        record = record.model_copy(update=_versions(scripts))
+        return _outcome(_run_scripts(key, raw, record, scripts, settings, seconds))
     except Rejection as rejection:
-        return _outcome(record.model_copy(update={"status": "rejected", "reason": str(rejection)}))
+        rejected = {"status": "rejected", "reason": str(rejection), "processed_at": datetime.now(UTC)}
+        return _outcome(record.model_copy(update=rejected))
 
 
 def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> ImageRecord:
@@ -83,10 +88,21 @@ def _check_content(raw: RawObject, record: ImageRecord) -> None:
         raise Rejection("checksum_mismatch", "the file does not have the SHA-256 that its sender gave")
 
 
+def _versions(scripts: Sequence[Script]) -> dict[str, str]:
+    return {
+        "script": ",".join(script.name for script in scripts),
+        "script_version": ",".join(script.version for script in scripts),
+    }
+
+
 def _run_scripts(
-    key: RawKey, raw: RawObject, record: ImageRecord, settings: ProcessImageSettings, seconds: float
+    key: RawKey,
+    raw: RawObject,
+    record: ImageRecord,
+    scripts: Sequence[Script],
+    settings: ProcessImageSettings,
+    seconds: float,
 ) -> ImageRecord:
-    scripts = script_runner.find_scripts(settings.processing_scripts.split(","))
     result = script_runner.run_scripts(
         raw.content,
         scripts,
@@ -106,8 +122,6 @@ def _run_scripts(
         | result.columns
         | {
             "processed_at": datetime.now(UTC),
-            "script": ",".join(script.name for script in scripts),
-            "script_version": ",".join(script.version for script in scripts),
             "script_output": json.dumps(result.script_output),
             "derivatives": derivatives,
         }
