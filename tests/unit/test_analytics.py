@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.optimizer.qualify import qualify
-from sqlglot.tokens import TokenType
 
 from imagelake.catalog import COLUMNS
 from local import sql
 
 FILES = [*sorted(sql.VIEWS.glob("*.sql")), *sql.query_files()]
 COLUMNS_AND_PARTITION = {**COLUMNS, "ingest_date": "string", "hour": "string"}
-SCHEMA = {
+SCHEMA: dict[str, object] = {
     name: {column: kind.replace("map<string,string>", "string") for column, kind in COLUMNS_AND_PARTITION.items()}
     for name in ("images", "current_images")
 }
@@ -36,13 +35,13 @@ def query(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def athena(query: str) -> exp.Expr:
-    return sqlglot.parse_one(query, read="athena")
+def athena(query: str) -> exp.Select:
+    return sqlglot.parse_one(query, read="athena", into=exp.Select)
 
 
 @pytest.fixture
-def redshift(athena: exp.Expr) -> exp.Expr:
-    return sqlglot.parse_one(athena.sql(dialect="redshift"), read="redshift")
+def redshift(athena: exp.Select) -> exp.Select:
+    return sqlglot.parse_one(athena.sql(dialect="redshift"), read="redshift", into=exp.Select)
 
 
 def test_there_are_one_view_and_eleven_queries() -> None:
@@ -58,13 +57,12 @@ def test_a_query_begins_with_the_question_it_answers(query: str) -> None:
     assert "--" not in rest
 
 
-def test_both_dialects_read_a_query_and_know_each_function(athena: exp.Expr, redshift: exp.Expr) -> None:
-    assert isinstance(athena, exp.Select)
+def test_both_dialects_read_a_query_and_know_each_function(athena: exp.Select, redshift: exp.Select) -> None:
     for tree in (athena, redshift):
         assert not list(tree.find_all(exp.Anonymous, exp.Command))
 
 
-def test_redshift_has_each_function_of_a_query(redshift: exp.Expr) -> None:
+def test_redshift_has_each_function_of_a_query(redshift: exp.Select) -> None:
     tokens = sqlglot.tokenize(redshift.sql(dialect="redshift", comments=False), read="redshift")
     called = {
         word.text.upper()
@@ -75,16 +73,16 @@ def test_redshift_has_each_function_of_a_query(redshift: exp.Expr) -> None:
     assert called - KEYWORDS <= REDSHIFT_FUNCTIONS
 
 
-def test_every_derived_table_has_an_alias(redshift: exp.Expr) -> None:
+def test_every_derived_table_has_an_alias(redshift: exp.Select) -> None:
     assert all(derived.alias for derived in redshift.find_all(exp.Subquery))
 
 
-def test_every_column_exists_in_both_dialects(athena: exp.Expr, redshift: exp.Expr) -> None:
+def test_every_column_exists_in_both_dialects(athena: exp.Select, redshift: exp.Select) -> None:
     for tree, dialect in ((athena, "athena"), (redshift, "redshift")):
         qualify(tree.copy(), schema=SCHEMA, dialect=dialect, validate_qualify_columns=True)
 
 
-def test_every_result_has_a_name_of_its_own(athena: exp.Expr) -> None:
+def test_every_result_has_a_name_of_its_own(athena: exp.Select) -> None:
     names = athena.named_selects
 
     assert all(names)
@@ -94,7 +92,8 @@ def test_every_result_has_a_name_of_its_own(athena: exp.Expr) -> None:
 def test_the_view_has_every_column_and_the_partition() -> None:
     _, text = sql.named("current_images", sql.VIEWS)
 
-    assert sqlglot.parse_one(text, read="athena").named_selects == list(COLUMNS_AND_PARTITION)
+    view = sqlglot.parse_one(text, read="athena", into=exp.Select)
+    assert view.named_selects == list(COLUMNS_AND_PARTITION)
 
 
 @pytest.mark.parametrize("file", sql.query_files(), ids=lambda file: file.stem)
