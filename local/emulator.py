@@ -100,6 +100,7 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "TMPDIR": str(temporary),
+        "TZ": "UTC",  # as in Athena and Lambda
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
         "SFTP_ENABLED": "0",

@@ -3,11 +3,12 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from imagelake import images_table, object_store, partitions
+from imagelake import aws, images_table, object_store, partitions
 from local import lake as local_lake
 from local.api_client import ApiClient, send
 from local.emulator import REGION
@@ -60,22 +61,30 @@ def await_end(client: ApiClient) -> Await:
     return await_end
 
 
-@pytest.fixture
-def domain(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def in_process(lake: Lake) -> Iterator[None]:
     """Lets this process write into the lake with the functions' own modules, as the emulator's root user."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-    }.items():
-        monkeypatch.setenv(name, value)
-    caches = (object_store.s3_client, images_table._table, partitions._glue)
-    for cache in caches:
-        cache.cache_clear()
-    yield
-    for cache in caches:
-        cache.cache_clear()
+    caches = (aws.session, object_store.s3_client, images_table._dynamodb, images_table._table, partitions._glue)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+        }.items():
+            patch.setenv(name, value)
+        for cache in caches:
+            cache.cache_clear()
+        yield
+        for cache in caches:
+            cache.cache_clear()
+
+
+@pytest.fixture
+def domain(lake: Lake) -> Iterator[None]:
+    """For the whole of a test, see `in_process`."""
+    with in_process(lake):
+        yield
 
 
 def invoke(lake: Lake, function: str, event: dict[str, Any]) -> dict[str, Any]:

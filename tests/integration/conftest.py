@@ -80,6 +80,18 @@ def _create_stores() -> None:
         sqs.create_queue(QueueName=physical_name(name))
 
 
+def stream_of(*items: dict[str, Any], first: int = 4421584) -> dict[str, Any]:
+    """The event of the stream for items of the images table, after the sample, with sequence numbers from `first`."""
+    sample = event("write_catalog")
+    [template] = sample["Records"]
+    records = []
+    for number, item in enumerate(items, first):
+        image = images_table.serialize(item)
+        changed = {"Keys": {"image_id": image["image_id"]}, "NewImage": image, "SequenceNumber": str(number)}
+        records.append(template | {"eventID": f"{number:032x}", "dynamodb": template["dynamodb"] | changed})
+    return {"Records": records}
+
+
 class Context(LambdaContext):
     """What Lambda says of an invocation."""
 

@@ -18,6 +18,7 @@ from imagelake import object_store
 from imagelake.errors import Fault
 from imagelake.keys import Partition, RawKey
 from imagelake.model import Arrival, ImageRecord
+from imagelake.script_runner import find_scripts
 from local.samples import Sample, make_samples
 from tests.application import event
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client
@@ -149,6 +150,17 @@ def test_a_rejected_image_says_why_and_stores_nothing(process: Process) -> None:
     assert outcome["reason"] == "not_an_image: the bytes are not those of an image"
     assert outcome["item"]["reason"] == {"S": outcome["reason"]}
     assert _derivatives() == {}
+
+
+def test_a_rejected_image_says_which_scripts_it_was_given_to_and_when_they_ended(process: Process) -> None:
+    began = datetime.now(UTC)
+
+    record = _record(process(NOTES))
+
+    assert record.script == "describe,thumbnails"
+    assert record.script_version == ",".join(one.version for one in find_scripts(["describe", "thumbnails"]))
+    assert record.processed_at
+    assert record.processed_at >= began - timedelta(milliseconds=1)
 
 
 def test_other_bytes_than_the_sender_gave_the_checksum_of_are_rejected(process: Process) -> None:

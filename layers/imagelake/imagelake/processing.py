@@ -5,6 +5,7 @@ A rejected image is a result; what is raised is a fault, and another try may hel
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
@@ -18,6 +19,7 @@ from imagelake.limits import Limits
 from imagelake.model import Derivative, ImageRecord
 from imagelake.object_store import RawObject
 from imagelake.reason import Reason
+from imagelake.script_runner import Script
 from imagelake.settings import ProcessImageSettings
 
 TOO_LARGE: Final = frozenset({Reason.TOO_MANY_PIXELS, Reason.SIDE_TOO_LONG})
@@ -62,14 +64,17 @@ def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float)
     record = _arrived(key, raw, settings)
     try:
         _check_content(raw, record)
-        return _outcome(_run_scripts(key, raw, record, settings, seconds))
+        scripts = script_runner.find_scripts(settings.processing_scripts.split(","))
+        record = record.model_copy(update=_versions(scripts))
+        return _outcome(_run_scripts(key, raw, record, scripts, settings, seconds))
     except Rejection as rejection:
         reason = str(rejection)
         if rejection.code in TOO_LARGE and _fits_a_task(raw.content, settings):
             if settings.large_images:
                 return Outcome(outcome="large")
             reason += "; the parameter LargeImages would have it taken"
-        return _outcome(record.model_copy(update={"status": "rejected", "reason": reason}))
+        rejected = {"status": "rejected", "reason": reason, "processed_at": datetime.now(UTC)}
+        return _outcome(record.model_copy(update=rejected))
 
 
 def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> ImageRecord:
@@ -94,10 +99,21 @@ def _check_content(raw: RawObject, record: ImageRecord) -> None:
         raise Rejection("checksum_mismatch", "the file does not have the SHA-256 that its sender gave")
 
 
+def _versions(scripts: Sequence[Script]) -> dict[str, str]:
+    return {
+        "script": ",".join(script.name for script in scripts),
+        "script_version": ",".join(script.version for script in scripts),
+    }
+
+
 def _run_scripts(
-    key: RawKey, raw: RawObject, record: ImageRecord, settings: ProcessImageSettings, seconds: float
+    key: RawKey,
+    raw: RawObject,
+    record: ImageRecord,
+    scripts: Sequence[Script],
+    settings: ProcessImageSettings,
+    seconds: float,
 ) -> ImageRecord:
-    scripts = script_runner.find_scripts(settings.processing_scripts.split(","))
     result = script_runner.run_scripts(
         raw.content,
         scripts,
@@ -117,8 +133,6 @@ def _run_scripts(
         | result.columns
         | {
             "processed_at": datetime.now(UTC),
-            "script": ",".join(script.name for script in scripts),
-            "script_version": ",".join(script.version for script in scripts),
             "script_output": json.dumps(result.script_output),
             "derivatives": derivatives,
         }

@@ -1,0 +1,178 @@
+"""The view has exactly one row an image at any time: after batches, retries, redrives, late rows, erasures and purges.
+
+Histories are random. The function, the writer and the purge are the real ones; the stores keep time by our clock.
+"""
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from functions.write_catalog import app
+from imagelake import retention
+from imagelake.keys import Partition, catalog_prefix
+from imagelake.model import ImageRecord, Tombstone
+from imagelake.settings import EnforceRetentionSettings
+from tests.duckdb_catalog import catalog_over, parquet_under
+from tests.integration.conftest import Context, stream_of
+from tests.integration.stand_ins import install
+
+KEPT = timedelta(days=7)
+PURGE = EnforceRetentionSettings("raw", "lake", "audit", "images", "image_lake", "images", KEPT.days)
+VARIABLES = {
+    "LAKE_BUCKET": "lake",
+    "CATALOG_DATABASE": "image_lake",
+    "CATALOG_TABLE": "images",
+    "DEAD_LETTER_QUEUE_URL": "queue",
+}
+QUERY = "SELECT image_id, status, processed_at, ingest_date, hour FROM current_images"
+
+type Row = tuple[str, str, datetime | None, str, str]
+
+
+class Histories(RuleBasedStateMachine):
+    """What becomes of images, what the stream hands over of it, and what time does. `expected` is the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.stores = install(self.patch, datetime(2026, 11, 20, 9, 10, tzinfo=UTC))
+        self.patch.setattr(app, "datetime", self.stores.clock.patched())
+        for name, value in VARIABLES.items():
+            self.patch.setenv(name, value)
+        self.items: list[ImageRecord] = []
+        """The images table; an image that was erased or redriven is in its place, so that its number stays its own."""
+        self.erased: set[str] = set()
+        self.stream: list[ImageRecord | Tombstone] = []
+        self.batch = slice(0, 0)
+        """Of the stream, what was handed over last."""
+        self.expected: dict[str, ImageRecord] = {}
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
+    @property
+    def now(self) -> datetime:
+        return self.stores.clock.now
+
+    @rule(
+        statuses=st.lists(st.sampled_from(["processed", "rejected", "failed"]), min_size=1, max_size=3),
+        late=st.booleans(),
+    )
+    def arrive(self, statuses: list[str], late: bool) -> None:
+        """Some arrive in the hour of their form and not in their own."""
+        hour = Partition.of(self.now - timedelta(minutes=20) if late else self.now)
+        for status in statuses:
+            record = ImageRecord.model_validate(
+                {
+                    "image_id": str(UUID(int=len(self.items))),
+                    "status": status,
+                    "received_at": self.now,
+                    "processed_at": None if status == "failed" else self.now,
+                    "expires_at": self.now + KEPT,
+                    "ingest_date": hour.ingest_date,
+                    "hour": hour.hour,
+                }
+            )
+            self.items.append(record)
+            self.stream.append(record)
+
+    @precondition(lambda self: self.items)
+    @rule(number=st.integers(0, 99), status=st.sampled_from(["processed", "rejected"]))
+    def redrive(self, number: int, status: str) -> None:
+        record = self.items[number % len(self.items)]
+        if record.status == "failed" and record.image_id not in self.erased:
+            again = record.model_copy(update={"status": status, "processed_at": self.now})
+            self.items[number % len(self.items)] = again
+            self.stream.append(again)
+
+    @precondition(lambda self: self.items)
+    @rule(number=st.integers(0, 99))
+    def erase(self, number: int) -> None:
+        record = self.items[number % len(self.items)]
+        if record.image_id not in self.erased:
+            self.erased.add(record.image_id)
+            taken = record.model_dump(include={"image_id", "expires_at", "ingest_date", "hour"})
+            self.stream.append(Tombstone(erased_at=self.now, **taken))
+
+    @precondition(lambda self: len(self.stream) > self.batch.stop)
+    @rule()
+    def write(self) -> None:
+        self.batch = slice(self.batch.stop, len(self.stream))
+        self._hand_over(self.batch)
+
+    @rule()
+    def retry(self) -> None:
+        self._hand_over(self.batch)
+
+    @rule(items=st.integers(1, 6))
+    def replay(self, items: int) -> None:
+        """The same once more, in another batch: an event source mapping that was made anew."""
+        self._hand_over(slice(max(0, self.batch.stop - items), self.batch.stop))
+
+    @rule(hours=st.sampled_from([1, 24, 24 * 6]))
+    def wait(self, hours: int) -> None:
+        self.stores.clock.wait(timedelta(hours=hours))
+
+    @rule()
+    def purge(self) -> None:
+        for work in retention.find_work(PURGE, self.now):
+            retention.purge(work, PURGE, self.now, 60)
+        self.expected = {
+            image_id: record
+            for image_id, record in self.expected.items()
+            if Partition(record.ingest_date, record.hour).closed_at + KEPT > self.now
+        }
+
+    @invariant()
+    def the_view_has_one_row_an_image(self) -> None:
+        """The latest. One that has expired is gone from its hour's purge on, or from a retry before that."""
+        rows = self._rows()
+        kept = [record for record in self.expected.values() if record.expires_at > self.now]
+
+        assert len({image_id for image_id, *_ in rows}) == len(rows)
+        assert set(map(_row, kept)) <= set(rows) <= set(map(_row, self.expected.values()))
+
+    def _hand_over(self, part: slice) -> None:
+        said = self.stream[part]
+        if not said:
+            return
+        app.handler(stream_of(*(one.to_item() for one in said), first=part.start), Context("write_catalog"))
+        for one in said:
+            if isinstance(one, Tombstone):
+                self.expected.pop(one.image_id, None)
+            elif one.expires_at > self.now and not (self._failed_before(one)):
+                self.expected[one.image_id] = one
+
+    def _failed_before(self, record: ImageRecord) -> bool:
+        """Whether `record` is the failure of an image that has another outcome by now."""
+        return record.status == "failed" and record.image_id in self.expected
+
+    def _rows(self) -> list[Row]:
+        with tempfile.TemporaryDirectory() as folder:
+            for values in self.stores.glue.partitions:
+                prefix = catalog_prefix(Partition(*values))
+                for page in self.stores.s3.get_paginator("list_objects_v2").paginate(Bucket="lake", Prefix=prefix):
+                    for entry in page.get("Contents", ()):
+                        file = Path(folder, entry["Key"])
+                        file.parent.mkdir(parents=True, exist_ok=True)
+                        file.write_bytes(self.stores.s3.get_object("lake", entry["Key"])["Body"].read())
+            if not any(Path(folder).iterdir()):
+                return []
+            with catalog_over(parquet_under(folder)) as database:
+                return database.execute(QUERY).fetchall()
+
+
+def _row(record: ImageRecord) -> Row:
+    processed_at = record.processed_at and record.processed_at.replace(tzinfo=None)
+    return record.image_id, record.status, processed_at, record.ingest_date, record.hour
+
+
+TestHistories: Any = Histories.TestCase
+TestHistories.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
