@@ -114,7 +114,7 @@ def test_writes_one_file_for_each_hour_and_registers_it(write: Invoke, tmp_path:
     }
     assert len({key.rpartition("/")[2] for key in answer["files"]}) == 1
     assert _partitions() == [["2026-11-22", "09"], ["2026-11-22", "10"], ["2026-11-23", "00"]]
-    counts = _query("SELECT ingest_date, hour, count(*) FROM images GROUP BY ALL ORDER BY ALL", tmp_path)
+    counts = _query("SELECT ingest_date, hour, count(*) FROM images GROUP BY 1, 2 ORDER BY 1, 2", tmp_path)
     assert counts == [("2026-11-22", "09", 3), ("2026-11-22", "10", 2), ("2026-11-23", "00", 2)]
 
 
@@ -184,7 +184,7 @@ def test_an_unreadable_item_is_reported_and_its_neighbours_are_written(
     answer = write(stream_of(_record(1).to_item(), unreadable, _record(3).to_item()))
 
     assert answer["records"] == 2
-    assert _query("SELECT image_id FROM images ORDER BY ALL", tmp_path) == [(str(UUID(int=1)),), (str(UUID(int=3)),)]
+    assert _query("SELECT image_id FROM images ORDER BY 1", tmp_path) == [(str(UUID(int=1)),), (str(UUID(int=3)),)]
     [message] = dead_letters_sent()
     assert message["image_id"] == str(UUID(int=2))
     assert message["reason"] == f"unreadable_item: {next(iter(change))}"
