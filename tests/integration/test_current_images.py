@@ -53,6 +53,8 @@ class Histories(RuleBasedStateMachine):
         self.batch = slice(0, 0)
         """Of the stream, what was handed over last."""
         self.expected: dict[str, ImageRecord] = {}
+        self.is_read = True
+        """Whether the view was looked at since the last change."""
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -64,8 +66,9 @@ class Histories(RuleBasedStateMachine):
     @rule(
         statuses=st.lists(st.sampled_from(["processed", "rejected", "failed"]), min_size=1, max_size=3),
         late=st.booleans(),
+        at_once=st.booleans(),
     )
-    def arrive(self, statuses: list[str], late: bool) -> None:
+    def arrive(self, statuses: list[str], late: bool, at_once: bool) -> None:
         """Some arrive in the hour of their form and not in their own."""
         hour = Partition.of(self.now - timedelta(minutes=20) if late else self.now)
         for status in statuses:
@@ -82,15 +85,27 @@ class Histories(RuleBasedStateMachine):
             )
             self.items.append(record)
             self.stream.append(record)
+        if at_once:
+            self.write()
 
-    @precondition(lambda self: self.items)
-    @rule(number=st.integers(0, 99), status=st.sampled_from(["processed", "rejected"]))
-    def redrive(self, number: int, status: str) -> None:
-        record = self.items[number % len(self.items)]
-        if record.status == "failed" and record.image_id not in self.erased:
-            again = record.model_copy(update={"status": status, "processed_at": self.now})
-            self.items[number % len(self.items)] = again
-            self.stream.append(again)
+    @property
+    def failed(self) -> list[int]:
+        """The numbers of the images that can be redriven."""
+        return [
+            number
+            for number, record in enumerate(self.items)
+            if record.status == "failed" and record.image_id not in self.erased
+        ]
+
+    @precondition(lambda self: self.failed)
+    @rule(data=st.data(), status=st.sampled_from(["processed", "rejected"]), at_once=st.booleans())
+    def redrive(self, data: st.DataObject, status: str, at_once: bool) -> None:
+        number = data.draw(st.sampled_from(self.failed))
+        again = self.items[number].model_copy(update={"status": status, "processed_at": self.now})
+        self.items[number] = again
+        self.stream.append(again)
+        if at_once:
+            self.write()
 
     @precondition(lambda self: self.items)
     @rule(number=st.integers(0, 99))
@@ -107,16 +122,18 @@ class Histories(RuleBasedStateMachine):
         self.batch = slice(self.batch.stop, len(self.stream))
         self._hand_over(self.batch)
 
+    @precondition(lambda self: self.batch.stop)
     @rule()
     def retry(self) -> None:
         self._hand_over(self.batch)
 
+    @precondition(lambda self: self.batch.stop)
     @rule(items=st.integers(1, 6))
     def replay(self, items: int) -> None:
         """The same once more, in another batch: an event source mapping that was made anew."""
         self._hand_over(slice(max(0, self.batch.stop - items), self.batch.stop))
 
-    @rule(hours=st.sampled_from([1, 24, 24 * 6]))
+    @rule(hours=st.sampled_from([1, 2, 24, 24 * 8]))
     def wait(self, hours: int) -> None:
         self.stores.clock.wait(timedelta(hours=hours))
 
@@ -124,6 +141,7 @@ class Histories(RuleBasedStateMachine):
     def purge(self) -> None:
         for work in retention.find_work(PURGE, self.now):
             retention.purge(work, PURGE, self.now, 60)
+        self.is_read = False
         self.expected = {
             image_id: record
             for image_id, record in self.expected.items()
@@ -133,6 +151,9 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def the_view_has_one_row_an_image(self) -> None:
         """The latest. One that has expired is gone from its hour's purge on, or from a retry before that."""
+        if self.is_read:
+            return
+        self.is_read = True
         rows = self._rows()
         kept = [record for record in self.expected.values() if record.expires_at > self.now]
 
@@ -141,17 +162,16 @@ class Histories(RuleBasedStateMachine):
 
     def _hand_over(self, part: slice) -> None:
         said = self.stream[part]
-        if not said:
-            return
+        self.is_read = False
         app.handler(stream_of(*(one.to_item() for one in said), first=part.start), Context("write_catalog"))
         for one in said:
             if isinstance(one, Tombstone):
                 self.expected.pop(one.image_id, None)
-            elif one.expires_at > self.now and not (self._failed_before(one)):
+            elif one.expires_at > self.now and not self._has_ended_otherwise(one):
                 self.expected[one.image_id] = one
 
-    def _failed_before(self, record: ImageRecord) -> bool:
-        """Whether `record` is the failure of an image that has another outcome by now."""
+    def _has_ended_otherwise(self, record: ImageRecord) -> bool:
+        """Whether `record` is the failure of an image that had another outcome later."""
         return record.status == "failed" and record.image_id in self.expected
 
     def _rows(self) -> list[Row]:
@@ -175,4 +195,4 @@ def _row(record: ImageRecord) -> Row:
 
 
 TestHistories: Any = Histories.TestCase
-TestHistories.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+TestHistories.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
