@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import altair as alt
 
@@ -79,6 +79,7 @@ def draw_chart(chart: Chart, columns: Columns, rows: Rows) -> Drawing:
 
 def _data(chart: Chart, rows: Rows) -> list[dict[str, Any]]:
     """What is shown; a row for each cell of a table, and for each of several measures of a line."""
+    rows = _largest(chart, rows)
     if chart.kind == "table":
         return [
             {"row": number, "column": show.title, "text": _written(row[show.column], show)}
@@ -91,15 +92,19 @@ def _data(chart: Chart, rows: Rows) -> list[dict[str, Any]]:
             for row in rows
             for show in chart.y
         ]
-    return [{show.column: _json(row[show.column]) for show in chart.shown} for row in _largest(chart, rows)]
+    return [{show.column: _json(row[show.column]) for show in chart.shown} for row in rows]
 
 
 def _largest(chart: Chart, rows: Rows) -> Rows:
+    if chart.largest_first:
+        column = chart.largest_first
+        known = [row for row in rows if row[column] is not None]
+        return sorted(known, key=lambda row: cast("float", row[column]), reverse=True)[: chart.limit]
     if chart.x is None or chart.limit is None:
         return rows
     totals: Counter[Value] = Counter()
     for row in rows:
-        totals[row[chart.x.column]] += row[chart.y[0].column]  # type: ignore[assignment, operator]  # y is a number
+        totals[row[chart.x.column]] += cast("int", row[chart.y[0].column])
     kept = {value for value, _ in totals.most_common(chart.limit)}
     return [row for row in rows if row[chart.x.column] in kept]
 

@@ -36,6 +36,7 @@ class _Shape(NamedTuple):
     y: bool
     series: bool | None
     columns: bool
+    largest_first: bool = False
 
 
 _SHAPES: Final[dict[Kind, _Shape]] = {
@@ -45,7 +46,7 @@ _SHAPES: Final[dict[Kind, _Shape]] = {
     "column": _Shape(x=True, y=True, series=None, columns=False),
     "bar": _Shape(x=True, y=True, series=None, columns=False),
     "heatmap": _Shape(x=True, y=True, series=True, columns=False),
-    "table": _Shape(x=False, y=False, series=False, columns=True),
+    "table": _Shape(x=False, y=False, series=False, columns=True, largest_first=True),
 }
 
 
@@ -81,6 +82,7 @@ class Chart(_Model):
     y_title: str | None = None
     series: Show | None = None
     columns: tuple[Show, ...] = ()
+    largest_first: str | None = None
     scale: Literal["linear", "log"] = "linear"
     limit: Annotated[int, Field(ge=1)] | None = None
 
@@ -96,6 +98,8 @@ class Chart(_Model):
                 raise ValueError(f"chart {self.id}: a {self.kind} {'needs' if wanted else 'has no'} {name}")
         if len(self.y) > 1 and (self.kind != "line" or self.series or not self.y_title):
             raise ValueError(f"chart {self.id}: several y are for a line without series, under a y_title")
+        if self.largest_first and self.largest_first not in {show.column for show in self.columns}:
+            raise ValueError(f"chart {self.id}: it is sorted by {self.largest_first}, which it does not show")
         return self
 
     @model_validator(mode="after")

@@ -250,8 +250,10 @@ def _table(chart: Chart, columns: Columns) -> dict[str, Any]:
         {"FieldId": field["FieldId"], "CustomLabel": show.title}
         for field, show in zip(fields, chart.columns, strict=True)
     ]
+    sort = {"FieldId": f"{chart.id}.columns.{chart.largest_first}", "Direction": "DESC"}
     return {
         "FieldWells": {"TableUnaggregatedFieldWells": {"Values": fields}},
+        "SortConfiguration": {"RowSort": [{"FieldSort": sort}]},
         "FieldOptions": {"SelectedFieldOptions": options, "Order": [field["FieldId"] for field in fields]},
     }
 
