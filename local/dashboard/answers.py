@@ -39,13 +39,13 @@ class Catalog:
         self._database = database
 
     def columns(self, query: str) -> Columns:
-        """What the named query answers."""
-        described = self._database.execute(f"DESCRIBE {_translated(sql.named(query)[1])}").fetchall()
+        """What the query answers."""
+        described = self._database.execute(f"DESCRIBE {_translated(query)}").fetchall()
         return {name: _TYPES[kind] for name, kind, *_ in described}
 
     def ask(self, query: str) -> Rows:
-        """The answer to the named query."""
-        answer = self._database.execute(_translated(sql.named(query)[1]))
+        """The answer to the query."""
+        answer = self._database.execute(_translated(query))
         names = [column[0] for column in answer.description or ()]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
@@ -79,16 +79,16 @@ def catalog_of(records: Sequence[ImageRecord]) -> Iterator[Catalog]:
 def queries() -> dict[str, Columns]:
     """All named queries with what they answer."""
     with catalog_of(()) as empty:
-        return {file.stem: empty.columns(file.stem) for file in sql.query_files()}
+        return {file.stem: empty.columns(sql.named(file.stem)[1]) for file in sql.query_files()}
 
 
 def ask_lake(lake: Lake, query: str, columns: Columns) -> Rows:
-    """The answer of a lake to the named query.
+    """The answer of a lake to the query, which has these columns.
 
     Raises:
         QueryError: Athena could not answer.
     """
-    answer = sql.ask(lake, sql.named(query)[1])
+    answer = sql.ask(lake, query)
     return [
         {name: _value(text, columns[name]) for name, text in zip(answer.columns, row, strict=True)}
         for row in answer.rows

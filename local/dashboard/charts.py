@@ -21,6 +21,9 @@ _BELOW: Final = 60
 _MEASURE: Final = "measure"
 _VALUE: Final = "value"
 
+_POINT: Final = {"size": 10}
+"""A dot an hour: one hour alone has neither a line nor an area."""
+
 type Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
@@ -67,9 +70,9 @@ def draw_chart(chart: Chart, columns: Columns, rows: Rows) -> Drawing:
         case "heatmap":
             return _heat_map(drawing, chart, columns)
         case "line":
-            return _plotted(drawing.mark_line(), chart, columns)
+            return _plotted(drawing.mark_line(point=_POINT), chart, columns)
         case "area":
-            return _plotted(drawing.mark_area(), chart, columns)
+            return _plotted(drawing.mark_area(point=_POINT), chart, columns)
         case "bar" | "column":
             return _plotted(drawing.mark_bar(), chart, columns)
 
@@ -140,7 +143,8 @@ def _plotted(drawing: alt.Chart, chart: Chart, columns: Columns) -> alt.Chart:
         split = [alt.Color(_MEASURE, type="nominal", title=None, sort=[show.title for show in chart.y])]
     elif chart.series:
         split = [alt.Color(chart.series.column, type="nominal", title=chart.series.title)]
-    measure |= {"title": chart.y_title or chart.y[0].title, "scale": alt.Scale(type=chart.scale)}
+    ticks = alt.Axis(tickMinStep=10 ** -max(show.decimals for show in chart.y))
+    measure |= {"title": chart.y_title or chart.y[0].title, "scale": alt.Scale(type=chart.scale), "axis": ticks}
     divided = _divided(chart.x, columns) if chart.x else {}
     across, up = (alt.X(**divided), alt.Y(**measure))
     if chart.kind == "bar":
