@@ -72,7 +72,7 @@ def draw_chart(chart: Chart, columns: Columns, rows: Rows) -> Drawing:
         case "line":
             return _plotted(drawing.mark_line(point=_POINT), chart, columns)
         case "area":
-            return _plotted(drawing.mark_area(point=_POINT), chart, columns)
+            return _plotted(drawing.mark_area(point=_POINT, opacity=1), chart, columns)
         case "bar" | "column":
             return _plotted(drawing.mark_bar(), chart, columns)
 

@@ -32,8 +32,8 @@ def record(number: int, **changes: Any) -> ImageRecord:
         "image_id": str(UUID(int=number)), "status": "processed", "source": "api", "received_at": RECEIVED,
         "processed_at": RECEIVED + timedelta(seconds=2), "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
         "bytes": 2_000_000, "format": "JPEG", "width": 2000, "height": 1000, "camera_make": "Axis",
-        "camera_model": "Q1656", "script": "describe", "script_version": "9c1f0a77", "ingest_date": partition.ingest_date,
-        "hour": partition.hour,
+        "camera_model": "Q1656", "script": "describe", "script_version": "9c1f0a77",
+        "ingest_date": partition.ingest_date, "hour": partition.hour,
     }  # fmt: skip
     return ImageRecord.model_validate(fields | changes)
 
