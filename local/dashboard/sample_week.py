@@ -94,7 +94,7 @@ def _common(chance: random.Random, source: _Source, received: datetime, hour: in
         "sha256": f"{chance.getrandbits(256):064x}",
         "bytes": round(source.megabytes * 1e6 * chance.lognormvariate(0, 0.4)),
         "script": "describe,thumbnails",
-        "script_version": "9c1f0a77,51d2be04" if hour < NEW_VERSION else "e07ac3d9,51d2be04",
+        "script_version": "9c1f0a7764e2,51d2be04a9f3" if hour < NEW_VERSION else "e07ac3d91b55,51d2be04a9f3",
         "ingest_date": partition.ingest_date,
         "hour": partition.hour,
     }
