@@ -14,7 +14,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo test check unit integration e2e build format requirements analytics local-invoke clean
+.PHONY: help run demo dashboard test check unit integration e2e build format requirements analytics local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -25,6 +25,9 @@ run: $(READY) ## start the local lake and keep it running until Ctrl-C
 
 demo: $(READY) ## start the local lake, show what it does, stop
 	$(ACTIVATED) python -m local demo
+
+dashboard: $(READY) ## draw the analysts' dashboard of a made-up week into .local/dashboard/
+	$(ACTIVATED) python -m local.dashboard
 
 test: $(READY) ## all checks and all tests, stopping at the first that fails
 	start=$$(date +%s); \
@@ -61,7 +64,7 @@ format: $(READY) ## fix formatting, imports and what ruff can fix
 requirements: $(READY) ## write the requirements.txt files that `sam build` installs, from uv.lock
 	sh local/requirements.sh $(UV)
 
-analytics: $(READY) ## write the stack of views and named queries from the files in analytics/
+analytics: $(READY) ## write the stacks of views, named queries and dashboard from the files in analytics/
 	$(ACTIVATED) python -m local.analytics_template
 
 local-invoke: $(READY) ## run every function with its sample event in a container

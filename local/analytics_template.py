@@ -1,20 +1,22 @@
-"""Writes `analytics/template.yaml`, the nested stack of the view and the named queries, from the files they are in.
+"""Writes the nested stacks of `analytics/` from the files beside them.
 
     python -m local.analytics_template [--check]
+
+`analytics/template.yaml` has the view and the named queries, `analytics/dashboard/template.yaml` the dashboard.
 
 With `--check` it compares instead of writing.
 """
 
 import json
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from samcli.yamlhelper import yaml_parse
 
+from local.dashboard import answers, definition, quicksight
 from local.emulator import ROOT
-from local.sql import QUERIES, VIEWS, named, query_files
+from local.sql import VIEWS, named, query_files
 
 TEMPLATE: Final = ROOT / "analytics" / "template.yaml"
 _ATHENA_TYPES: Final = {
@@ -24,10 +26,14 @@ _ATHENA_TYPES: Final = {
     "array<string>": "array(varchar)",
 }
 _HEADER: Final = "# Written by make analytics from analytics/**/*.sql and the columns in template.yaml.\n"
+_DASHBOARD_HEADER: Final = "# Written by make analytics from dashboard.yaml and the named queries.\n"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes SQL as it is in its file."""
+    """Writes SQL as it is in its file, and what is shared in full, as CloudFormation wants it."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the name of yaml's parameter
+        return True
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
@@ -49,7 +55,17 @@ def template() -> str:
             **{logical_id: _named_query(name) for logical_id, name in queries.items()},
         },
     }
-    return _HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+    return _HEADER + _dumped(document)
+
+
+def dashboard_template() -> str:
+    """The nested stack of the dashboard as YAML."""
+    queries = answers.queries()
+    return _DASHBOARD_HEADER + _dumped(quicksight.template(definition.read(queries), queries))
+
+
+def _dumped(document: dict[str, Any]) -> str:
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def _named_query(name: str) -> dict[str, Any]:
@@ -93,14 +109,16 @@ def _view(name: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the file, or say whether it is as it would be written."""
-    written = template()
-    if "--check" not in arguments:
-        TEMPLATE.write_text(written, encoding="utf-8")
-    elif not TEMPLATE.is_file() or TEMPLATE.read_text(encoding="utf-8") != written:
-        print(f"{TEMPLATE.relative_to(ROOT)} is not what {Path(QUERIES).relative_to(ROOT)} says: run make analytics")
-        return 1
-    return 0
+    """Write the files, or say which is not as it would be written."""
+    stale = []
+    for file, written in ((TEMPLATE, template()), (quicksight.TEMPLATE, dashboard_template())):
+        if "--check" not in arguments:
+            file.write_text(written, encoding="utf-8")
+        elif not file.is_file() or file.read_text(encoding="utf-8") != written:
+            stale.append(str(file.relative_to(ROOT)))
+    if stale:
+        print(f"{', '.join(stale)}: not as written by make analytics")
+    return bool(stale)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,11 @@ def deploy(emulator: Emulator, template: Path, parameters: Mapping[str, str], st
         "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset",
         "--no-progressbar", "--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()),
     )  # fmt: skip
+    return describe(emulator, stack_name)
+
+
+def describe(emulator: Emulator, stack_name: str) -> Stack:
+    """A stack that is there."""
     (stack,) = emulator.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
     return Stack(stack_name, {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]})
 

@@ -128,6 +128,19 @@ def running(
             shutil.rmtree(home, ignore_errors=True)
 
 
+def running_elsewhere() -> Lake:
+    """The lake that another program keeps running and has described.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    said = json.loads(DESCRIPTION.read_text(encoding="utf-8"))
+    aws = Emulator(said["endpoint_url"], DESCRIPTION.parent)
+    stack = deployment.describe(aws, said["stack_name"])
+    kafka = KafkaSide(said["kafka_bootstrap_servers"], said["kafka_topic"])
+    return Lake(aws, stack, kafka, said["username"], said["password"])
+
+
 @contextmanager
 def described(lake: Lake) -> Iterator[None]:
     """Keep the description of a running lake where other programs look for it."""

@@ -22,6 +22,7 @@ KEEPS_NOTHING = {
     "AWS::Serverless::LayerVersion", "AWS::KMS::Key", "AWS::KMS::Alias", "AWS::IAM::Policy",
     "AWS::ECR::Repository", "AWS::ECS::Cluster", "AWS::ECS::TaskDefinition",
     "AWS::LakeFormation::PrincipalPermissions", "Custom::RedshiftCatalog",
+    "AWS::QuickSight::Analysis", "AWS::QuickSight::Dashboard", "AWS::QuickSight::DataSource",
 }  # fmt: skip
 """Types that hold no image, no row and no name of one; functions have their lines for logs and `/tmp`."""
 
@@ -60,12 +61,15 @@ def _storing(template: dict[str, Any]) -> Iterator[str]:
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::CloudFormation::Stack":
             yield from _storing(yaml_parse((ROOT / resource["Properties"]["TemplateURL"]).read_text(encoding="utf-8")))
-        elif resource["Type"] not in KEEPS_NOTHING | {"AWS::Logs::LogGroup"} and not _is_view(resource):
+        elif resource["Type"] not in KEEPS_NOTHING | {"AWS::Logs::LogGroup"} and not _holds_no_rows(resource):
             yield name
 
 
-def _is_view(resource: dict[str, Any]) -> bool:
-    return bool(resource["Properties"].get("TableInput", {}).get("TableType") == "VIRTUAL_VIEW")
+def _holds_no_rows(resource: dict[str, Any]) -> bool:
+    """Whether it is a view, or a data set that asks each time."""
+    properties = resource["Properties"]
+    is_view = properties.get("TableInput", {}).get("TableType") == "VIRTUAL_VIEW"
+    return bool(is_view or properties.get("ImportMode") == "DIRECT_QUERY")
 
 
 def test_every_log_group_keeps_what_the_register_says() -> None:
