@@ -83,7 +83,7 @@ def split(answer: Answer) -> Plot:
 
 
 def in_terminal(plot: Plot, width: int, colored: bool) -> Iterator[str]:
-    """The panels as text, `width` characters wide; series differ by their marks, and by colour if there may be any."""
+    """Each panel as text `width` characters wide, and after it a line that names its series by their marks."""
     import plotext  # a quarter of a second that answers without plots do not need
 
     for panel in plot.panels:
@@ -91,15 +91,17 @@ def in_terminal(plot: Plot, width: int, colored: bool) -> Iterator[str]:
         figure.clear()
         figure.plot_size(width, _ROWS)
         figure.title(f"{panel.title} over {plot.x}")
-        for marker, (name, points) in zip(_MARKERS, panel.series.items(), strict=False):
+        marked = dict(zip(panel.series, _MARKERS, strict=False))
+        for name, points in panel.series.items():
             if points:
-                drawn = figure.signal([_number(x) for x, _ in points], [y for _, y in points], marker=marker).lines()
-                figure.draw(drawn.label(name) if name else drawn)
+                xs, ys = [_number(x) for x, _ in points], [y for _, y in points]
+                figure.draw(figure.signal(xs, ys, marker=marked[name]).lines())
         ticks = _ticks({x for points in panel.series.values() for x, _ in points})
         figure.ruler("x").ticks([_number(x) for x in ticks], [_label(x) for x in ticks])
         figure.ruler("y").lim(min([0.0, *(y for points in panel.series.values() for _, y in points)]))
         text = str(figure.build()).rstrip("\n")
         yield text if colored else plotext.uncolorize(text)
+        yield "  ".join(f"{marker} {name}" for name, marker in marked.items() if name)
 
 
 def to_png(plot: Plot) -> bytes:

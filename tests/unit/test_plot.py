@@ -73,23 +73,34 @@ def test_what_cannot_be_plotted_is_said(columns: dict[str, str], rows: list[list
         plot.split(answer(columns, *rows))
 
 
-def test_the_terminal_shows_a_panel_each_with_its_series_and_no_more_than_its_width() -> None:
-    images, mb = plot.in_terminal(plot.split(answer(ARRIVALS, *ROWS)), 70, colored=False)
+def test_the_terminal_shows_each_panel_and_its_series_and_is_no_wider_than_asked() -> None:
+    images, images_series, mb, mb_series = plot.in_terminal(plot.split(answer(ARRIVALS, *ROWS)), 70, colored=False)
 
     assert "images over arrived_hour" in images
-    assert "api" in images
-    assert "none" in images
-    assert "11-22 09:00" in images
-    assert "11-22 10:00" in images
-    assert "\x1b" not in images + mb
-    assert max(map(len, (images + mb).splitlines())) <= 70
-    assert "none" not in mb
+    assert "mb over arrived_hour" in mb
+    assert (images_series, mb_series) == ("● api  ▲ none", "● api  ▲ none")
+    assert "▲" in images
+    assert "▲" not in mb
+    for panel in (images, mb):
+        assert "11-22 09:00" in panel
+        assert "11-22 10:00" in panel
+        assert "\x1b" not in panel
+        assert max(map(len, panel.splitlines())) <= 70
 
 
-def test_the_terminal_shows_a_single_point() -> None:
-    [shown] = plot.in_terminal(plot.split(answer({"x": "bigint", "y": "bigint"}, [7, 1])), 60, colored=False)
+def test_the_terminal_shows_a_single_point_of_a_series_without_a_name() -> None:
+    shown, series = plot.in_terminal(plot.split(answer({"x": "bigint", "y": "bigint"}, [7, 1])), 60, colored=False)
 
-    assert "●" in shown
+    assert shown.count("●") == 1
+    assert series == ""
+
+
+def test_the_terminal_measures_from_zero() -> None:
+    shown, _ = plot.in_terminal(
+        plot.split(answer({"x": "bigint", "y": "bigint"}, [7, 90], [8, 100])), 60, colored=False
+    )
+
+    assert "\n  0┤" in shown
 
 
 def test_a_picture_has_all_panels() -> None:
