@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import struct
 import subprocess
 import sys
@@ -11,12 +13,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from local.emulator import ROOT
 from local.lake import Lake
 from local.samples import Sample
 from tests.e2e.conftest import Await, Upload, eventually
 
 type Query = Callable[..., subprocess.CompletedProcess[str]]
 
+ANALYSTS = (ROOT / "docs/analysts.md").read_text(encoding="utf-8")
 PROGRAM = Path(sys.executable).with_name("imagelake")
 COLUMNS = ["image_id", "received_at", "bytes", "gps_lat", "reason"]
 
@@ -132,3 +136,31 @@ def test_a_lake_that_has_gone_is_an_error(lake: Lake, query: Query, tmp_path: Pa
     assert run.returncode == 1
     assert "Could not connect" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.usefixtures("image", "query")
+def test_every_command_in_the_documentation_runs(tmp_path: Path) -> None:
+    shell = "".join(re.findall(r"```sh\n(.*?)```", ANALYSTS, re.DOTALL))
+    commands = [line for line in shell.splitlines() if "imagelake query" in line]
+    path = f"{PROGRAM.parent}:{os.environ['PATH']}"
+
+    assert len(commands) > 8
+    for command in commands:
+        run = subprocess.run(
+            ["sh", "-c", command],
+            cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert run.returncode == 0, f"{command}: {run.stderr}"
+
+
+@pytest.mark.usefixtures("image")
+def test_the_python_in_the_documentation_runs(lake: Lake) -> None:
+    [snippet] = [code for code in re.findall(r"```python\n(.*?)```", ANALYSTS, re.DOTALL) if "import boto3" in code]
+
+    run = subprocess.run(
+        [sys.executable, "-c", snippet], env=lake.emulator.environment, capture_output=True, text=True, check=False
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert "['status', 'images']" in run.stdout
+    assert "processed" in run.stdout
