@@ -42,7 +42,9 @@ def query(
         Format | None,
         typer.Option("--format", help="By default as OUTPUT is called, else a table on a terminal and CSV in a pipe."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file for the answer or the plot.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="A file for the answer or the plot.")
+    ] = None,
     plotted: Annotated[bool, typer.Option("--plot", help="Plot over the first column: here, or into a .png.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most; by default all.")] = None,
     stack: Annotated[
@@ -59,7 +61,9 @@ def query(
         raise typer.BadParameter("give one of a statement, --file, --named and --list")
     if show and named is None:
         raise typer.BadParameter("needs --named", param_hint="--show")
-    if plotted and (format_ or (output and output.suffix != ".png")):
+    if output and not output.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
+    if plotted and (list_ or format_ or (output and output.suffix != ".png")):
         raise typer.BadParameter("plots here, or into a picture with --output FILE.png", param_hint="--plot")
     form = Format.TABLE if plotted else _format(format_, output)
     with _explained():
@@ -75,7 +79,7 @@ def query(
                 _plot(answer, output)
             else:
                 _write(answer, form, output)
-            _summarise(answer, limit)
+            _summarise(answer)
 
 
 def _format(wanted: Format | None, output: Path | None) -> Format:
@@ -154,7 +158,8 @@ def _plot(answer: Answer, output: Path | None) -> None:
             typer.echo(panel)
 
 
-def _summarise(answer: Answer, limit: int | None) -> None:
-    rows = f"the first {limit} rows" if answer.is_cut else f"{len(answer.rows)} rows"
-    text = f"{rows}, {decimal(answer.scanned_bytes)} scanned, {answer.seconds:.1f} s"
+def _summarise(answer: Answer) -> None:
+    rows = "1 row" if len(answer.rows) == 1 else f"{len(answer.rows)} rows"
+    cut = ", cut by --limit" if answer.is_cut else ""
+    text = f"{rows}{cut}; {decimal(answer.scanned_bytes)} scanned in {answer.seconds:.1f} s"
     Console(stderr=True).print(text, style="dim", highlight=False)

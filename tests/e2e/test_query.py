@@ -75,7 +75,7 @@ def test_an_answer_is_the_same_in_every_format(
     with duckdb.connect() as database:
         [read] = database.read_parquet(str(written)).fetchall()
     assert [*read[:1], read[1].isoformat(), *read[2:]] == list(document.values())
-    assert all(run.stderr.startswith("1 rows, ") for run in runs)
+    assert all(run.stderr.startswith("1 row; ") for run in runs)
 
 
 @pytest.mark.usefixtures("image")

@@ -32,7 +32,7 @@ def test_a_pipe_gets_csv_and_standard_error_what_it_took(group: MagicMock) -> No
     result = query("SELECT 1")
 
     assert result.stdout == "status,images\nprocessed,11\n"
-    assert result.stderr == "1 rows, 2.0 kB scanned, 0.4 s\n"
+    assert result.stderr == "1 row; 2.0 kB scanned in 0.4 s\n"
     assert group.ask.call_args.args[:2] == ("SELECT 1", None)
 
 
@@ -54,7 +54,7 @@ def test_a_limit_that_cuts_is_said(group: MagicMock) -> None:
     result = query("SELECT 1", "--limit", "1")
 
     assert group.ask.call_args.args[1] == 1
-    assert result.stderr.startswith("the first 1 rows, ")
+    assert result.stderr.startswith("1 row, cut by --limit; ")
 
 
 @pytest.mark.usefixtures("group")
@@ -126,6 +126,9 @@ def test_an_interrupt_ends_as_a_shell_expects(group: MagicMock) -> None:
         ["SELECT 1", "-o", "answer.xlsx"],
         ["SELECT 1", "--plot", "--format", "csv"],
         ["SELECT 1", "--plot", "-o", "plot.csv"],
+        ["--list", "--plot"],
+        ["SELECT 1", "-o", "/no/such/folder/a.csv"],
+        ["SELECT 1", "-o", "/tmp"],
         ["SELECT 1", "--limit", "0"],
         ["-f", "/no/such/file.sql"],
     ],
