@@ -128,7 +128,7 @@ def test_an_interrupt_ends_as_a_shell_expects(group: MagicMock) -> None:
         ["SELECT 1", "--plot", "-o", "plot.csv"],
         ["--list", "--plot"],
         ["SELECT 1", "-o", "/no/such/folder/a.csv"],
-        ["SELECT 1", "-o", "/tmp"],
+        ["SELECT 1", "-o", "/"],
         ["SELECT 1", "--limit", "0"],
         ["-f", "/no/such/file.sql"],
     ],
