@@ -70,7 +70,7 @@ class WorkGroup:
     database: str
 
     def named_queries(self) -> dict[str, NamedQuery]:
-        """The queries it keeps, by name, in alphabetical order."""
+        """The queries it keeps about the database, by name, in alphabetical order."""
         pages = self.athena.get_paginator("list_named_queries").paginate(
             WorkGroup=self.name, PaginationConfig={"PageSize": NAMED_QUERIES_AT_ONCE}
         )
@@ -79,6 +79,7 @@ class WorkGroup:
             for page in pages
             if page["NamedQueryIds"]
             for one in self.athena.batch_get_named_query(NamedQueryIds=page["NamedQueryIds"])["NamedQueries"]
+            if one["Database"] == self.database
         ]
         return {query.name: query for query in sorted(found, key=lambda query: query.name)}
 

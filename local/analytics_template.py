@@ -14,10 +14,9 @@ import yaml
 from samcli.yamlhelper import yaml_parse
 
 from local.emulator import ROOT
+from local.sql import QUERIES, VIEWS, named, query_files
 
 TEMPLATE: Final = ROOT / "analytics" / "template.yaml"
-QUERIES: Final = ROOT / "analytics" / "queries"
-VIEWS: Final = ROOT / "analytics" / "views"
 _ATHENA_TYPES: Final = {
     "string": "varchar",
     "int": "integer",
@@ -40,8 +39,7 @@ _Dumper.add_representer(str, _text)
 
 def template() -> str:
     """The nested stack as YAML."""
-    names = sorted(file.stem for file in QUERIES.glob("*.sql"))
-    queries = {f"{''.join(part.title() for part in name.split('_'))}Query": name for name in names}
+    queries = {f"{''.join(part.title() for part in file.stem.split('_'))}Query": file.stem for file in query_files()}
     document = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "The view current_images, and questions that analysts have.",
@@ -54,14 +52,8 @@ def template() -> str:
     return _HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def _read(file: Path) -> tuple[str, str]:
-    """What the SQL of a file answers, said in its first line, and the SQL."""
-    question, _, sql = file.read_text(encoding="utf-8").partition("\n")
-    return question.removeprefix("-- "), sql
-
-
 def _named_query(name: str) -> dict[str, Any]:
-    question, sql = _read(QUERIES / f"{name}.sql")
+    question, sql = named(name)
     properties = {
         "Name": name,
         "Description": question,
@@ -74,7 +66,7 @@ def _named_query(name: str) -> dict[str, Any]:
 
 def _view(name: str) -> dict[str, Any]:
     """A view as Athena keeps them in Glue: https://docs.aws.amazon.com/athena/latest/ug/views.html."""
-    description, sql = _read(VIEWS / f"{name}.sql")
+    description, sql = named(name, VIEWS)
     table = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]["CatalogTable"]["Properties"]
     columns = [*table["TableInput"]["StorageDescriptor"]["Columns"], *table["TableInput"]["PartitionKeys"]]
     definition = {
@@ -106,7 +98,7 @@ def main(arguments: list[str]) -> int:
     if "--check" not in arguments:
         TEMPLATE.write_text(written, encoding="utf-8")
     elif not TEMPLATE.is_file() or TEMPLATE.read_text(encoding="utf-8") != written:
-        print(f"{TEMPLATE.relative_to(ROOT)} is not what {QUERIES.relative_to(ROOT)} says: run make analytics")
+        print(f"{TEMPLATE.relative_to(ROOT)} is not what {Path(QUERIES).relative_to(ROOT)} says: run make analytics")
         return 1
     return 0
 

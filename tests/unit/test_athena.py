@@ -164,10 +164,11 @@ def test_an_interrupt_stops_the_query(group: WorkGroup, stub: Stubber) -> None:
         group.ask("SELECT 1", report=interrupt)
 
 
-def test_named_queries_of_all_pages_come_by_name(group: WorkGroup, stub: Stubber) -> None:
+def test_named_queries_of_all_pages_about_the_database_come_by_name(group: WorkGroup, stub: Stubber) -> None:
     listing = {"WorkGroup": "analysts", "MaxResults": athena.NAMED_QUERIES_AT_ONCE}
     for ids, token in ((["1"], None), (["2"], "next")):
-        named = [{"Name": f"q{3 - int(one)}", "Database": "lake", "QueryString": "SELECT 1"} for one in ids]
+        query = {"Name": f"q{3 - int(ids[0])}", "QueryString": "SELECT 1"}
+        named = [query | {"Database": "lake"}, query | {"Database": "other", "QueryString": "SELECT 2"}]
         stub.add_response(
             "list_named_queries",
             {"NamedQueryIds": ids} | ({} if token else {"NextToken": "next"}),
