@@ -46,7 +46,6 @@ from imagelake import processing
 from imagelake.processing import ImageArrived
 from imagelake.settings import ProcessImageSettings, load
 from local import lake as local_lake
-from local import sql
 from local.emulator import REGION, ROOT
 from local.kafka import broker
 from local.kafka.delivery import RetryPolicy
@@ -426,7 +425,7 @@ def _settle(lake: Lake, ledger: Ledger, faults: Faults, tallies: Sequence[Any], 
     letters = _dead_letters(lake)
     kept = {key.rpartition("/")[2].removesuffix(".json") for key in _kept(lake)}
     query = "SELECT count(*), count(DISTINCT image_id) FROM images WHERE status = 'processed' AND source = 'ledger'"
-    ((rows, distinct),) = sql.ask(lake, query).rows
+    [[rows, distinct]] = lake.analysts.ask(query).rows
     missing = ledger.valid - processed
     unseen = ledger.poison.keys() - letters.keys() - kept
     strangers = processed - ledger.valid

@@ -1,8 +1,9 @@
-"""The command `imagelake`: one group of commands a module."""
+"""The command `imagelake`: one command, or group of commands, a module."""
 
 import typer
 
 from imagelake_cli import script
+from imagelake_cli.query import query
 
 app = typer.Typer(
     help="Image Lake: images in, processed by provided scripts, kept for seven days, answered in SQL.",
@@ -11,6 +12,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(script.app, name="script")
+app.command()(query)
 
 
 @app.callback()

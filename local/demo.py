@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from local import sql
+from imagelake_cli import formats
 from local.api_client import ApiClient, send
 from local.kafka.broker import MESSAGE_LIMIT
 from local.lake import DESCRIPTION, Lake
@@ -51,9 +51,9 @@ def show(lake: Lake, console: Console) -> None:
         images = _await_end(lake, client, uploaded, progress)
         _await_catalog(lake, len(uploaded), progress)
     console.print("\nWhat became of each image", _images_table(uploaded, images))
-    for name in SHOWN_QUERIES:
-        question, query = sql.named(name)
-        console.print(f"\n{question}", _answer_table(sql.ask(lake, query)))
+    queries = lake.analysts.named_queries()
+    for query in map(queries.__getitem__, SHOWN_QUERIES):
+        console.print(f"\n{query.question}", formats.table(lake.analysts.ask(query.sql)))
     _check(lake, uploaded, images)
 
 
@@ -148,11 +148,8 @@ def _await_catalog(lake: Lake, expected: int, progress: Progress) -> None:
 
 
 def _count(lake: Lake) -> int:
-    try:
-        ((count,),) = sql.ask(lake, "SELECT count(DISTINCT image_id) FROM images").rows
-    except sql.QueryError:  # before the first file there is nothing to read
-        return 0
-    return int(count or 0)
+    [[count]] = lake.analysts.ask("SELECT count(DISTINCT image_id) FROM images").rows
+    return int(count)
 
 
 def _images_table(uploaded: Sequence[Sent], images: dict[str, dict[str, Any]]) -> Table:
@@ -171,20 +168,13 @@ def _summary(image: dict[str, Any]) -> str:
     return f"{metadata.get('format')} {metadata.get('width')}x{metadata.get('height')}{camera}{place} -> {names}"
 
 
-def _answer_table(answer: sql.Answer) -> Table:
-    table = Table(*answer.columns)
-    for row in answer.rows:
-        table.add_row(*(cell if cell is not None else "" for cell in row))
-    return table
-
-
 def _check(lake: Lake, uploaded: Sequence[Sent], images: dict[str, dict[str, Any]]) -> None:
     surprises = [
         f"{one.sample.filename}: {images.get(one.image_id, {}).get('status')} instead of {one.sample.status}"
         for one in uploaded
         if images.get(one.image_id, {}).get("status") != one.sample.status
     ]
-    in_sql = {row[0]: row[1] for row in sql.ask(lake, "SELECT image_id, status FROM images").rows}
+    in_sql = {row[0]: row[1] for row in lake.analysts.ask("SELECT image_id, status FROM images").rows}
     surprises += [
         f"{one.sample.filename}: SQL says {in_sql.get(one.image_id)}"
         for one in uploaded

@@ -40,7 +40,8 @@ def _parse(query: str) -> exp.Expr:
     try:
         return sqlglot.parse_one(query, read="athena")
     except sqlglot.ParseError as error:
-        raise SyntaxInvalidError(f"SYNTAX_ERROR: {error}") from error
+        reason, _, _excerpt = str(error).partition("\n")
+        raise SyntaxInvalidError(f"SYNTAX_ERROR: {reason}") from error
 
 
 def _bound(query: exp.Expr, database: str, folders: list[str]) -> exp.Expr:

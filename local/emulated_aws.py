@@ -12,10 +12,12 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
+from ministack.core.responses import error_response_json
 from ministack.services import apigateway_v1, athena, eventbridge, lambda_svc, s3
 from ministack.services.cloudformation import provisioners
 
@@ -106,6 +108,34 @@ def _athena_reads_what_glue_knows() -> None:
     athena._rewrite_data_paths = emulated_athena.rewrite
 
 
+def _work_groups_keep_results() -> None:
+    """With managed query results, AWS keeps results where no bucket of ours is, and refuses to be told where."""
+    start, save = athena._start_query_execution, athena._save_query_results
+
+    def keeps_results(work_group: str) -> bool:
+        configuration = athena._workgroups.get(work_group, {}).get("Configuration", {})
+        return bool(configuration.get("ManagedQueryResultsConfiguration", {}).get("Enabled"))
+
+    @functools.wraps(start)
+    def start_without_location(data: dict[str, Any]) -> Any:
+        if not keeps_results(data.get("WorkGroup", "primary")):
+            return start(data)
+        if "ResultConfiguration" in data:
+            message = "ManagedQueryResultsConfiguration and ResultConfiguration cannot be set together."
+            return error_response_json("InvalidRequestException", message, 400)
+        status, headers, answer = start({**data, "ResultConfiguration": {"OutputLocation": "managed"}})
+        if status < HTTPStatus.BAD_REQUEST:
+            del athena._executions[json.loads(answer)["QueryExecutionId"]]["ResultConfiguration"]
+        return status, headers, answer
+
+    @functools.wraps(save)
+    async def save_in_buckets(query_id: str) -> None:
+        if not keeps_results(athena._executions[query_id]["WorkGroup"]):
+            await save(query_id)
+
+    athena._start_query_execution, athena._save_query_results = start_without_location, save_in_buckets
+
+
 def _stacks_have_named_queries() -> None:
     def create(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, str]]:
         _, _, answer = athena._create_named_query(properties)
@@ -156,5 +186,6 @@ _object_events_name_the_version()
 _objects_are_stored_as_of_the_time_a_test_says()
 _functions_see_what_lambda_has()
 _athena_reads_what_glue_knows()
+_work_groups_keep_results()
 _stacks_have_named_queries()
 _events_wait_for_a_warm_environment()

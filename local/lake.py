@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from boto3.dynamodb.types import TypeDeserializer
 
+from imagelake_cli.athena import WorkGroup
 from local import deployment, emulator, kafka_side
 from local.deployment import Stack
 from local.emulator import REGION, ROOT, Emulator
@@ -42,6 +43,12 @@ class Lake:
     def client(self, service: str) -> Any:
         """A boto3 client as the emulator's root user."""
         return self.emulator.client(service)
+
+    @property
+    def analysts(self) -> WorkGroup:
+        """Where SQL is asked."""
+        outputs = self.stack.outputs
+        return WorkGroup(self.client("athena"), outputs["AthenaWorkGroup"], outputs["CatalogDatabase"])
 
     def sign_in(self, username: str | None = None, password: str | None = None) -> str:
         """A fresh ID token of the demo user, or of another."""

@@ -1,6 +1,5 @@
 """`python -m local.dashboard`: the dashboard on this machine, drawn from the same SQL."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,7 +10,7 @@ from PIL import Image
 from local import lake, sql
 from local.dashboard import answers, charts, definition, sample_week
 from local.dashboard.answers import Rows
-from local.dashboard.definition import Columns, Dashboard
+from local.dashboard.definition import Dashboard
 from local.emulator import ROOT
 
 FOLDER: Final = ROOT / ".local" / "dashboard"
@@ -24,7 +23,7 @@ def main(
     """Draw the dashboard: one page that needs nothing but a browser, a picture of it, and one of each chart."""
     queries = answers.queries()
     dashboard = definition.read(queries)
-    answered = _of_lake(dashboard, queries) if of_lake else _of_a_week(dashboard)
+    answered = _of_lake(dashboard) if of_lake else _of_a_week(dashboard)
     folder.mkdir(parents=True, exist_ok=True)
     page = charts.draw(dashboard, queries, answered)
     page.save(folder / "dashboard.html", inline=True)
@@ -36,14 +35,13 @@ def main(
     print(f"{folder}/dashboard.html, dashboard.png and {len(dashboard.charts)} charts")
 
 
-def _of_lake(dashboard: Dashboard, queries: Mapping[str, Columns]) -> dict[str, Rows]:
+def _of_lake(dashboard: Dashboard) -> dict[str, Rows]:
     try:
         running = lake.running_elsewhere()
     except FileNotFoundError:
         raise typer.BadParameter("no lake is running: start one with `make run`") from None
     return {
-        query: answers.ask_lake(running, sql.named(query)[1], queries[query])
-        for query in {chart.query for chart in dashboard.charts}
+        query: answers.ask_lake(running, sql.named(query)[1]) for query in {chart.query for chart in dashboard.charts}
     }
 
 

@@ -82,31 +82,14 @@ def queries() -> dict[str, Columns]:
         return {file.stem: empty.columns(sql.named(file.stem)[1]) for file in sql.query_files()}
 
 
-def ask_lake(lake: Lake, query: str, columns: Columns) -> Rows:
-    """The answer of a lake to the query, which has these columns.
+def ask_lake(lake: Lake, query: str) -> Rows:
+    """The answer of a lake to the query.
 
     Raises:
         QueryError: Athena could not answer.
     """
-    answer = sql.ask(lake, query)
-    return [
-        {name: _value(text, columns[name]) for name, text in zip(answer.columns, row, strict=True)}
-        for row in answer.rows
-    ]
-
-
-def _value(text: str | None, kind: ColumnType) -> Value:
-    match text, kind:
-        case None, _:
-            return None
-        case _, "STRING":
-            return text
-        case _, "INTEGER":
-            return int(text)
-        case _, "DECIMAL":
-            return float(text)
-        case _, "DATETIME":
-            return datetime.fromisoformat(text)
+    answer = lake.analysts.ask(query)
+    return [{column.name: value for column, value in zip(answer.columns, row, strict=True)} for row in answer.rows]
 
 
 def _translated(query: str) -> str:

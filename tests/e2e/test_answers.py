@@ -208,17 +208,8 @@ def fill() -> None:
 def ask(catalogued: Lake) -> Ask:
     """The rows that answer a query; what is null is `-`."""
     return lambda query: [
-        ["-" if cell is None else cell.removesuffix(".000000").removesuffix(".000") for cell in row]
-        for row in sql.ask(catalogued, query).rows
+        ["-" if cell is None else str(cell) for cell in row] for row in catalogued.analysts.ask(query).rows
     ]
-
-
-def deployed_query(lake: Lake, name: str) -> str:
-    athena = lake.client("athena")
-    ids = athena.list_named_queries(WorkGroup=lake.stack.outputs["AthenaWorkGroup"])["NamedQueryIds"]
-    found = athena.batch_get_named_query(NamedQueryIds=ids)["NamedQueries"]
-    (query,) = (one for one in found if (one["Name"], one["Database"]) == (name, DATABASE))
-    return str(query["QueryString"])
 
 
 def test_there_is_a_known_answer_to_every_named_query() -> None:
@@ -229,7 +220,7 @@ def test_there_is_a_known_answer_to_every_named_query() -> None:
 def test_a_named_query_gives_the_known_answer(name: str, catalogued: Lake, ask: Ask) -> None:
     expected = [[cell.strip() for cell in line.split("|")] for line in EXPECTED[name].strip().splitlines()]
 
-    assert ask(deployed_query(catalogued, name)) == expected
+    assert ask(catalogued.analysts.named_queries()[name].sql) == expected
 
 
 def test_the_view_has_one_row_an_image_and_the_table_one_an_outcome(ask: Ask) -> None:

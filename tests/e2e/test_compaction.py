@@ -14,7 +14,6 @@ from imagelake.keys import Partition, catalog_prefix, compaction_prefix
 from imagelake.model import ImageRecord
 from imagelake.partitions import Table
 from imagelake.settings import WriteCatalogSettings
-from local import sql
 from local.lake import Lake
 from tests.e2e.conftest import invoke
 
@@ -75,12 +74,12 @@ def test_an_hour_is_compacted_and_every_query_meanwhile_counts_every_row_once(la
         SELECT (SELECT count(*) FROM images {where}), (SELECT count(*) FROM current_images {where}),
           (SELECT count(*) FROM current_images {where} AND status = 'processed')
     """  # noqa: S608  # an hour of ours
-    expected = [[str(2 * ROWS), str(ROWS), str(ROWS)]]
-    answers, done = [sql.ask(lake, question).rows], threading.Event()
+    expected = [[2 * ROWS, ROWS, ROWS]]
+    answers, done = [lake.analysts.ask(question).rows], threading.Event()
 
     def ask() -> None:
         while not done.is_set():
-            answers.append(sql.ask(lake, question).rows)
+            answers.append(lake.analysts.ask(question).rows)
 
     analyst = threading.Thread(target=ask)
     analyst.start()

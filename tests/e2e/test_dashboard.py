@@ -28,7 +28,7 @@ def test_every_chart_has_its_answer(
     seen = local_lake.running_elsewhere()
     queries = answers.queries()
     answered = eventually(
-        lambda: {name: answers.ask_lake(seen, sql.named(name)[1], queries[name]) for name in queries},
+        lambda: {name: answers.ask_lake(seen, sql.named(name)[1]) for name in queries},
         lambda rows: bool(rows["arrivals"]),
     )
 

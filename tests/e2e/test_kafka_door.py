@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from local import sql
 from local.kafka.broker import MESSAGE_LIMIT
 from local.lake import Lake
 from local.samples import Sample
@@ -55,7 +54,7 @@ def test_an_image_from_kafka_ends_in_the_catalog(lake: Lake, samples: dict[str, 
     assert (record["status"], record["source"], record["tags"]) == ("processed", "e2e", {"site": "Köln"})
     assert record["source_ref"].startswith(f"{lake.kafka.topic}/")
     query = f"SELECT status, source, source_ref FROM images WHERE image_id = '{image_id}'"  # noqa: S608  # our own id
-    eventually(lambda: sql.ask(lake, query).rows, lambda rows: rows == [["processed", "e2e", record["source_ref"]]])
+    eventually(lambda: lake.analysts.ask(query).rows, lambda rows: rows == [["processed", "e2e", record["source_ref"]]])
 
 
 def test_a_bad_image_is_stored_and_rejected_by_the_workflow(lake: Lake, samples: dict[str, Sample]) -> None:

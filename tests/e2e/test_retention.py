@@ -13,7 +13,6 @@ from imagelake import catalog, images_table, object_store
 from imagelake.keys import Partition, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import WriteCatalogSettings
-from local import sql
 from local.api_client import ApiClient, send
 from local.lake import Lake
 from local.samples import Sample
@@ -56,8 +55,8 @@ def versions(lake: Lake, output: str, prefix: str) -> list[str]:
 def rows(lake: Lake, hour: Partition) -> int:
     """How many rows SQL counts in an hour."""
     query = f"SELECT count(*) FROM images WHERE ingest_date = '{hour.ingest_date}' AND hour = '{hour.hour}'"  # noqa: S608  # our own hour
-    ((count,),) = sql.ask(lake, query).rows
-    return int(count or 0)
+    [[count]] = lake.analysts.ask(query).rows
+    return int(count)
 
 
 def receipts(lake: Lake, kind: str, hour: Partition) -> list[dict[str, Any]]:
@@ -172,8 +171,8 @@ def test_an_erased_image_is_gone_everywhere_and_does_not_come_back(
     assert image_id not in _row_ids(lake)
 
 
-def _row_ids(lake: Lake) -> set[str | None]:
-    return {row[0] for row in sql.ask(lake, "SELECT image_id FROM images").rows}
+def _row_ids(lake: Lake) -> set[str]:
+    return {row[0] for row in lake.analysts.ask("SELECT image_id FROM images").rows}
 
 
 def test_only_the_owner_and_operators_erase(lake: Lake, samples: dict[str, Sample], upload: Upload) -> None:

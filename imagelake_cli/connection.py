@@ -1,0 +1,59 @@
+"""Which lake a command is about: a stack on AWS if one is named, else the local lake that describes itself."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+
+from imagelake_cli.athena import WorkGroup
+
+if TYPE_CHECKING:
+    from mypy_boto3_athena import AthenaClient
+    from mypy_boto3_cloudformation import CloudFormationClient
+
+DESCRIPTION: Final = Path(".local/lake.json")
+"""Where a running local lake describes itself, in the folder of the repository."""
+
+
+class NoLakeError(Exception):
+    """There is nothing to connect to; the message says what can be done."""
+
+
+def work_group(stack: str | None, region: str | None, profile: str | None) -> WorkGroup:
+    """The work group of the analysts.
+
+    Args:
+        stack: a stack on AWS; without it, the local lake described in this folder or the nearest one above.
+        region: of the stack; by default that of the profile or the environment.
+        profile: of the AWS configuration.
+
+    Raises:
+        NoLakeError: no stack is named and no local lake is running, or the stack is not one of Image Lake.
+        ClientError: AWS refused.
+        BotoCoreError: AWS could not be asked.
+    """
+    if stack is not None:
+        return _of_stack(boto3.Session(profile_name=profile, region_name=region), stack, None)
+    if region or profile:
+        raise NoLakeError("--region and --profile need --stack, the name of a stack on AWS.")
+    folders = (Path.cwd(), *Path.cwd().parents)
+    description = next((file for folder in folders if (file := folder / DESCRIPTION).is_file()), None)
+    if description is None:
+        raise NoLakeError(
+            f"No lake: {DESCRIPTION} is neither here nor in a folder above. Start the local lake with make run, "
+            "or name a stack on AWS with --stack (and --region, --profile)."
+        )
+    lake: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=lake["region"])  # noqa: S106  # what the emulator takes from everybody
+    return _of_stack(session, lake["stack_name"], lake["endpoint_url"])
+
+
+def _of_stack(session: boto3.Session, stack: str, endpoint_url: str | None) -> WorkGroup:
+    formation: CloudFormationClient = session.client("cloudformation", endpoint_url=endpoint_url)
+    [described] = formation.describe_stacks(StackName=stack)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+    if missing := {"AthenaWorkGroup", "CatalogDatabase"} - outputs.keys():
+        raise NoLakeError(f"The stack {stack} is not one of Image Lake: it has no output {', '.join(sorted(missing))}.")
+    athena: AthenaClient = session.client("athena", endpoint_url=endpoint_url)
+    return WorkGroup(athena, outputs["AthenaWorkGroup"], outputs["CatalogDatabase"])

@@ -1,0 +1,174 @@
+"""Plots of answers: time, or another measure, to the right, one panel for each column of numbers."""
+
+import json
+import re
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any, Final
+
+from imagelake_cli.athena import Answer, Value
+from imagelake_cli.formats import is_number
+
+SERIES_LIMIT: Final = 12
+"""Lines in a panel that can still be told apart."""
+PANEL_WIDTH: Final = 800
+PANEL_HEIGHT: Final = 220
+_ROWS: Final = 14
+_TICKS: Final = 5
+_DATE: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d)")
+_MARKERS: Final = "●▲■◆○△□◇*+x#"
+
+type Place = datetime | float
+type Points = list[tuple[Place, float]]
+
+
+class PlotError(Exception):
+    """The answer cannot be plotted; the message says why."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column of numbers, its points by series and ordered along x; a series without a name is the only one."""
+
+    title: str
+    series: dict[str, Points]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An answer split into panels, which share their x."""
+
+    x: str
+    panels: list[Panel]
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether x is time, or a number."""
+        return any(
+            isinstance(x, datetime) for panel in self.panels for points in panel.series.values() for x, _ in points
+        )
+
+
+def split(answer: Answer) -> Plot:
+    """The first column is x, each column of numbers a panel, and the text of a row says its series.
+
+    Raises:
+        PlotError: the first column is neither time nor numbers, there are no numbers, or too many series.
+    """
+    if not answer.rows:
+        raise PlotError("Nothing to plot: the answer has no rows.")
+    x, *others = answer.columns
+    places = [place for row in answer.rows if (place := _place(row[0])) is not None]
+    if len(places) < len(answer.rows):
+        raise PlotError(
+            f"Cannot plot over {x.name}: the first column has to be a time, a date or a number in every row. "
+            "Select one first, such as date_trunc('hour', received_at)."
+        )
+    numbers = [index for index, column in enumerate(others, 1) if is_number(column.type)]
+    texts = [index for index, column in enumerate(others, 1) if column.type in ("varchar", "string", "boolean")]
+    if not numbers:
+        raise PlotError("Nothing to plot: no column after the first has numbers.")
+    names = [", ".join("none" if row[index] is None else str(row[index]) for index in texts) for row in answer.rows]
+    if len(set(names)) > SERIES_LIMIT:
+        raise PlotError(f"{len(set(names))} series cannot be told apart: {SERIES_LIMIT} at most, so group by less.")
+    panels = []
+    for index in numbers:
+        series: dict[str, Points] = {name: [] for name in sorted(set(names))}
+        for name, place, row in zip(names, places, answer.rows, strict=True):
+            if row[index] is not None:
+                series[name].append((place, float(row[index])))
+        panels.append(Panel(answer.columns[index].name, {name: sorted(series[name]) for name in series}))
+    return Plot(x.name, panels)
+
+
+def in_terminal(plot: Plot, width: int, colored: bool) -> Iterator[str]:
+    """Each panel as text `width` characters wide, and after it a line that names its series by their marks."""
+    import plotext  # a quarter of a second that answers without plots do not need
+
+    for panel in plot.panels:
+        figure = plotext.figure
+        figure.clear()
+        figure.plot_size(width, _ROWS)
+        figure.title(f"{panel.title} over {plot.x}")
+        marked = dict(zip(panel.series, _MARKERS, strict=False))
+        for name, points in panel.series.items():
+            if points:
+                xs, ys = [_number(x) for x, _ in points], [y for _, y in points]
+                figure.draw(figure.signal(xs, ys, marker=marked[name]).lines())
+        ticks = _ticks({x for points in panel.series.values() for x, _ in points})
+        figure.ruler("x").ticks([_number(x) for x in ticks], [_label(x) for x in ticks])
+        figure.ruler("y").lim(min([0.0, *(y for points in panel.series.values() for _, y in points)]))
+        text = str(figure.build()).rstrip("\n")
+        yield text if colored else plotext.uncolorize(text)
+        yield "  ".join(f"{marker} {name}" for name, marker in marked.items() if name)
+
+
+def to_png(plot: Plot) -> bytes:
+    """The panels below each other, in a picture.
+
+    Raises:
+        PlotError: the package that draws pictures is not installed.
+    """
+    try:
+        import vl_convert  # 84 MB that only pictures need
+    except ImportError as error:
+        raise PlotError("Pictures need a package that is not installed: pip install vl-convert-python") from error
+    png: bytes = vl_convert.vegalite_to_png(json.dumps(specification(plot)), scale=2)
+    return png
+
+
+def specification(plot: Plot) -> dict[str, Any]:
+    """The plot in Vega-Lite."""
+    x: dict[str, Any] = {"field": "x", "title": plot.x}
+    x |= {"type": "temporal", "scale": {"type": "utc"}} if plot.is_over_time else {"type": "quantitative"}
+    panels = []
+    for panel in plot.panels:
+        values = [
+            {"x": x.isoformat() if isinstance(x, datetime) else x, "y": y, "series": name}
+            for name, points in panel.series.items()
+            for x, y in points
+        ]
+        encoding: dict[str, Any] = {"x": x, "y": {"field": "y", "title": panel.title, "type": "quantitative"}}
+        if len(panel.series) > 1:
+            encoding["color"] = {"field": "series", "title": None, "type": "nominal"}
+        panels.append(
+            {
+                "width": PANEL_WIDTH,
+                "height": PANEL_HEIGHT,
+                "data": {"values": values},
+                "mark": {"type": "line", "point": True},
+                "encoding": encoding,
+            }
+        )
+    return {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "vconcat": panels}
+
+
+def _place(value: Value) -> Place | None:
+    """Where a value is along x: a time in UTC, or a number; nowhere if it is neither."""
+    match value:
+        case bool() | None:
+            return None
+        case datetime():
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        case date():
+            return datetime.combine(value, time(), UTC)
+        case str():  # the partition key ingest_date is text
+            return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC) if _DATE.fullmatch(value) else None
+        case _:
+            return float(value)
+
+
+def _number(x: Place) -> float:
+    return x.timestamp() if isinstance(x, datetime) else x
+
+
+def _ticks(places: Set[Place]) -> list[Place]:
+    """The first, the last, and a few between."""
+    ordered = sorted(places)
+    steps = min(_TICKS, len(ordered))
+    return [ordered[round(step * (len(ordered) - 1) / max(1, steps - 1))] for step in range(steps)]
+
+
+def _label(x: Place) -> str:
+    return f"{x:%m-%d %H:%M}" if isinstance(x, datetime) else f"{x:g}"

@@ -1,0 +1,132 @@
+"""How answers become plots."""
+
+import struct
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from imagelake_cli import plot
+from imagelake_cli.athena import Answer, Column
+from imagelake_cli.plot import PlotError
+
+NINE, TEN = (datetime(2026, 11, 22, hour, tzinfo=UTC) for hour in (9, 10))
+ARRIVALS = {"arrived_hour": "timestamp", "source": "varchar", "images": "bigint", "mb": "double"}
+ROWS: list[list[Any]] = [
+    [TEN.replace(tzinfo=None), "api", 5, 2.5],
+    [NINE.replace(tzinfo=None), "api", 3, 1.5],
+    [NINE.replace(tzinfo=None), None, 8, None],
+]
+
+
+def answer(columns: dict[str, str], *rows: list[Any]) -> Answer:
+    return Answer([Column(name, kind) for name, kind in columns.items()], list(rows))
+
+
+def test_each_column_of_numbers_is_a_panel_and_each_text_a_series_in_order() -> None:
+    made = plot.split(answer(ARRIVALS, *ROWS))
+
+    assert (made.x, made.is_over_time) == ("arrived_hour", True)
+    assert {panel.title: panel.series for panel in made.panels} == {
+        "images": {"api": [(NINE, 3), (TEN, 5)], "none": [(NINE, 8)]},
+        "mb": {"api": [(NINE, 1.5), (TEN, 2.5)], "none": []},
+    }
+
+
+def test_several_texts_are_one_series_and_none_is_one_without_a_name() -> None:
+    named = {"n": "integer", "make": "varchar", "model": "varchar", "images": "bigint"}
+
+    assert list(plot.split(answer(named, [1, "A", "B", 2])).panels[0].series) == ["A, B"]
+    assert list(plot.split(answer({"n": "integer", "images": "bigint"}, [1, 2])).panels[0].series) == [""]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "place"),
+    [
+        ("2026-11-22", "varchar", datetime(2026, 11, 22, tzinfo=UTC)),
+        (datetime(2026, 11, 22).date(), "date", datetime(2026, 11, 22, tzinfo=UTC)),  # noqa: DTZ001  # only its date
+        (NINE.astimezone(timezone(timedelta(hours=2))), "timestamp with time zone", NINE),
+        (7, "bigint", 7.0),
+    ],
+)  # fmt: skip
+def test_time_is_utc_and_days_as_text_are_time(value: Any, kind: str, place: Any) -> None:
+    [panel] = plot.split(answer({"x": kind, "y": "bigint"}, [value, 1])).panels
+
+    assert panel.series == {"": [(place, 1.0)]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "reason"),
+    [
+        (ARRIVALS, [], "the answer has no rows"),
+        ({"status": "varchar", "images": "bigint"}, [["processed", 3]], "Cannot plot over status: the first column"),
+        ({"is_new": "boolean", "images": "bigint"}, [[True, 3]], "Cannot plot over is_new"),
+        ({"hour": "timestamp", "images": "bigint"}, [[NINE, 3], [None, 4]], "Cannot plot over hour"),
+        ({"day": "varchar", "images": "bigint"}, [["2026-11-22", 3], ["later", 4]], "Cannot plot over day"),
+        ({"hour": "timestamp", "status": "varchar"}, [[NINE, "failed"]], "no column after the first has numbers"),
+        ({"hour": "timestamp", "id": "varchar", "n": "bigint"}, [[NINE, str(n), n] for n in range(13)], "13 series"),
+    ],
+)
+def test_what_cannot_be_plotted_is_said(columns: dict[str, str], rows: list[list[Any]], reason: str) -> None:
+    with pytest.raises(PlotError, match=reason):
+        plot.split(answer(columns, *rows))
+
+
+def test_the_terminal_shows_each_panel_and_its_series_and_is_no_wider_than_asked() -> None:
+    images, images_series, mb, mb_series = plot.in_terminal(plot.split(answer(ARRIVALS, *ROWS)), 70, colored=False)
+
+    assert "images over arrived_hour" in images
+    assert "mb over arrived_hour" in mb
+    assert (images_series, mb_series) == ("● api  ▲ none", "● api  ▲ none")
+    assert "▲" in images
+    assert "▲" not in mb
+    for panel in (images, mb):
+        assert "11-22 09:00" in panel
+        assert "11-22 10:00" in panel
+        assert "\x1b" not in panel
+        assert max(map(len, panel.splitlines())) <= 70
+
+
+def test_the_terminal_shows_a_single_point_of_a_series_without_a_name() -> None:
+    shown, series = plot.in_terminal(plot.split(answer({"x": "bigint", "y": "bigint"}, [7, 1])), 60, colored=False)
+
+    assert shown.count("●") == 1
+    assert series == ""
+
+
+def test_the_terminal_measures_from_zero() -> None:
+    shown, _ = plot.in_terminal(
+        plot.split(answer({"x": "bigint", "y": "bigint"}, [7, 90], [8, 100])), 60, colored=False
+    )
+
+    assert "\n  0┤" in shown
+
+
+def test_a_picture_has_all_panels() -> None:
+    made = plot.split(answer(ARRIVALS, *ROWS))
+
+    png = plot.to_png(made)
+
+    width, height = struct.unpack(">II", png[16:24])
+    assert png.startswith(b"\x89PNG")
+    assert width >= 2 * plot.PANEL_WIDTH
+    assert height >= 2 * len(made.panels) * plot.PANEL_HEIGHT
+
+
+def test_a_picture_says_time_in_utc_and_colours_only_what_differs() -> None:
+    panels = plot.specification(plot.split(answer(ARRIVALS, *ROWS)))["vconcat"]
+    [single] = plot.specification(plot.split(answer({"x": "bigint", "y": "bigint"}, [7, 1])))["vconcat"]
+
+    assert panels[0]["data"]["values"][0] == {"x": "2026-11-22T09:00:00+00:00", "y": 3.0, "series": "api"}
+    assert panels[0]["encoding"]["x"]["scale"] == {"type": "utc"}
+    assert "color" in panels[0]["encoding"]
+    assert single["encoding"]["x"] == {"field": "x", "title": "x", "type": "quantitative"}
+    assert "color" not in single["encoding"]
+
+
+def test_a_picture_without_its_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+
+    with pytest.raises(PlotError, match="pip install vl-convert-python"):
+        plot.to_png(plot.split(answer(ARRIVALS, *ROWS)))
