@@ -1,6 +1,7 @@
 """Plots of answers: time, or another measure, to the right, one panel for each column of numbers."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ PANEL_WIDTH: Final = 800
 PANEL_HEIGHT: Final = 220
 _ROWS: Final = 14
 _TICKS: Final = 5
-_DATE: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d)")
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _MARKERS: Final = "●▲■◆○△□◇*+x#"
 
 type Place = datetime | float
@@ -76,7 +77,7 @@ def split(answer: Answer) -> Plot:
     for index in numbers:
         series: dict[str, Points] = {name: [] for name in sorted(set(names))}
         for name, place, row in zip(names, places, answer.rows, strict=True):
-            if row[index] is not None:
+            if row[index] is not None and math.isfinite(row[index]):
                 series[name].append((place, float(row[index])))
         panels.append(Panel(answer.columns[index].name, {name: sorted(series[name]) for name in series}))
     return Plot(x.name, panels)
@@ -154,7 +155,10 @@ def _place(value: Value) -> Place | None:
         case date():
             return datetime.combine(value, time(), UTC)
         case str():  # the partition key ingest_date is text
-            return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC) if _DATE.fullmatch(value) else None
+            try:
+                return datetime.fromisoformat(value).replace(tzinfo=UTC) if _DATE.fullmatch(value) else None
+            except ValueError:
+                return None
         case _:
             return float(value)
 

@@ -44,7 +44,7 @@ def test_several_texts_are_one_series_and_none_is_one_without_a_name() -> None:
 @pytest.mark.parametrize(
     ("value", "kind", "place"),
     [
-        ("2026-11-22", "varchar", datetime(2026, 11, 22, tzinfo=UTC)),
+        ("2026-10-31", "varchar", datetime(2026, 10, 31, tzinfo=UTC)),
         (datetime(2026, 11, 22).date(), "date", datetime(2026, 11, 22, tzinfo=UTC)),  # noqa: DTZ001  # only its date
         (NINE.astimezone(timezone(timedelta(hours=2))), "timestamp with time zone", NINE),
         (7, "bigint", 7.0),
@@ -64,6 +64,7 @@ def test_time_is_utc_and_days_as_text_are_time(value: Any, kind: str, place: Any
         ({"is_new": "boolean", "images": "bigint"}, [[True, 3]], "Cannot plot over is_new"),
         ({"hour": "timestamp", "images": "bigint"}, [[NINE, 3], [None, 4]], "Cannot plot over hour"),
         ({"day": "varchar", "images": "bigint"}, [["2026-11-22", 3], ["later", 4]], "Cannot plot over day"),
+        ({"day": "varchar", "images": "bigint"}, [["2026-02-30", 3]], "Cannot plot over day"),
         ({"hour": "timestamp", "status": "varchar"}, [[NINE, "failed"]], "no column after the first has numbers"),
         ({"hour": "timestamp", "id": "varchar", "n": "bigint"}, [[NINE, str(n), n] for n in range(13)], "13 series"),
     ],
@@ -93,6 +94,15 @@ def test_the_terminal_shows_a_single_point_of_a_series_without_a_name() -> None:
 
     assert shown.count("●") == 1
     assert series == ""
+
+
+def test_what_is_no_number_is_no_point() -> None:
+    made = plot.split(answer({"x": "bigint", "y": "double"}, [7, float("nan")], [8, None]))
+    shown, _ = plot.in_terminal(made, 60, colored=False)
+
+    assert made.panels[0].series == {"": []}
+    assert "y over x" in shown
+    assert plot.to_png(made).startswith(b"\x89PNG")
 
 
 def test_the_terminal_measures_from_zero() -> None:
