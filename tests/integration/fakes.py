@@ -171,13 +171,23 @@ class FakeS3:
                 bucket.remove(Key, "null")
 
     def delete_objects(self, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:  # noqa: N803
-        """Delete versions by their ids."""
+        """Delete versions by their ids; in a bucket without versions the one there is."""
         with self._doing("DeleteObjects"):
             if not 0 < len(Delete["Objects"]) <= PAGE:
                 raise refused("MalformedXML", "DeleteObjects")
             for one in Delete["Objects"]:
-                self.bucket(Bucket).remove(one["Key"], one["VersionId"])
+                self.bucket(Bucket).remove(one["Key"], one.get("VersionId", "null"))
             return {}
+
+    def copy_object(self, Bucket: str, Key: str, CopySource: dict[str, str], CopySourceIfMatch: str) -> None:  # noqa: N803
+        """Store an object with the content of another."""
+        with self._doing("CopyObject"):
+            source = self.bucket(CopySource["Bucket"]).current(CopySource["Key"])
+            if source is None:
+                raise refused("NoSuchKey", "CopyObject")
+            if source.etag != CopySourceIfMatch:
+                raise refused("PreconditionFailed", "CopyObject")
+            self.bucket(Bucket).add(Key, _Version("null", source.body, self.clock.now, source.headers))
 
     def begin_upload(self, bucket: str, key: str) -> None:
         """Begin a multipart upload and forget it."""
@@ -247,7 +257,8 @@ class FakeS3:
                 for key in itertools.islice(found, PAGE):
                     current = bucket.current(key)
                     if current:
-                        contents.append({"Key": key, "LastModified": current.stored_at, "Size": len(current.body)})
+                        stored = {"LastModified": current.stored_at, "ETag": current.etag, "Size": len(current.body)}
+                        contents.append({"Key": key} | stored)
             yield {"Contents": contents} if contents else {}
             if len(contents) < PAGE:
                 return
@@ -426,13 +437,21 @@ class FakeGlue:
     """A client of Glue that knows partitions."""
 
     def __init__(self) -> None:
-        self.partitions: set[tuple[str, ...]] = set()
+        self.partitions: dict[tuple[str, ...], dict[str, Any]] = {}
         self.calls = Counter[str]()
 
     def batch_create_partition(self, PartitionInputList: list[dict[str, Any]], **_: Any) -> dict[str, Any]:  # noqa: N803
         """Add partitions; those that are there are fine."""
         self.calls["BatchCreatePartition"] += 1
-        self.partitions |= {tuple(one["Values"]) for one in PartitionInputList}
+        self.partitions = {tuple(one["Values"]): one for one in PartitionInputList} | self.partitions
+        return {}
+
+    def batch_update_partition(self, Entries: list[dict[str, Any]], **_: Any) -> dict[str, Any]:  # noqa: N803
+        """Replace partitions that are there."""
+        self.calls["BatchUpdatePartition"] += 1
+        for one in Entries:
+            assert tuple(one["PartitionValueList"]) in self.partitions
+            self.partitions[tuple(one["PartitionValueList"])] = one["PartitionInput"]
         return {}
 
     def delete_partition(self, PartitionValues: list[str], **_: Any) -> None:  # noqa: N803
@@ -440,7 +459,7 @@ class FakeGlue:
         self.calls["DeletePartition"] += 1
         if tuple(PartitionValues) not in self.partitions:
             raise refused("EntityNotFoundException", "DeletePartition")
-        self.partitions.remove(tuple(PartitionValues))
+        del self.partitions[tuple(PartitionValues)]
 
     def get_paginator(self, _operation: str) -> _Pages:
         """Pages of partitions."""
@@ -449,8 +468,8 @@ class FakeGlue:
     def _get_partitions(self, Expression: str = "", **_: Any) -> Iterator[dict[str, Any]]:  # noqa: N803
         self.calls["GetPartitions"] += 1
         until = re.search(r"<= '([^']+)'", Expression)
-        found = [one for one in sorted(self.partitions) if until is None or one[0] <= until[1]]
-        yield {"Partitions": [{"Values": list(values)} for values in found]}
+        found = [one for values, one in sorted(self.partitions.items()) if until is None or values[0] <= until[1]]
+        yield {"Partitions": found}
 
 
 @dataclass

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from imagelake import audit, catalog, dead_letters, images_table, object_store
+from imagelake import audit, dead_letters, images_table, object_store, partitions
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
 
 
@@ -29,7 +29,7 @@ def install(patch: pytest.MonkeyPatch, now: datetime) -> StandIns:
     clients: list[tuple[ModuleType, str, object]] = [
         (object_store, "s3_client", made.s3),
         (images_table, "_table", made.table),
-        (catalog, "_glue", made.glue),
+        (partitions, "_glue", made.glue),
         (dead_letters, "_sqs", made.queue),
         (audit, "_s3", made.s3),
         (audit, "_glue", made.glue),

@@ -548,6 +548,7 @@ def test_a_lake_as_promised_has_no_finding(run_audit: Callable[[], dict[str, Any
         "raw": 3,
         "derived": 2,
         "catalog": 1,
+        "compaction": 0,
         "partitions": 1,
         "items": 2,
     }
