@@ -173,12 +173,12 @@ def written_to(folder: Path) -> Iterator[None]:
 
 
 def batches(records: Sequence[ImageRecord], window_seconds: int) -> Iterator[list[ImageRecord]]:
-    """Records as a stream with one shard hands them over: those of a window together, a thousand at most."""
+    """Records as a stream with one shard hands them over: those of a window together, far from 6 MB."""
     batch: list[ImageRecord] = []
     began = datetime.min.replace(tzinfo=UTC)
     for record in records:
         moment = record.processed_at or record.received_at
-        if batch and (moment - began >= timedelta(seconds=window_seconds) or len(batch) == 1000):
+        if batch and moment - began >= timedelta(seconds=window_seconds):
             yield batch
             batch = []
         if not batch:

@@ -1,4 +1,4 @@
-"""The view has exactly one row an image at any time, whatever writer, retries, redrives, erasures, purge and compaction do.
+"""The view has exactly one row an image at any time, through writes, retries, redrives, erasures, purges, compaction.
 
 Histories are random. The function, the writer, the purge and the compaction are the real ones; the stores keep time by
 our clock.
