@@ -29,7 +29,7 @@ NOW = datetime.now(UTC)
 HOUR = Partition.of(NOW - timedelta(days=2))
 SETTINGS = CompactCatalogSettings(LAKE_BUCKET, DATABASE, TABLE, retention_days=7)
 WRITER = WriteCatalogSettings(LAKE_BUCKET, DATABASE, TABLE, "")
-RUNS = 4
+RUNS = 3
 """So many, an hour apart, see a compaction through, whatever came between."""
 
 pytestmark = pytest.mark.usefixtures("_one_call_after_another")
@@ -130,18 +130,20 @@ def between_calls(action: Action, calls: set[int] | None = None) -> Iterator[lis
             one.meta.events.unregister("before-call", before)
 
 
-def moments() -> int:
-    """How many calls a compaction of `fragment`'s files takes, from the first run to the last."""
+def moments() -> Iterator[int]:
+    """The calls of a compaction of `fragment`'s files, by number; the hour is empty again before each."""
     fragment()
     with between_calls(lambda: None) as made:
         run()
     assert {"PutObject", "CopyObject", "DeleteObjects", "BatchUpdatePartition"} <= set(made)
-    return len(made)
+    for call in range(len(made)):
+        clear()
+        yield call
 
 
-def hours() -> Iterator[Partition]:
-    """Hours to compact, a fresh one each."""
-    return (Partition.of(HOUR.start - timedelta(hours=number)) for number in range(1, 70))
+def clear() -> None:
+    object_store.delete(LAKE_BUCKET, keys())
+    partitions.unregister(Table(DATABASE, TABLE, LAKE_BUCKET), HOUR)
 
 
 def test_answers_its_sample(tell: Callable[[str], Context]) -> None:
@@ -154,7 +156,7 @@ def test_answers_its_sample(tell: Callable[[str], Context]) -> None:
 def test_many_small_files_become_one_in_three_runs_and_nothing_is_left_over() -> None:
     expected = fragment(files=6)
 
-    results = run()
+    results = run(RUNS + 1)
 
     assert [result.hours for result in results] == [
         {"merged": 1, "replaced": 0, "cleaned": 0},
@@ -206,17 +208,17 @@ def test_nothing_is_done_to_an_hour_that_moved_less_than_the_grace_ago() -> None
 
 
 def test_a_run_that_is_killed_before_any_call_is_made_good_by_the_next() -> None:
-    for call, hour in zip(range(moments()), hours(), strict=False):
-        expected = fragment(hour)
+    for call in moments():
+        expected = fragment()
 
         with between_calls(kill, {call}), pytest.raises(KilledError):
             run()
-        assert Query(hour).read() == expected
+        assert Query().read() == expected
         run(RUNS + 1, NOW + timedelta(hours=RUNS))
 
-        assert Query(hour).read() == expected
-        assert len(keys(catalog_prefix(hour))) == 1, call
-        assert keys(compaction_prefix(hour)) == []
+        assert Query().read() == expected
+        assert len(keys(catalog_prefix(HOUR))) == 1, call
+        assert keys(compaction_prefix(HOUR)) == []
 
 
 def kill() -> None:
@@ -224,12 +226,12 @@ def kill() -> None:
 
 
 def test_a_row_that_is_erased_before_any_call_stays_erased() -> None:
-    for call, hour in zip(range(moments()), hours(), strict=False):
-        doomed, *others = fragment(hour)
+    for call in moments():
+        doomed, *others = fragment()
         erasures: list[int] = []
 
-        def erase(hour: Partition = hour, doomed: str = doomed, erasures: list[int] = erasures) -> None:
-            erasures.append(catalog.erase(LAKE_BUCKET, hour, {doomed}))
+        def erase(doomed: str = doomed, erasures: list[int] = erasures) -> None:
+            erasures.append(catalog.erase(LAKE_BUCKET, HOUR, {doomed}))
 
         with between_calls(erase, {call}):
             for number in range(RUNS):
@@ -237,8 +239,8 @@ def test_a_row_that_is_erased_before_any_call_stays_erased() -> None:
                 assert not erasures or stored(doomed) == [], (call, number)
 
         assert erasures
-        assert Query(hour).read() == others
-        assert len(keys(catalog_prefix(hour))) == 1
+        assert Query().read() == others
+        assert len(keys(catalog_prefix(HOUR))) == 1
 
 
 def test_a_copy_that_is_on_its_way_while_a_row_is_erased_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,39 +266,39 @@ def test_a_copy_that_is_on_its_way_while_a_row_is_erased_is_made_again(monkeypat
 
 def test_an_erasure_that_is_overtaken_by_a_whole_run_at_any_of_its_calls_still_erases() -> None:
     for step in range(3):
-        for call, hour in zip(range(12), hours(), strict=False):
-            hour = Partition.of(hour.start - timedelta(hours=12 * step))
-            doomed, *others = fragment(hour)
+        for call in range(12):
+            clear()
+            doomed, *others = fragment()
             run(step)
 
             with between_calls(lambda step=step: run(1, NOW + step * timedelta(hours=1)), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
-                catalog.erase(LAKE_BUCKET, hour, {doomed})
+                catalog.erase(LAKE_BUCKET, HOUR, {doomed})
 
             assert stored(doomed) == [], (step, call)
-            assert Query(hour).read() == others
+            assert Query().read() == others
 
 
 def test_a_row_that_comes_before_any_call_is_seen_in_the_end_and_once() -> None:
-    for call, hour in zip(range(moments()), hours(), strict=False):
-        expected, late = fragment(hour), row(hour)
+    for call in moments():
+        expected, late = fragment(), row()
 
         with between_calls(lambda late=late: catalog.write([late], uuid.uuid4().hex, WRITER), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
             run()
 
-        assert Query(hour).read() == sorted([*expected, late.image_id]), call
+        assert Query().read() == sorted([*expected, late.image_id]), call
 
 
 def test_a_second_run_before_any_call_of_the_first_does_no_harm() -> None:
-    for call, hour in zip(range(moments()), hours(), strict=False):
-        expected = fragment(hour)
+    for call in moments():
+        expected = fragment()
 
         for number in range(RUNS + 1):
             now = NOW + number * timedelta(hours=1)
             with between_calls(lambda now=now: compact(SETTINGS, now, 60), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
                 compact(SETTINGS, now, 60)
-            assert Query(hour).read() == expected, (call, number)
+            assert Query().read() == expected, (call, number)
 
-        assert len(keys(catalog_prefix(hour))) == 1
+        assert len(keys(catalog_prefix(HOUR))) == 1
 
 
 def test_rows_of_a_batch_that_was_written_again_after_its_hour_was_compacted_become_one_again() -> None:
