@@ -36,4 +36,5 @@ def test_every_chart_has_its_answer(
         name: list(queries[name]) for name, rows in answered.items() if rows
     }
     assert all(isinstance(row["images"], int) for row in answered["formats"])
-    assert all(isinstance(row["mb"], float) for row in answered["arrivals"])
+    # Of images that failed before they were read, and other tests leave some, nobody knows the bytes.
+    assert {type(row["mb"]) for row in answered["arrivals"]} - {type(None)} == {float}
