@@ -16,6 +16,7 @@ from imagelake.model import Arrival
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 FORM_SECONDS: Final = 900
 """How long an upload form is good for."""
@@ -192,14 +193,7 @@ def delete_versions(bucket: str, doomed: Sequence[Version]) -> None:
     Raises:
         Fault: S3 did not answer, denied access, or could not delete some of them.
     """
-    for some in batched(doomed, 1000, strict=False):
-        with Fault.on("DeleteObjects"):
-            answer = s3_client().delete_objects(
-                Bucket=bucket,
-                Delete={"Objects": [{"Key": one.key, "VersionId": one.version_id} for one in some], "Quiet": True},
-            )
-        if errors := answer.get("Errors"):
-            raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
+    _delete(bucket, [{"Key": one.key, "VersionId": one.version_id} for one in doomed])
 
 
 def abort_uploads(bucket: str, begun_before: datetime) -> list[datetime]:
@@ -311,11 +305,13 @@ def delete(bucket: str, doomed: Sequence[str]) -> None:
     Raises:
         Fault: S3 did not answer, denied access, or could not delete some of them.
     """
+    _delete(bucket, [{"Key": key} for key in doomed])
+
+
+def _delete(bucket: str, doomed: Sequence["ObjectIdentifierTypeDef"]) -> None:
     for some in batched(doomed, 1000, strict=False):
         with Fault.on("DeleteObjects"):
-            answer = s3_client().delete_objects(
-                Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
-            )
+            answer = s3_client().delete_objects(Bucket=bucket, Delete={"Objects": some, "Quiet": True})
         if errors := answer.get("Errors"):
             raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
 
