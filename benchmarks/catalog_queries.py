@@ -28,7 +28,7 @@ from benchmarks.catalog_rows import SETTINGS, batches, hours_until, images_by_ho
 from imagelake import catalog, partitions
 from imagelake.keys import Partition
 from local import sql
-from tests.duckdb_catalog import catalog_over, parquet_under, to_duckdb
+from tests.duckdb_catalog import catalog_over, parquet_under
 
 IMAGES: Final = 1_000_000
 SINGLE: Final = 20_000
@@ -108,7 +108,7 @@ def _measure(layout: str, folder: Path) -> dict[str, Cost]:
     costs = {}
     with catalog_over(_source(layout, folder), enable_external_file_cache=False) as database:
         for file in sql.query_files():
-            query = to_duckdb(sql.named(file.stem)[1])
+            query = sql.to_duckdb(sql.named(file.stem)[1])
             if layout == "table":
                 query = query.replace("FROM current_images", "FROM images")
             seconds, cpu, read = [], [], []

@@ -1,9 +1,14 @@
-"""The SQL in `analytics/`, by name; `imagelake_cli.athena` asks it."""
+"""The SQL in `analytics/`, by name, and for DuckDB; `imagelake_cli.athena` asks it."""
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import sqlglot
 
 from local.emulator import ROOT
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 QUERIES: Final = ROOT / "analytics" / "queries"
 VIEWS: Final = ROOT / "analytics" / "views"
@@ -19,3 +24,15 @@ def named(name: str, folder: Path = QUERIES) -> tuple[str, str]:
 def query_files() -> list[Path]:
     """The files of all named queries."""
     return sorted(QUERIES.glob("*.sql"))
+
+
+def to_duckdb(query: str) -> str:
+    """A query of Athena's as DuckDB takes it."""
+    [translated] = sqlglot.transpile(query, read="athena", write="duckdb")
+    return translated
+
+
+def create_views(database: "DuckDBPyConnection") -> None:
+    """Create the views of `analytics/views` over the table `images` of a database."""
+    for file in sorted(VIEWS.glob("*.sql")):
+        database.execute(f"CREATE VIEW {file.stem} AS {to_duckdb(named(file.stem, VIEWS)[1])}")

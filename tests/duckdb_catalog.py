@@ -5,14 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import duckdb
-import sqlglot
 
 from local import sql
-
-
-def to_duckdb(query: str) -> str:
-    """Athena's SQL as DuckDB's."""
-    return sqlglot.transpile(query, read="athena", write="duckdb")[0]
 
 
 @contextmanager
@@ -20,8 +14,7 @@ def catalog_over(source: str, **config: Any) -> Iterator[duckdb.DuckDBPyConnecti
     """A database with the table `images`, which is what `source` (in DuckDB's SQL) gives, and the view of it."""
     with duckdb.connect(config=config) as database:
         database.execute(f"CREATE VIEW images AS FROM {source}")
-        for file in sql.VIEWS.glob("*.sql"):
-            database.execute(f"CREATE VIEW {file.stem} AS {to_duckdb(sql.named(file.stem, sql.VIEWS)[1])}")
+        sql.create_views(database)
         yield database
 
 

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import duckdb
-import sqlglot
 from sqlglot import exp
 
 from imagelake import catalog, partitions
@@ -40,12 +39,12 @@ class Catalog:
 
     def columns(self, query: str) -> Columns:
         """What the query answers."""
-        described = self._database.execute(f"DESCRIBE {_translated(query)}").fetchall()
+        described = self._database.execute(f"DESCRIBE {sql.to_duckdb(query)}").fetchall()
         return {name: _TYPES[kind] for name, kind, *_ in described}
 
     def ask(self, query: str) -> Rows:
         """The answer to the query."""
-        answer = self._database.execute(_translated(query))
+        answer = self._database.execute(sql.to_duckdb(query))
         names = [column[0] for column in answer.description or ()]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
@@ -71,8 +70,7 @@ def catalog_of(records: Sequence[ImageRecord]) -> Iterator[Catalog]:
                 "SELECT * FROM read_parquet(?, hive_partitioning = true, hive_types_autocast = false)",
                 [f"{folder}/*/*/*.parquet"],
             )
-        for file in sql.VIEWS.glob("*.sql"):
-            database.execute(f"CREATE VIEW {file.stem} AS {_translated(sql.named(file.stem, sql.VIEWS)[1])}")
+        sql.create_views(database)
         yield Catalog(database)
 
 
@@ -90,7 +88,3 @@ def ask_lake(lake: Lake, query: str) -> Rows:
     """
     answer = lake.analysts.ask(query)
     return [{column.name: value for column, value in zip(answer.columns, row, strict=True)} for row in answer.rows]
-
-
-def _translated(query: str) -> str:
-    return sqlglot.transpile(query, read="athena", write="duckdb")[0]

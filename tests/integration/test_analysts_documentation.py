@@ -12,6 +12,7 @@ from sqlglot import exp
 from typer.testing import CliRunner
 
 from imagelake_cli.main import app
+from local.sql import to_duckdb
 from tests.application import ROOT, TEMPLATE
 
 TEXT = (ROOT / "docs/analysts.md").read_text(encoding="utf-8")
@@ -37,10 +38,9 @@ def answer(sql: str, folder: Path) -> list[tuple[Any, ...]]:
     rows = [{**image, "script_output": None if output is None else json.dumps(output)} for output in OUTPUTS]
     file.write_text("\n".join(map(json.dumps, rows)))
     columns = dict.fromkeys([*image, "script_output"], "varchar")
-    [translated] = sqlglot.transpile(sql, read="athena", write="duckdb")
     with duckdb.connect() as database:
         database.read_json(str(file), format="newline_delimited", columns=columns).create_view("current_images")
-        return database.execute(translated).fetchall()
+        return database.execute(to_duckdb(sql)).fetchall()
 
 
 def test_every_column_is_there_as_the_table_has_it() -> None:

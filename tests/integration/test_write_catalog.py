@@ -22,8 +22,9 @@ from imagelake.errors import Fault
 from imagelake.keys import Partition, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.partitions import Table
+from local.sql import to_duckdb
 from tests.application import event
-from tests.duckdb_catalog import catalog_over, parquet_under, to_duckdb
+from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.conftest import (
     DATABASE,
     LAKE_BUCKET,

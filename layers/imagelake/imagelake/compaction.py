@@ -126,7 +126,7 @@ def _next_step(hour: _Hour, now: datetime) -> Step | None:
         return None
     if hour.is_moved:
         return "replaced"
-    if any(_is_forsaken(hour, copy, now) for copy in hour.copies):
+    if any(_is_forsaken(copy, now) for copy in hour.copies):
         return "cleaned"
     return "merged" if hour.is_fragmented and not hour.copies else None
 
@@ -138,14 +138,14 @@ def _take(step: Step, hour: _Hour, table: Table, now: datetime, result: Compacti
         result.files_after += _replace(hour, table, now)
         result.files_before += len(hour.files)
     else:
-        forsaken = [copy.key for copy in hour.copies if _is_forsaken(hour, copy, now)]
+        forsaken = [copy.key for copy in hour.copies if _is_forsaken(copy, now)]
         object_store.delete(table.bucket, forsaken)
     result.hours[step] += 1
 
 
-def _is_forsaken(hour: _Hour, copy: Arrived, now: datetime) -> bool:
-    """Whether no query reads the copy, nor does another run still make it."""
-    return not hour.is_moved and now - copy.last_modified > GRACE
+def _is_forsaken(copy: Arrived, now: datetime) -> bool:
+    """Whether no other run still makes the copy, of an hour that is where its keys say."""
+    return now - copy.last_modified > GRACE
 
 
 def _merge(partition: Partition, table: Table, now: datetime) -> None:

@@ -6,7 +6,7 @@ Reads never show an item past its `expires_at`, whether or not DynamoDB has come
 import base64
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -139,25 +139,20 @@ def commit(table: str, item: dict[str, Any]) -> bool:
         Fault: DynamoDB did not answer, or denied access.
     """
     values = TypeDeserializer().deserialize({"M": item})
-    try:
-        with Fault.on("PutItem"):
-            _table(table).put_item(
-                Item=values,
-                ConditionExpression="attribute_not_exists(image_id) OR #status = :awaiting_upload"
-                " OR (#status = :failed AND ingest_date = :ingest_date AND #hour = :hour)",
-                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-                ExpressionAttributeValues={
-                    ":awaiting_upload": "awaiting_upload",
-                    ":failed": "failed",
-                    ":ingest_date": values["ingest_date"],
-                    ":hour": values["hour"],
-                },
-            )
-    except Fault as fault:
-        if fault.code == "ConditionalCheckFailedException":
-            return False
-        raise
-    return True
+    return _write_if(
+        "PutItem",
+        _table(table).put_item,
+        Item=values,
+        ConditionExpression="attribute_not_exists(image_id) OR #status = :awaiting_upload"
+        " OR (#status = :failed AND ingest_date = :ingest_date AND #hour = :hour)",
+        ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+        ExpressionAttributeValues={
+            ":awaiting_upload": "awaiting_upload",
+            ":failed": "failed",
+            ":ingest_date": values["ingest_date"],
+            ":hour": values["hour"],
+        },
+    )
 
 
 def move_tombstone(table: str, key: RawKey, now: datetime) -> bool:
@@ -169,25 +164,20 @@ def move_tombstone(table: str, key: RawKey, now: datetime) -> bool:
     Raises:
         Fault: DynamoDB did not answer, or denied access.
     """
-    try:
-        with Fault.on("UpdateItem"):
-            _table(table).update_item(
-                Key={"image_id": key.image_id},
-                ConditionExpression="#status = :erased",
-                UpdateExpression="SET returned_at = :now, ingest_date = :ingest_date, #hour = :hour",
-                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-                ExpressionAttributeValues={
-                    ":erased": "erased",
-                    ":now": to_iso(now),
-                    ":ingest_date": key.partition.ingest_date,
-                    ":hour": key.partition.hour,
-                },
-            )
-    except Fault as fault:
-        if fault.code == "ConditionalCheckFailedException":
-            return False
-        raise
-    return True
+    return _write_if(
+        "UpdateItem",
+        _table(table).update_item,
+        Key={"image_id": key.image_id},
+        ConditionExpression="#status = :erased",
+        UpdateExpression="SET returned_at = :now, ingest_date = :ingest_date, #hour = :hour",
+        ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+        ExpressionAttributeValues={
+            ":erased": "erased",
+            ":now": to_iso(now),
+            ":ingest_date": key.partition.ingest_date,
+            ":hour": key.partition.hour,
+        },
+    )
 
 
 def expired(table: str, now: datetime) -> Iterator[ExpiredItem]:
@@ -224,15 +214,22 @@ def delete_expired(table: str, image_id: str, now: datetime) -> bool:
     Raises:
         Fault: DynamoDB did not answer, or denied access.
     """
+    # Called from several threads: clients are made for that, the table is not.
+    return _write_if(
+        "DeleteItem",
+        _table(table).meta.client.delete_item,
+        TableName=table,
+        Key={"image_id": image_id},
+        ConditionExpression="expires_at <= :now",
+        ExpressionAttributeValues={":now": int(now.timestamp())},
+    )
+
+
+def _write_if(operation: str, write: Callable[..., object], **request: Any) -> bool:
+    """Make a conditional write; whether its condition held."""
     try:
-        with Fault.on("DeleteItem"):
-            # Called from several threads: clients are made for that, the table is not.
-            _table(table).meta.client.delete_item(
-                TableName=table,
-                Key={"image_id": image_id},
-                ConditionExpression="expires_at <= :now",
-                ExpressionAttributeValues={":now": int(now.timestamp())},
-            )
+        with Fault.on(operation):
+            write(**request)
     except Fault as fault:
         if fault.code == "ConditionalCheckFailedException":
             return False
