@@ -43,6 +43,7 @@ def _credentials() -> Iterator[None]:
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         for client in clients:
             client.cache_clear()
+        assert aws_session.session().get_credentials()  # kept: no test's own keys become everybody's
         yield
         for client in clients:
             client.cache_clear()

@@ -3,7 +3,7 @@
 import base64
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib import util
@@ -14,9 +14,8 @@ from typing import Any, cast
 import boto3
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
-from moto import mock_aws
 
-from imagelake import dead_letters, object_store, settings
+from imagelake import object_store, settings
 from imagelake.errors import Fault, Rejection, SettingsError
 from imagelake.keys import RawKey
 from imagelake.model import MAX_TAGS_BYTES, Arrival
@@ -71,42 +70,33 @@ class Door:
 
 
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    caches: tuple[Any, ...] = (settings.load, object_store.s3_client, dead_letters._sqs)
-    for cached in caches:
-        cached.cache_clear()
-    with mock_aws():
-        s3, sqs = boto3.client("s3", "us-east-1"), boto3.client("sqs", "us-east-1")
-        for bucket in ("raw", "failed", "claims", "secret"):
-            s3.create_bucket(Bucket=bucket)
-        s3.put_bucket_versioning(Bucket="claims", VersioningConfiguration={"Status": "Enabled"})
-        queue = sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
-        environment = {
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "RAW_BUCKET": "raw",
-            "FAILED_RECORDS_BUCKET": "failed",
-            "DEAD_LETTER_QUEUE_URL": queue,
-            "MAX_IMAGE_BYTES": "1000",
-            "CLAIM_CHECK_LOCATIONS": "claims/in/",
-            "ACCOUNT_ID": ACCOUNT,
-            "KAFKA_CLUSTER_NAME": "warehouse",
-            "POWERTOOLS_METRICS_NAMESPACE": "ImageLake",
-            "POWERTOOLS_SERVICE_NAME": "image-lake",
-        }
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        path = Path(__file__).parents[2] / "functions/consume_image_topic/app.py"
-        spec = util.spec_from_file_location("consume_image_topic_app", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        yield Door(module, s3, sqs, queue)
-    for cached in caches:
-        cached.cache_clear()
+def door(monkeypatch: pytest.MonkeyPatch) -> Door:
+    s3, sqs = boto3.client("s3"), boto3.client("sqs")
+    for bucket in ("raw", "failed", "claims", "secret"):
+        s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket="claims", VersioningConfiguration={"Status": "Enabled"})
+    queue = sqs.create_queue(QueueName="dead-letters")["QueueUrl"]
+    environment = {
+        "RAW_BUCKET": "raw",
+        "FAILED_RECORDS_BUCKET": "failed",
+        "DEAD_LETTER_QUEUE_URL": queue,
+        "MAX_IMAGE_BYTES": "1000",
+        "CLAIM_CHECK_LOCATIONS": "claims/in/",
+        "ACCOUNT_ID": ACCOUNT,
+        "KAFKA_CLUSTER_NAME": "warehouse",
+        "POWERTOOLS_METRICS_NAMESPACE": "ImageLake",
+        "POWERTOOLS_SERVICE_NAME": "image-lake",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    path = Path(__file__).parents[2] / "functions/consume_image_topic/app.py"
+    spec = util.spec_from_file_location("consume_image_topic_app", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return Door(module, s3, sqs, queue)
 
 
 def message(offset: int = 0, partition: int = 0, **fields: Any) -> Message:

@@ -17,7 +17,6 @@ import psutil
 import pytest
 from botocore.config import Config
 from confluent_kafka import Consumer, Producer, TopicPartition
-from moto import mock_aws
 
 from local.kafka import broker, poller
 from local.kafka.delivery import Condition, FunctionFailedError, FunctionUnavailableError, RetryPolicy
@@ -243,17 +242,16 @@ def test_large_messages_share_the_payload_limit(servers: str, topic: str) -> Non
 def test_a_message_no_event_can_hold_is_kept_whole_in_s3(servers: str, topic: str) -> None:
     large = b"x" * 4_800_000
     produce(servers, topic, 1, value=large, key=b"key")
-    with mock_aws():  # brings credentials of its own
-        s3 = boto3.client("s3", "us-east-1")
-        s3.create_bucket(Bucket="failed")
-        chosen, function = mapping(topic), Function()
-        source = Source(servers, "arn:aws:kafka:us-east-1:123456789012:cluster/local/1")
-        destination = FailedRecordsBucket(s3, "failed", source, "arn:aws:lambda:us-east-1:1:function:f", chosen)
-        with poller.polling([Poller(chosen, servers, function, destination)]) as (one,):
-            wait_for(lambda: one.tally.given_up == 1)
-        (entry,) = s3.list_objects_v2(Bucket="failed")["Contents"]
-        assert entry["Key"].startswith(f"aws/lambda/{chosen.uuid}/{topic}-0/")
-        record = json.load(s3.get_object(Bucket="failed", Key=entry["Key"])["Body"])
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="failed")
+    chosen, function = mapping(topic), Function()
+    source = Source(servers, "arn:aws:kafka:us-east-1:123456789012:cluster/local/1")
+    destination = FailedRecordsBucket(s3, "failed", source, "arn:aws:lambda:us-east-1:1:function:f", chosen)
+    with poller.polling([Poller(chosen, servers, function, destination)]) as (one,):
+        wait_for(lambda: one.tally.given_up == 1)
+    (entry,) = s3.list_objects_v2(Bucket="failed")["Contents"]
+    assert entry["Key"].startswith(f"aws/lambda/{chosen.uuid}/{topic}-0/")
+    record = json.load(s3.get_object(Bucket="failed", Key=entry["Key"])["Body"])
     assert function.batches == []
     assert record["requestContext"]["condition"] == "MaximumPayloadSizeExceeded"
     assert record["responseContext"] is None
