@@ -48,7 +48,7 @@ unit: $(READY) ## tests of single modules
 	$(pytest) tests/unit
 
 integration: $(READY) ## tests of functions and template together, in process
-	$(pytest) tests/integration
+	$(pytest) --numprocesses auto --maxprocesses 4 --dist worksteal tests/integration
 
 e2e: $(READY) ## tests against a running local lake
 	$(pytest) tests/e2e
