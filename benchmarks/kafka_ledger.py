@@ -425,7 +425,7 @@ def _settle(lake: Lake, ledger: Ledger, faults: Faults, tallies: Sequence[Any], 
     letters = _dead_letters(lake)
     kept = {key.rpartition("/")[2].removesuffix(".json") for key in _kept(lake)}
     query = "SELECT count(*), count(DISTINCT image_id) FROM images WHERE status = 'processed' AND source = 'ledger'"
-    [[rows, distinct]] = lake.analysts.ask(query).rows
+    [[rows, distinct]] = ((int(str(count)) for count in row) for row in lake.analysts.ask(query).rows)
     missing = ledger.valid - processed
     unseen = ledger.poison.keys() - letters.keys() - kept
     strangers = processed - ledger.valid
@@ -456,9 +456,9 @@ def _settle(lake: Lake, ledger: Ledger, faults: Faults, tallies: Sequence[Any], 
     console.print(table)
     for kind, count in sorted(Counter(ledger.poison[image_id] for image_id in unseen).items()):
         console.print(f"poison seen nowhere: {count} x {kind}")
-    if strangers or int(rows or 0) != int(distinct or 0) != len(ledger.valid):
+    if strangers or not rows == distinct == len(ledger.valid):
         console.print(f"{len(strangers)} images nobody sent; {rows} rows of {distinct} images")
-    return len(missing) + len(unseen) + len(strangers) + abs(int(distinct or 0) - len(ledger.valid))
+    return len(missing) + len(unseen) + len(strangers) + (rows - distinct) + abs(distinct - len(ledger.valid))
 
 
 def _partitions_done(ledger: Ledger, records: int) -> int:

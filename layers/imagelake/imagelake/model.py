@@ -7,7 +7,6 @@ process it. `ImageRecord` is the one row an image has, in the images table, in t
 import json
 import math
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -133,10 +132,6 @@ def to_iso(moment: datetime) -> str:
 type Moment = Annotated[AwareDatetime, AfterValidator(_to_utc), PlainSerializer(to_iso, when_used="json")]
 
 
-def _from_epoch(value: object) -> object:
-    return datetime.fromtimestamp(int(value), UTC) if isinstance(value, int | Decimal) else value
-
-
 type Int32 = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 """What a column of the catalog of type `int` holds."""
 
@@ -170,7 +165,7 @@ class ImageRecord(BaseModel):
     source_ref: str | None = None
     received_at: Moment
     processed_at: Moment | None = None
-    expires_at: Annotated[Moment, BeforeValidator(_from_epoch)]
+    expires_at: Moment
     sha256: str | None = None
     bytes: int | None = None
     format: str | None = None
@@ -254,7 +249,7 @@ class Tombstone(BaseModel):
     image_id: str
     status: Literal["erased"] = "erased"
     erased_at: Moment
-    expires_at: Annotated[Moment, BeforeValidator(_from_epoch)]
+    expires_at: Moment
     owner_digest: str | None = None
     ingest_date: str
     hour: str
