@@ -102,7 +102,11 @@ def _view(name: str) -> dict[str, Any]:
             "Parameters": {"presto_view": "true", "comment": "Presto View"},
             "ViewExpandedText": "/* Presto View */",
             "ViewOriginalText": {"Fn::Join": ["", ["/* Presto View: ", encoded, " */"]]},
-            "StorageDescriptor": {"Columns": [dict(one) for one in columns]},
+            # Athena refuses a view whose table says nothing of how it is read, though nothing is read by it.
+            "StorageDescriptor": {
+                "Columns": [dict(one) for one in columns],
+                "SerdeInfo": {"Name": "-", "SerializationLibrary": "-"},
+            },
         },
     }
     return {"Type": "AWS::Glue::Table", "Properties": properties}

@@ -60,6 +60,8 @@ def _tables(query: exp.Expr) -> Iterator[exp.Table]:
 
 def _relation(table: dict[str, Any], folders: list[str]) -> exp.Expr:
     if (table.get("ViewOriginalText") or "").startswith(_VIEW):
+        if "SerdeInfo" not in table["StorageDescriptor"]:
+            raise SyntaxInvalidError("HIVE_METASTORE_ERROR: Table storage descriptor is missing SerDe info")
         view = json.loads(base64.b64decode(table["ViewOriginalText"].removeprefix(_VIEW).removesuffix(" */")))
         return _bound(_parse(view["originalSql"]), view["schema"], folders)
     if table.get("PartitionKeys"):

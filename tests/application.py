@@ -96,6 +96,34 @@ def resolve(value: Any) -> Any:
             return value
 
 
+def complaints(**parameters: str) -> list[str]:
+    """What CloudFormation's rules say of a stack with `parameters`, and the defaults for all others."""
+    given = {name: str(one["Default"]) for name, one in TEMPLATE["Parameters"].items()} | parameters
+    return [
+        str(assertion["AssertDescription"])
+        for rule in TEMPLATE["Rules"].values()
+        if _holds(rule["RuleCondition"], given)
+        for assertion in rule["Assertions"]
+        if not _holds(assertion["Assert"], given)
+    ]
+
+
+def _holds(expression: Any, parameters: dict[str, str]) -> Any:
+    match expression:
+        case {"Ref": name}:
+            return parameters[name]
+        case {"Fn::Equals": [left, right]}:
+            return _holds(left, parameters) == _holds(right, parameters)
+        case {"Fn::Not": [inner]}:
+            return not _holds(inner, parameters)
+        case {"Fn::Or": some}:
+            return any(_holds(one, parameters) for one in some)
+        case {"Fn::Contains": [values, value]}:
+            return _holds(value, parameters) in values
+        case _:
+            return expression
+
+
 def _substitute(expression: str) -> Any:
     name, _, attribute = expression.partition(".")
     return resolve({"Fn::GetAtt": [name, attribute]} if attribute else {"Ref": name})

@@ -11,7 +11,7 @@ from imagelake import audit, audit_report
 from imagelake.settings import AuditRetentionSettings, load
 
 logger = Logger()
-metrics = Metrics(namespace="ImageLake", service="image-lake")
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

@@ -13,7 +13,7 @@ from imagelake.errors import Fault, unforeseen
 from imagelake.settings import CompactCatalogSettings, load
 
 logger = Logger()
-metrics = Metrics(namespace="ImageLake", service="image-lake")
+metrics = Metrics()
 
 HOUR_SECONDS = 240.0
 """Of the invocation, kept back for the hour that was begun last."""

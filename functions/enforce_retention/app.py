@@ -13,7 +13,7 @@ from imagelake.retention import Work
 from imagelake.settings import EnforceRetentionSettings, load
 
 logger = Logger()
-metrics = Metrics(namespace="ImageLake", service="image-lake")
+metrics = Metrics()
 
 RECEIPT_SECONDS = 20.0
 """Of the invocation, kept back for deletions under way and their receipt."""

@@ -18,7 +18,7 @@ from imagelake.model import Tombstone
 from imagelake.settings import EraseImageSettings, load
 
 logger = Logger()
-metrics = Metrics(namespace="ImageLake", service="image-lake")
+metrics = Metrics()
 app = APIGatewayRestResolver()
 
 

@@ -13,7 +13,7 @@ from imagelake import reconciliation
 from imagelake.settings import ReconcileSettings, load
 
 logger = Logger()
-metrics = Metrics(namespace="ImageLake", service="image-lake")
+metrics = Metrics()
 
 
 class Request(BaseModel):

@@ -1,5 +1,6 @@
 """The Kafka door in the template: what CloudFormation is really given, and what the function and its pollers may do."""
 
+import re
 from functools import cache
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ from samcli.yamlhelper import yaml_parse
 
 from imagelake.settings import ConsumeImageTopicSettings
 from local.check_template import translate
-from tests.application import ROOT
+from tests.application import ROOT, complaints
 
 
 @cache
@@ -77,6 +78,49 @@ def test_each_cluster_is_read_as_it_wants_to_be() -> None:
         "SASL_SCRAM_512_AUTH",
         "CLIENT_CERTIFICATE_TLS_AUTH",
     }
+
+
+OWN = {
+    "KafkaTopic": "images",
+    "KafkaBootstrapServers": "b1:9094,b2:9094",
+    "KafkaClusterName": "warehouse",
+    "KafkaSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:kafka-aB3dE6",
+}
+NETWORK = {"KafkaSubnetIds": "subnet-0a,subnet-0b", "KafkaSecurityGroupId": "sg-0a"}
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({}, []),
+        (OWN, []),
+        (OWN | NETWORK, []),
+        ({"KafkaTopic": "images", "KafkaClusterName": "warehouse"}, []),  # for a poller of one's own
+        ({"KafkaClusterName": "warehouse"}, ["KafkaClusterName needs KafkaTopic"]),
+        ({"KafkaClusterArn": "arn:aws:kafka:us-east-1:1:cluster/a/b"}, ["KafkaClusterArn needs KafkaTopic"]),
+        (OWN | {"KafkaSecretArn": ""}, ["KafkaBootstrapServers needs KafkaSecretArn"]),
+        (OWN | {"KafkaBootstrapServers": ""}, ["KafkaSecretArn needs KafkaBootstrapServers"]),
+        (OWN | {"KafkaClusterName": ""}, ["KafkaBootstrapServers needs KafkaClusterName"]),
+        (OWN | NETWORK | {"KafkaSubnetIds": ""}, ["KafkaSecurityGroupId needs KafkaSubnetIds"]),
+        (OWN | NETWORK | {"KafkaSecurityGroupId": ""}, ["KafkaSubnetIds needs KafkaSecurityGroupId"]),
+    ],
+)
+def test_half_a_kafka_is_refused_before_anything_is_made(given: dict[str, str], refused: list[str]) -> None:
+    assert complaints(**given) == refused
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "is_accepted"),
+    [
+        ("KafkaBootstrapServers", "b1.example.com:9094", True),
+        ("KafkaBootstrapServers", "b1:9094, b2:9094", False),
+        ("KafkaBootstrapServers", "b1", False),
+        ("KafkaSubnetIds", "subnet-0a,subnet-0b", True),
+        ("KafkaSubnetIds", "subnet-0a", False),
+    ],
+)
+def test_lists_are_checked_before_anything_is_made(parameter: str, value: str, is_accepted: bool) -> None:
+    assert bool(re.fullmatch(template()["Parameters"][parameter]["AllowedPattern"], value)) == is_accepted
 
 
 def test_a_stack_without_a_topic_has_nothing_of_kafka() -> None:

@@ -7,7 +7,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from local.check_template import translate
-from tests.application import ROOT
+from tests.application import ROOT, complaints
 
 PARTS = {
     "HandOverLargeImages", "LargeImageCluster", "LargeImageRepository", "ProcessLargeImageLogGroup",
@@ -42,13 +42,10 @@ def test_nothing_of_it_is_in_a_stack_that_does_not_ask_for_it() -> None:
 
 @pytest.mark.parametrize("parameter", ["LargeImageTag", "LargeImageSubnetIds", "LargeImageSecurityGroupId"])
 def test_a_stack_that_asks_for_it_names(parameter: str) -> None:
-    rule = template()["Rules"]["LargeImagesHaveAPlace"]
+    places = {"LargeImageTag": "v1", "LargeImageSubnetIds": "subnet-0a", "LargeImageSecurityGroupId": "sg-0a"}
 
-    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "LargeImages"}, "true"]}
-    assert {
-        "Assert": {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]},
-        "AssertDescription": f"LargeImages needs {parameter}",
-    } in rule["Assertions"]
+    assert complaints(LargeImages="true", **places) == []
+    assert complaints(LargeImages="true", **places | {parameter: ""}) == [f"LargeImages needs {parameter}"]
     assert template()["Parameters"][parameter]["Default"] == ""
 
 

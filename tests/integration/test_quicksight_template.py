@@ -24,11 +24,17 @@ TABLES = [
 GRANTS = {
     *((f"athena:{action}", WORK_GROUP) for action in ("GetQueryExecution", "GetQueryResults", "GetQueryResultsStream")),
     *((f"athena:{action}", WORK_GROUP) for action in ("GetWorkGroup", "StartQueryExecution", "StopQueryExecution")),
-    *((f"athena:{action}", CATALOG) for action in ("GetTableMetadata", "ListDatabases", "ListTableMetadata")),
+    *((f"athena:{action}", CATALOG) for action in ("GetDataCatalog", "GetDatabase", "GetTableMetadata")),
+    *((f"athena:{action}", CATALOG) for action in ("ListDatabases", "ListTableMetadata")),
     ("athena:ListDataCatalogs", "*"),
     *(
         (f"glue:{action}", table)
-        for action in ("BatchGetPartition", "GetDatabase", "GetPartition", "GetPartitions", "GetTable")
+        for action in ("GetDatabase", "GetDatabases", "GetTable", "GetTables")
+        for table in TABLES
+    ),
+    *(
+        (f"glue:{action}", table)
+        for action in ("BatchGetPartition", "GetPartition", "GetPartitions")
         for table in TABLES
     ),
     ("s3:GetObject", "${LakeBucket.Arn}/catalog/*"),

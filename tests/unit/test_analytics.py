@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import sqlglot
+import yaml
 from sqlglot import TokenType, exp
 from sqlglot.optimizer.qualify import qualify
 
 from imagelake.partitions import COLUMNS
-from local import sql
+from local import analytics_template, sql
 
 FILES = [*sorted(sql.VIEWS.glob("*.sql")), *sql.query_files()]
 COLUMNS_AND_PARTITION = {**COLUMNS, "ingest_date": "string", "hour": "string"}
@@ -94,6 +95,14 @@ def test_the_view_has_every_column_and_the_partition() -> None:
 
     view = sqlglot.parse_one(text, read="athena", into=exp.Select)
     assert view.named_selects == list(COLUMNS_AND_PARTITION)
+
+
+def test_the_view_says_how_it_is_read_or_athena_would_refuse_it() -> None:
+    # HIVE_METASTORE_ERROR, Table storage descriptor is missing SerDe info: hashicorp/terraform-provider-aws#28517
+    stack = yaml.safe_load(analytics_template.template())
+    view = stack["Resources"]["CurrentImagesView"]["Properties"]["TableInput"]
+
+    assert view["StorageDescriptor"]["SerdeInfo"]["SerializationLibrary"]
 
 
 @pytest.mark.parametrize("file", sql.query_files(), ids=lambda file: file.stem)

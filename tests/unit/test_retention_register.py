@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from tests.application import ROOT, TEMPLATE, resources
+from tests.application import ROOT, TEMPLATE, complaints, resources
 
 TEXT = (ROOT / "docs/retention.md").read_text(encoding="utf-8")
 TABLE = [line for line in TEXT.splitlines() if line.startswith("| ")][1:]
@@ -94,36 +94,12 @@ def test_the_register_has_a_line_for_every_kind_of_place() -> None:
 # Deploy-time rules
 
 
-def _holds(expression: Any, parameters: dict[str, str]) -> Any:
-    """What CloudFormation makes of a condition of a rule."""
-    match expression:
-        case {"Ref": name}:
-            return parameters[name]
-        case {"Fn::Equals": [left, right]}:
-            return _holds(left, parameters) == _holds(right, parameters)
-        case {"Fn::Not": [inner]}:
-            return not _holds(inner, parameters)
-        case {"Fn::Contains": [values, value]}:
-            return _holds(value, parameters) in values
-        case _:
-            return expression
-
-
-LOG_RULES = [rule for name, rule in TEMPLATE["Rules"].items() if name.startswith("LogsOf")]
-
-
 @pytest.mark.parametrize("log_days", TEMPLATE["Parameters"]["LogRetentionDays"]["AllowedValues"])
 def test_logs_outlive_images_in_no_stack_that_deploys(log_days: int) -> None:
     limits = TEMPLATE["Parameters"]["RetentionDays"]
     for days in range(limits["MinValue"], limits["MaxValue"] + 1):
-        given = {"RetentionDays": str(days), "LogRetentionDays": str(log_days)}
-        deploys = all(
-            _holds(assertion["Assert"], given)
-            for rule in LOG_RULES
-            if _holds(rule["RuleCondition"], given)
-            for assertion in rule["Assertions"]
-        )
-        assert deploys == (log_days + 3 <= days)
+        refused = complaints(RetentionDays=str(days), LogRetentionDays=str(log_days))
+        assert bool(refused) == (log_days + 3 > days)
 
 
 def test_dead_letters_and_failed_records_are_gone_before_the_shortest_retention() -> None:
@@ -153,6 +129,13 @@ def test_silence_is_an_alarm() -> None:
     }
 
     assert watched >= {"OverdueObjects", "OldestObjectAgeHours", "EarlyDeletions", "ExecutionsSucceeded"}
+
+
+def test_every_alarm_tells_the_topic_of_its_beginning_and_its_end() -> None:
+    tells = [{"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}]
+
+    for name, alarm in resources("AWS::CloudWatch::Alarm").items():
+        assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == tells, name
 
 
 def test_the_evidence_is_locked() -> None:

@@ -68,7 +68,8 @@ def redeem(uri: str, allowed: AllowList, account_id: str, max_bytes: int) -> Cla
         if fault.code in ("NoSuchKey", "NoSuchBucket", "404"):
             raise Rejection("claim_not_found", "there is no object at image-uri") from None
         if fault.code in ("AccessDenied", "InvalidObjectState", "403"):
-            raise Rejection("claim_denied", "the object at image-uri cannot be read or is not this account's") from None
+            # Whoever may not list a bucket is told this of a missing object, too.
+            raise Rejection("claim_denied", "the object at image-uri is not there, or not ours to read") from None
         raise
     size = response["ContentLength"]
     with response["Body"] as body:
