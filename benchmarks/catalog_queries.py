@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.catalog_rows import SETTINGS, batches, hours_until, images_by_hour, records_of, written_to
-from imagelake import catalog, partitions
+from imagelake import catalog
 from imagelake.keys import Partition
 from local import sql
 from tests.duckdb_catalog import catalog_over, parquet_under
@@ -36,7 +36,6 @@ SINGLE: Final = 20_000
 WINDOW_SECONDS: Final = 60
 REPEATS: Final = {"hours": 5, "batches": 3, "parquet": 1, "json": 1, "table": 1}
 """By layout; `table` is `hours` again, but asks the table `images` and not the view of it."""
-_JSON_TYPES: Final = {"string": "VARCHAR", "map<string,string>": "MAP(VARCHAR, VARCHAR)", "array<string>": "VARCHAR[]"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _measure(layout: str, folder: Path) -> dict[str, Cost]:
 def _source(layout: str, folder: Path) -> str:
     if layout != "json":
         return parquet_under(folder / ("hours" if layout == "table" else layout))
-    columns = {name: _JSON_TYPES.get(kind, kind) for name, kind in partitions.COLUMNS.items()}
+    columns = catalog.duckdb_columns()
     options = "format = 'newline_delimited', hive_partitioning = true, hive_types_autocast = false"
     return f"read_json('{folder}/json/**/*.json', columns = {columns}, {options})"
 

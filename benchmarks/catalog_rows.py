@@ -13,7 +13,7 @@ from typing import Any, Final
 import duckdb
 import pytest
 
-from imagelake import catalog, object_store
+from imagelake import object_store, partitions
 from imagelake.kafka_record import Position
 from imagelake.keys import Partition, RawKey
 from imagelake.model import Derivative, ImageRecord
@@ -168,7 +168,7 @@ def written_to(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, duckdb.connect() as database:
         patch.setattr(duckdb, "connect", database.cursor)
         patch.setattr(object_store, "overwrite", overwrite)
-        patch.setattr(catalog, "register", lambda _partitions, _settings: None)
+        patch.setattr(partitions, "register", lambda _table, _partitions: None)
         yield
 
 

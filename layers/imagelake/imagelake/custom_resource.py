@@ -21,7 +21,7 @@ _RETRIES: Final = Retry(total=4, backoff_factor=0.5, status_forcelist=(500, 502,
 def answer(request: Mapping[str, Any], failure: str | None) -> Literal["SUCCESS", "FAILED"]:
     """Tell CloudFormation how its request ended, within half a minute.
 
-    The resource keeps the physical id that it has, or gets its logical id as one: it is never replaced.
+    Its physical id is its logical id, always: the resource is never replaced.
 
     Args:
         request: CloudFormation's event.
@@ -37,7 +37,7 @@ def answer(request: Mapping[str, Any], failure: str | None) -> Literal["SUCCESS"
     body = {
         "Status": status,
         "Reason": (failure or "")[:REASON_CHARACTERS],
-        "PhysicalResourceId": request.get("PhysicalResourceId") or request["LogicalResourceId"],
+        "PhysicalResourceId": request["LogicalResourceId"],
         **{name: request[name] for name in ("StackId", "RequestId", "LogicalResourceId")},
     }
     try:

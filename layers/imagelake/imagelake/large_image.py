@@ -18,7 +18,9 @@ from imagelake.processing import ImageArrived, Outcome
 from imagelake.settings import ProcessLargeImageSettings
 
 SCRIPT_SECONDS: Final = 600.0
-"""For the scripts of one image; with starting and storing it stays within `reconciliation.PATIENCE`."""
+"""For the scripts of one image, in one attempt."""
+LAST_START: Final = 180.0
+"""After so many seconds no attempt begins, so that the last ends within `reconciliation.PATIENCE`."""
 PAUSES: Final = (2.0, 8.0)
 """Seconds between the attempts to process an image that a fault ended."""
 
@@ -75,11 +77,14 @@ def process(image: LargeImageArrived, settings: ProcessLargeImageSettings) -> La
 
 
 def _process(image: ImageArrived, settings: ProcessLargeImageSettings) -> Outcome:
+    began = time.monotonic()
     for pause in PAUSES:
         try:
             with unforeseen():
                 return processing.process(image, settings, SCRIPT_SECONDS)
         except ImageLakeError:
+            if time.monotonic() - began > LAST_START:
+                raise
             time.sleep(pause)
     with unforeseen():
         return processing.process(image, settings, SCRIPT_SECONDS)
