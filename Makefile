@@ -21,10 +21,10 @@ help: ## list the targets
 	sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target does; do printf '  make %-14s %s\n' "$$target" "$$does"; done
 
 run: $(READY) ## start the local lake and keep it running until Ctrl-C
-	$(ACTIVATED) python -m local run
+	exec env $(ACTIVATED) python -m local run # in the shell's place: what ends make ends the lake
 
 demo: $(READY) ## start the local lake, show what it does, stop
-	$(ACTIVATED) python -m local demo
+	exec env $(ACTIVATED) python -m local demo
 
 dashboard: $(READY) ## draw the analysts' dashboard of a made-up week into .local/dashboard/
 	$(ACTIVATED) python -m local.dashboard

@@ -68,13 +68,14 @@ Kafka    {lake.kafka.bootstrap_servers}   (topic `{lake.kafka.topic}`)
 User     {lake.username}   password {lake.password}
 Details  {DESCRIPTION}
 
+API={lake.api_url}
 TOKEN=$(curl -s {lake.emulator.endpoint_url}/ -H 'Content-Type: application/x-amz-json-1.1' \\
   -H 'X-Amz-Target: AWSCognitoIdentityProviderService.InitiateAuth' \\
   -d '{{"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": "{client_id}",
        "AuthParameters": {{"USERNAME": "{lake.username}", "PASSWORD": "{lake.password}"}}}}' \\
   | {read_id})
-curl -s "{lake.api_url}/images?limit=2" -H "Authorization: $TOKEN"
-curl -s {lake.api_url}/uploads -H "Authorization: $TOKEN" --json '{{"content_type": "image/jpeg"}}'
+curl -s "$API/images?limit=2" -H "Authorization: $TOKEN"
+curl -s $API/uploads -H "Authorization: $TOKEN" --json '{{"content_type": "image/jpeg"}}'
 .venv/bin/python -m local.kafka send PICTURE.jpg -b {lake.kafka.bootstrap_servers} -t {lake.kafka.topic} --source me
 """
 

@@ -10,7 +10,8 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import AwareDatetime, Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic_core import PydanticCustomError
 
 from imagelake import images, images_table, problems, uploads
 from imagelake.errors import InvalidCursorError
@@ -22,6 +23,19 @@ from imagelake.uploads import UploadBatch, UploadRequest
 logger = Logger()
 app = APIGatewayRestResolver(enable_validation=True)
 
+
+def _parse_moment(text: str) -> datetime:
+    """RFC 3339, and nothing else that Pydantic would take, such as seconds since 1970."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):  # it is a list where it is given twice
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise PydanticCustomError("moment", "must be one time with its zone, such as 2026-11-22T09:00:00Z; + is %2B")
+    return moment
+
+
+type Moment = Annotated[datetime, BeforeValidator(_parse_moment)]
 type Uploads = Annotated[
     Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
     Discriminator(lambda body: "<batch>" if isinstance(body, dict) and "uploads" in body else "<one>"),
@@ -53,12 +67,13 @@ def get_image(image_id: Annotated[str, Path(max_length=64)]) -> Response[Any]:
 def list_images(
     status: Annotated[Status | None, Query()] = None,
     source: Annotated[str | None, Query(max_length=64)] = None,
-    received_from: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-    received_to: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+    received_from: Annotated[Moment | None, Query(alias="from")] = None,
+    received_to: Annotated[Moment | None, Query(alias="to")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
 ) -> dict[str, Any]:
     """The caller's images, newest first."""
+    _refuse_other_parameters("status", "source", "from", "to", "limit", "cursor")
     if received_from and received_to and received_from > received_to:
         raise RequestValidationError([{"loc": ("query", "from"), "type": "time_span", "msg": "must not be after to"}])
     settings = load(RequestUploadSettings)
@@ -67,6 +82,14 @@ def list_images(
     page = images_table.list_images(settings.images_table, listing, limit, cursor)
     shown = images.show(page.items, settings)
     return {"images": [image for image in shown if status in (None, image["status"])], "cursor": page.cursor}
+
+
+def _refuse_other_parameters(*names: str) -> None:
+    """A filter that is misspelt would be a filter without effect."""
+    if unknown := app.current_event.resolved_query_string_parameters.keys() - {*names}:
+        detail = f"must be one of {', '.join(names)}"
+        faults = [{"loc": ("query", name), "type": "unknown_parameter", "msg": detail} for name in sorted(unknown)]
+        raise RequestValidationError(faults)
 
 
 def _caller() -> str:

@@ -52,8 +52,8 @@ type Ask = Callable[..., Answer]
 def ask(tell: Callable[[str], Context], logs: StringIO) -> Ask:  # noqa: ARG001  # the logs are not for the terminal
     context = tell("request_upload")
 
-    def ask(method: str, path: str, body: str | None = None, caller: str = CALLER, **query: str) -> Answer:
-        query = {name.rstrip("_"): value for name, value in query.items()}
+    def ask(method: str, path: str, body: str | None = None, caller: str = CALLER, **query: str | list[str]) -> Answer:
+        values = {name.rstrip("_"): [value] if isinstance(value, str) else value for name, value in query.items()}
         sample = event("request_upload")
         sample["requestContext"]["authorizer"]["claims"]["sub"] = caller
         answered = handler(
@@ -62,8 +62,8 @@ def ask(tell: Callable[[str], Context], logs: StringIO) -> Ask:  # noqa: ARG001 
                 "httpMethod": method,
                 "path": path,
                 "body": body,
-                "queryStringParameters": query or None,
-                "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
+                "queryStringParameters": {name: given[-1] for name, given in values.items()} or None,
+                "multiValueQueryStringParameters": values or None,
             },
             context,
         )
@@ -189,6 +189,12 @@ def test_a_body_of_another_type_than_json_is_unsupported(content_type: str, tell
         ("status", "lost"),
         ("from", "yesterday"),
         ("from", "2026-11-22T09:00:00"),
+        ("from", "2026-11-22"),
+        ("from", "2026"),
+        ("to", "1"),
+        ("to", "2026-11-22T09:00:00 02:00"),
+        ("statu", "rejected"),
+        ("sort", "asc"),
         ("to", "2026-13-01T00:00:00Z"),
         ("source", "s" * 65),
         ("cursor", "not-a-cursor"),
@@ -202,6 +208,11 @@ def test_a_bad_query_gets_a_problem_that_names_the_parameter(parameter: str, val
     assert (answer.status, answer.content_type) == (400, "application/problem+json")
     assert [error["parameter"] for error in answer.body["errors"]] == [parameter]
     assert parameter in answer.body["detail"]
+
+
+def test_a_parameter_that_is_given_twice_is_a_bad_query(ask: Ask) -> None:
+    for given in ({"status": ["processed", "rejected"]}, {"source": ["a", "b"]}, {"from_": [NOW.isoformat()] * 2}):
+        assert ask("GET", "/images", **given).status == 400
 
 
 def test_a_time_span_that_ends_before_it_begins_is_a_bad_query(ask: Ask) -> None:
@@ -472,6 +483,14 @@ def test_a_form_takes_1_byte_to_the_limit(ask: Ask) -> None:
         (25_000_001, "content-length-range"),
     ):
         assert _refusal(RAW_BUCKET, fields, bytes(size), NOW) == refusal
+
+
+def test_a_form_for_so_many_bytes_takes_no_other_number(ask: Ask) -> None:
+    fields = _post(ask, JPEG | {"content_length": 21}).body["upload"]["fields"]
+
+    assert [_refusal(RAW_BUCKET, fields, bytes(size), NOW) for size in (20, 21, 22)] == [
+        "content-length-range", None, "content-length-range",
+    ]  # fmt: skip
 
 
 def test_a_form_with_a_checksum_takes_no_other_bytes(form: dict[str, str]) -> None:

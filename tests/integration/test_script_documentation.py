@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -23,6 +24,15 @@ def test_the_script_in_the_documentation_runs(tmp_path: Path) -> None:
     result = run_scripts(encoded(photo()), [Script.from_file(file)], {"warmth": {"side": 32}}, Limits(), 10)
     assert list(result.script_output["warmth"]) == ["warmth"]
     assert [(made.name, made.width) for made in result.derivatives] == [("preview", 32)]
+
+
+def test_the_script_in_the_readme_runs(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (block,) = [block for block in re.findall(r"(?:^(?:    .*)?\n)+", readme, re.MULTILINE) if "def process" in block]
+    file = tmp_path / "dark.py"
+    file.write_text(dedent(block.partition(".venv/bin")[0]))
+    result = run_scripts(encoded(photo()), [Script.from_file(file)], {}, Limits(), 10)
+    assert 0 <= json.loads(json.dumps(result.script_output))["dark"]["dark"] <= 1
 
 
 def test_every_reason_is_documented() -> None:

@@ -116,7 +116,12 @@ def existing(bucket: str, keys: list[str]) -> set[str]:
 
 
 def upload_form(
-    bucket: str, key: str, content_type: str, max_bytes: int, metadata: dict[str, str], checksum: str | None
+    bucket: str,
+    key: str,
+    content_type: str,
+    length: tuple[int, int],
+    metadata: dict[str, str],
+    checksum: str | None,
 ) -> dict[str, Any]:
     """A presigned POST that takes one object, exactly as described, for `FORM_SECONDS`.
 
@@ -124,7 +129,7 @@ def upload_form(
         bucket: where the object will be.
         key: under which key, and no other.
         content_type: and no other.
-        max_bytes: at most; at least one byte.
+        length: bytes, at least and at most.
         metadata: user metadata that the object gets; the form cannot be sent with any other.
         checksum: SHA-256 of the content, base64, if S3 shall refuse any other.
 
@@ -139,7 +144,7 @@ def upload_form(
         bucket,
         key,
         Fields=dict(fields),
-        Conditions=[*conditions, ["content-length-range", 1, max_bytes]],
+        Conditions=[*conditions, ["content-length-range", *length]],
         ExpiresIn=FORM_SECONDS,
     )
 

@@ -23,7 +23,8 @@ AWAITED_FOR: Final = timedelta(days=1)
 class UploadRequest(BaseModel):
     """One image that the caller is about to upload.
 
-    `content_length` is bytes, `sha256` 64 hexadecimal digits; `filename` is kept as the tag of that name.
+    `content_length` is bytes, `sha256` 64 hexadecimal digits: the form takes no other file where they are given.
+    `filename` is kept as the tag of that name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -109,7 +110,7 @@ def _form(
         settings.raw_bucket,
         upload.raw_key,
         upload.content_type,
-        settings.max_image_bytes,
+        (request.content_length or 1, request.content_length or settings.max_image_bytes),
         arrival.to_metadata(),
         _base64(request.sha256),
     )
