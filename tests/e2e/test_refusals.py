@@ -102,7 +102,7 @@ def with_field(form: dict[str, Any], name: str, value: str) -> dict[str, Any]:
 
 def test_s3_refuses_an_upload_that_breaks_its_policy(client: ApiClient, samples: dict[str, Sample]) -> None:
     sample = samples["hills.jpg"]
-    (grant,) = client.request_uploads([sample])
+    grant = client.post("/uploads", json={"content_type": sample.content_type}).raise_for_status().json()
     form = grant["upload"]
 
     assert refused(form, content=b"x" * 25_000_001)
@@ -114,6 +114,14 @@ def test_s3_refuses_an_upload_that_breaks_its_policy(client: ApiClient, samples:
     assert refused(with_field(form, "x-amz-meta-more", "than was granted"))
     assert client.image(grant["image_id"])["status"] == "awaiting_upload"
     assert send(form, sample.content, sample.content_type).is_success
+
+
+def test_s3_refuses_a_file_of_another_size_than_announced(client: ApiClient, samples: dict[str, Sample]) -> None:
+    sample = samples["icon.bmp"]
+    (grant,) = client.request_uploads([sample])
+
+    assert refused(grant["upload"], sample.content + b"x", sample.content_type)
+    assert send(grant["upload"], sample.content, sample.content_type).is_success
 
 
 def policy_of(form: dict[str, Any]) -> dict[str, Any]:
