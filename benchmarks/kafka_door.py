@@ -197,7 +197,7 @@ def _serve(ports: "Queue[int]", delay: float) -> None:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Put)
     ports.put(server.server_port)
-    threading.Thread(target=server.serve_forever).run()
+    server.serve_forever()
 
 
 if __name__ == "__main__":

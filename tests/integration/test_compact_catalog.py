@@ -339,6 +339,19 @@ def test_large_files_are_several_and_are_left_as_they_are(monkeypatch: pytest.Mo
     assert Query().read() == sorted(one.image_id for one in rows)
 
 
+def test_an_hour_of_files_that_are_more_than_half_as_large_as_they_may_be_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(2):
+        catalog.write([row(script_output=f'"{uuid.uuid4().hex * 10}"') for _ in range(500)], f"batch{number}", WRITER)
+    smallest = min(file.bytes for file in object_store.arrivals(LAKE_BUCKET, catalog_prefix(HOUR)))
+    monkeypatch.setattr(compaction, "FILE_BYTES", 2 * smallest - 1)
+
+    [result] = run(1)
+
+    assert result.hours["merged"] == 0
+
+
 def test_an_hour_whose_rows_were_all_erased_is_compacted_too() -> None:
     doomed = fragment()
     catalog.erase(LAKE_BUCKET, HOUR, {*doomed})
