@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Producer
 from typer.testing import CliRunner, Result
 
 from local.kafka import __main__ as command
@@ -78,7 +78,7 @@ def test_a_broker_that_is_not_there_is_said_soon(
 
 def test_what_no_broker_confirms_is_not_sent(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "FLUSH_SECONDS", 0.5)
-    silent = command.Producer({"bootstrap.servers": NOWHERE, "log_level": 0})
+    silent = Producer({"bootstrap.servers": NOWHERE, "log_level": 0})
     monkeypatch.setattr(command, "_producer", lambda *_: silent)
 
     result = send(picture, "-b", NOWHERE, "-t", "images")

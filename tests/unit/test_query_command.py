@@ -97,6 +97,19 @@ def test_what_cannot_be_done_is_one_line_and_no_traceback(arguments: list[str], 
     assert "Traceback" not in result.output
 
 
+@pytest.mark.usefixtures("group")
+def test_a_statement_without_sql_is_said() -> None:
+    for result in (query(""), query("-", stdin=" \n")):
+        assert "there is nothing in the statement" in result.stderr
+
+
+@pytest.mark.usefixtures("group")
+def test_a_file_that_cannot_be_written_is_one_line() -> None:
+    result = query("SELECT 1", "-o", "/proc/a.csv")
+
+    assert (result.exit_code, result.stderr) == (1, "Error: /proc/a.csv: No such file or directory\n")
+
+
 def test_athena_s_reason_is_the_error(group: MagicMock) -> None:
     group.ask.side_effect = QueryError("COLUMN_NOT_FOUND: line 1:8: Column [red] cannot be resolved")
 
@@ -130,6 +143,8 @@ def test_an_interrupt_ends_as_a_shell_expects(group: MagicMock) -> None:
         ["SELECT 1", "-o", "/no/such/folder/a.csv"],
         ["SELECT 1", "-o", "/"],
         ["SELECT 1", "--limit", "0"],
+        [""],
+        ["-n", "arrivals", "--show", "--dialect", ""],
         ["-f", "/no/such/file.sql"],
     ],
 )
