@@ -86,7 +86,6 @@ def test_named_queries_are_listed_and_shown_without_being_run(group: MagicMock) 
     [
         (["-n", "arival"], "Error: There is no named query arival. Near to it: arrivals.\n"),
         (["-n", "arrivals", "--show", "--dialect", "klingon"], "Error: Unknown dialect 'klingon'."),
-        (["SELECT 1", "--plot"], "Error: Cannot plot over status"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_no_traceback(arguments: list[str], error: str) -> None:
@@ -95,6 +94,22 @@ def test_what_cannot_be_done_is_one_line_and_no_traceback(arguments: list[str], 
     assert result.exit_code == 1
     assert result.stderr.startswith(error)
     assert "Traceback" not in result.output
+
+
+def test_what_cannot_be_plotted_is_said(group: MagicMock) -> None:
+    group.ask.return_value = Answer([Column("tags", "map"), Column("images", "bigint")], [["{}", 11]])
+
+    result = query("SELECT 1", "--plot")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Cannot plot over tags")
+
+
+def test_text_is_plotted_as_bars(group: MagicMock) -> None:
+    result = query("-n", "arrivals", "--plot")
+
+    assert (result.exit_code, group.ask.called) == (0, True)
+    assert result.stdout.startswith("images over status\nprocessed █")
 
 
 @pytest.mark.usefixtures("group")
