@@ -195,7 +195,7 @@ def _absolute(file: Path) -> Path:
 
 
 def _find(scripts: str) -> tuple[Script, ...]:
-    known = [module.name for module in pkgutil.iter_modules(provided.__path__)]
+    known = [module.name for module in pkgutil.iter_modules(provided.__path__) if not module.name.startswith("_")]
     found: dict[str, Script] = {}
     for name in map(str.strip, scripts.split(",")):
         path = Path(name)
