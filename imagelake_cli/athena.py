@@ -144,7 +144,7 @@ class WorkGroup:
                 yield from page["ResultSet"]["Rows"]
 
         typed = [
-            [_value(cell, column.type) for cell, column in zip(_cells(row), columns, strict=True)]
+            [_value(cell, column.type) for cell, column in zip(_fields(row, len(columns)), columns, strict=True)]
             for row in islice(rows(), None if limit is None else limit + 1)
         ]
         return columns, typed
@@ -152,6 +152,15 @@ class WorkGroup:
 
 def _cells(row: "RowTypeDef") -> list[str | None]:
     return [cell.get("VarCharValue") for cell in row["Data"]]
+
+
+def _fields(row: "RowTypeDef", columns: int) -> list[str | None]:
+    """As many as there are columns; DESCRIBE has one cell a row, with padded text and tabs between."""
+    cells = _cells(row)
+    if len(cells) == columns:
+        return cells
+    parts = [part.strip() for part in (cells[0] or "").split("\t")]
+    return [*parts, *[None] * columns][:columns]
 
 
 def _value(text: str | None, kind: str) -> Value:

@@ -1,26 +1,32 @@
-"""Plots of answers: time, or another measure, to the right, one panel for each column of numbers."""
+"""Plots of answers, one panel for each column of numbers: time, or another measure, to the right, or bars over text."""
 
 import json
 import math
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
+
+from rich.cells import cell_len, set_cell_size
 
 from imagelake_cli.athena import Answer, Value
 from imagelake_cli.formats import is_number
 
 SERIES_LIMIT: Final = 12
 """Lines in a panel that can still be told apart."""
+BARS_LIMIT: Final = 40
+"""Bars in a panel that fit on a screen."""
 PANEL_WIDTH: Final = 800
 PANEL_HEIGHT: Final = 220
+BAR_HEIGHT: Final = 20
+_TEXTS: Final = ("varchar", "string", "boolean")
 _ROWS: Final = 14
 _TICKS: Final = 5
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _MARKERS: Final = "●▲■◆○△□◇*+x#"
 
-type Place = datetime | float
+type Place = datetime | float | str
 type Points = list[tuple[Place, float]]
 
 
@@ -30,7 +36,10 @@ class PlotError(Exception):
 
 @dataclass(frozen=True)
 class Panel:
-    """One column of numbers, its points by series and ordered along x; a series without a name is the only one."""
+    """One column of numbers, its points by series and ordered along x; a series without a name is the only one.
+
+    Bars are of one series, in the order of the answer.
+    """
 
     title: str
     series: dict[str, Points]
@@ -45,46 +54,73 @@ class Plot:
 
     @property
     def is_over_time(self) -> bool:
-        """Whether x is time, or a number."""
-        return any(
-            isinstance(x, datetime) for panel in self.panels for points in panel.series.values() for x, _ in points
-        )
+        """Whether x is time."""
+        return self._is_over(datetime)
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether x is text."""
+        return self._is_over(str)
+
+    def _is_over(self, kind: type[Place]) -> bool:
+        return any(isinstance(x, kind) for panel in self.panels for points in panel.series.values() for x, _ in points)
 
 
 def split(answer: Answer) -> Plot:
     """The first column is x, each column of numbers a panel, and the text of a row says its series.
 
+    Where the first column is text, and not a day in every row, each row is a bar with all its text below it.
+
     Raises:
-        PlotError: the first column is neither time nor numbers, there are no numbers, or too many series.
+        PlotError: the first column is no time, number or text, or is not in every row; there are no numbers, too many
+            series or bars, or two bars of the same text.
     """
     if not answer.rows:
         raise PlotError("Nothing to plot: the answer has no rows.")
-    x, *others = answer.columns
-    places = [place for row in answer.rows if (place := _place(row[0])) is not None]
-    if len(places) < len(answer.rows):
-        raise PlotError(
-            f"Cannot plot over {x.name}: the first column has to be a time, a date or a number in every row. "
-            "Select one first, such as date_trunc('hour', received_at)."
-        )
-    numbers = [index for index, column in enumerate(others, 1) if is_number(column.type)]
-    texts = [index for index, column in enumerate(others, 1) if column.type in ("varchar", "string", "boolean")]
+    x = answer.columns[0]
+    numbers = [index for index, column in enumerate(answer.columns) if index and is_number(column.type)]
+    texts = [index for index, column in enumerate(answer.columns) if column.type in _TEXTS]
     if not numbers:
         raise PlotError("Nothing to plot: no column after the first has numbers.")
-    names = [", ".join("none" if row[index] is None else str(row[index]) for index in texts) for row in answer.rows]
-    if len(set(names)) > SERIES_LIMIT:
-        raise PlotError(f"{len(set(names))} series cannot be told apart: {SERIES_LIMIT} at most, so group by less.")
+    places = [place for row in answer.rows if (place := _place(row[0])) is not None]
+    if len(places) == len(answer.rows):
+        names = _texts(answer, [index for index in texts if index])
+        if len(set(names)) > SERIES_LIMIT:
+            raise PlotError(f"{len(set(names))} series cannot be told apart: {SERIES_LIMIT} at most, so group by less.")
+        return _plot(answer, x.name, numbers, places, names)
+    bars = _texts(answer, texts)
+    if 0 not in texts or len(set(bars)) < len(bars):
+        raise PlotError(
+            f"Cannot plot over {x.name}: the first column has to be a time, a date or a number in every row, or text "
+            "that no two rows share. Select one first, such as date_trunc('hour', received_at)."
+        )
+    if len(bars) > BARS_LIMIT:
+        raise PlotError(f"{len(bars)} bars do not fit: {BARS_LIMIT} at most, so group by less or use --limit.")
+    return _plot(answer, ", ".join(answer.columns[index].name for index in texts), numbers, bars, [""] * len(bars))
+
+
+def _texts(answer: Answer, columns: list[int]) -> list[str]:
+    return [", ".join("none" if row[index] is None else str(row[index]) for index in columns) for row in answer.rows]
+
+
+def _plot(answer: Answer, x: str, numbers: list[int], places: Sequence[Place], names: list[str]) -> Plot:
     panels = []
     for index in numbers:
         series: dict[str, Points] = {name: [] for name in sorted(set(names))}
         for name, place, row in zip(names, places, answer.rows, strict=True):
             if row[index] is not None and math.isfinite(row[index]):
                 series[name].append((place, float(row[index])))
-        panels.append(Panel(answer.columns[index].name, {name: sorted(series[name]) for name in series}))
-    return Plot(x.name, panels)
+        if not isinstance(places[0], str):
+            series = {name: sorted(series[name]) for name in series}
+        panels.append(Panel(answer.columns[index].name, series))
+    return Plot(x, panels)
 
 
 def in_terminal(plot: Plot, width: int, colored: bool) -> Iterator[str]:
     """Each panel as text `width` characters wide, and after it a line that names its series by their marks."""
+    if plot.has_bars:
+        yield from (_bars(panel, plot.x, width) for panel in plot.panels)
+        return
     import plotext  # a quarter of a second that answers without plots do not need
 
     for panel in plot.panels:
@@ -105,6 +141,21 @@ def in_terminal(plot: Plot, width: int, colored: bool) -> Iterator[str]:
         yield "  ".join(f"{marker} {name}" for name, marker in marked.items() if name)
 
 
+def _bars(panel: Panel, x: str, width: int) -> str:
+    """A line a bar, and its number beside it; bars are as long as their numbers are far from 0."""
+    [points] = panel.series.values()
+    numbers = {str(label): f"{y:.10g}" for label, y in points}
+    beside = min(max(map(cell_len, numbers), default=0), width // 2)
+    room = width - beside - max(map(len, numbers.values()), default=0) - 2
+    unit = room / (max((abs(y) for _, y in points), default=0) or 1)
+    bars = ("█" * round(abs(y) * unit) for _, y in points)
+    lines = [
+        f"{set_cell_size(label, beside)} {bar} {number}"
+        for bar, (label, number) in zip(bars, numbers.items(), strict=True)
+    ]
+    return "\n".join([f"{panel.title} over {x}", *lines])
+
+
 def to_png(plot: Plot) -> bytes:
     """The panels below each other, in a picture.
 
@@ -121,8 +172,11 @@ def to_png(plot: Plot) -> bytes:
 
 def specification(plot: Plot) -> dict[str, Any]:
     """The plot in Vega-Lite."""
-    x: dict[str, Any] = {"field": "x", "title": plot.x}
-    x |= {"type": "temporal", "scale": {"type": "utc"}} if plot.is_over_time else {"type": "quantitative"}
+    x: dict[str, Any] = {"field": "x", "title": plot.x, "type": "quantitative"}
+    if plot.is_over_time:
+        x |= {"type": "temporal", "scale": {"type": "utc"}}
+    elif plot.has_bars:
+        x |= {"type": "nominal", "sort": None}
     panels = []
     for panel in plot.panels:
         values = [
@@ -130,15 +184,16 @@ def specification(plot: Plot) -> dict[str, Any]:
             for name, points in panel.series.items()
             for x, y in points
         ]
-        encoding: dict[str, Any] = {"x": x, "y": {"field": "y", "title": panel.title, "type": "quantitative"}}
+        y = {"field": "y", "title": panel.title, "type": "quantitative"}
+        encoding = {"x": y, "y": x} if plot.has_bars else {"x": x, "y": y}
         if len(panel.series) > 1:
             encoding["color"] = {"field": "series", "title": None, "type": "nominal"}
         panels.append(
             {
                 "width": PANEL_WIDTH,
-                "height": PANEL_HEIGHT,
+                "height": {"step": BAR_HEIGHT} if plot.has_bars else PANEL_HEIGHT,
                 "data": {"values": values},
-                "mark": {"type": "line", "point": True},
+                "mark": {"type": "bar"} if plot.has_bars else {"type": "line", "point": True},
                 "encoding": encoding,
             }
         )
@@ -164,7 +219,7 @@ def _place(value: Value) -> Place | None:
 
 
 def _number(x: Place) -> float:
-    return x.timestamp() if isinstance(x, datetime) else x
+    return x.timestamp() if isinstance(x, datetime) else float(x)
 
 
 def _ticks(places: Set[Place]) -> list[Place]:

@@ -2,8 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,11 +15,11 @@ from rich.filesize import decimal
 
 from imagelake_cli import connection, formats, plot
 from imagelake_cli.athena import Answer, Column, NamedQuery, QueryError, WorkGroup
+from imagelake_cli.ending import explained
 from imagelake_cli.formats import Format, FormatError
 from imagelake_cli.plot import PlotError
 
-INTERRUPTED: Final = 130
-"""What a shell gives for a program that Ctrl-C has ended."""
+_REFUSALS: Final = (connection.NoLakeError, QueryError, FormatError, PlotError, BotoCoreError, ClientError, OSError)
 _UNFOLDED: Final = 100_000
 """Characters of a line that is not on a terminal, which would fold it."""
 
@@ -61,12 +60,14 @@ def query(
         raise typer.BadParameter("give one of a statement, --file, --named and --list")
     if show and named is None:
         raise typer.BadParameter("needs --named", param_hint="--show")
+    if not dialect:
+        raise typer.BadParameter("needs a name", param_hint="--dialect")
     if output and not output.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
     if plotted and (list_ or format_ or (output and output.suffix != ".png")):
         raise typer.BadParameter("plots here, or into a picture with --output FILE.png", param_hint="--plot")
     form = Format.TABLE if plotted else _format(format_, output)
-    with _explained():
+    with explained(*_REFUSALS):
         group = connection.work_group(stack, region, profile)
         if list_:
             _write(_listed(group), form, output)
@@ -74,7 +75,11 @@ def query(
             typer.echo(_translated(_find(group, named).sql, dialect))
         else:
             statement = _find(group, named).sql if named else file.read() if file else sql or ""
-            answer = _ask(group, sys.stdin.read() if statement == "-" else statement, limit)
+            if statement == "-":
+                statement = sys.stdin.read()
+            if not statement.strip():
+                raise typer.BadParameter("there is nothing in the statement")
+            answer = _ask(group, statement, limit)
             if plotted:
                 _plot(answer, output)
             else:
@@ -90,21 +95,6 @@ def _format(wanted: Format | None, output: Path | None) -> Format:
     if wanted is Format.PARQUET and not output:
         raise typer.BadParameter("parquet needs --output FILE", param_hint="--format")
     return wanted or (Format.TABLE if sys.stdout.isatty() else Format.CSV)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Ends the program with 1 and one line instead of a traceback, for what is not the program's fault."""
-    console = Console(stderr=True)
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print("Stopped.")
-        raise typer.Exit(INTERRUPTED) from None
-    except (connection.NoLakeError, QueryError, FormatError, PlotError, BotoCoreError, ClientError) as error:
-        console.print("[red]Error[/red]", end=": ")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
 
 
 def _listed(group: WorkGroup) -> Answer:

@@ -1,8 +1,11 @@
 """`imagelake script`: write a provided script, check it, and run it on images here, with the engine of the cloud."""
 
 import json
+import keyword
 import os
+import pkgutil
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -13,11 +16,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from imagelake.errors import SettingsError
+import scripts as provided
+from imagelake.errors import Fault
 from imagelake.limits import Limits
 from imagelake.script_runner import RunRejection, Script, ScriptResult, find_scripts, run_scripts
 from imagelake_cli import check_pictures, script_template
+from imagelake_cli.ending import explained
 
 app = typer.Typer(help="Write, check and run provided scripts.", no_args_is_help=True)
 
@@ -52,7 +58,7 @@ class Report:
 class Run:
     """Scripts with everything they are run with.
 
-    Derivatives are written to `output`, if it is given, under the paths that images have below `folder`.
+    Derivatives are written to `output`, if it is given, under the paths that images have below the absolute `folder`.
     """
 
     scripts: Sequence[Script]
@@ -83,7 +89,7 @@ class Run:
         for derivative in result.derivatives:
             described = {**asdict(derivative), "bytes": len(derivative.content)}
             if self.output:
-                place = self.output / Path(image).relative_to(self.folder)
+                place = self.output / _absolute(Path(image)).relative_to(self.folder)
                 target = place.with_name(f"{place.name}.{derivative.name}.{derivative.extension}")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(derivative.content)
@@ -92,10 +98,10 @@ class Run:
 
 
 def _flatten(result: ScriptResult) -> dict[str, Any]:
-    """Metadata of all scripts side by side, as the scripts returned it."""
+    """Metadata of all scripts side by side; a name that is taken has that of its script before it."""
     metadata: dict[str, Any] = dict(result.columns)
-    for output in result.script_output.values():
-        metadata |= output
+    for script, output in result.script_output.items():
+        metadata |= {f"{script}.{name}" if name in metadata else name: value for name, value in output.items()}
     return metadata
 
 
@@ -111,6 +117,8 @@ def new(
     """Write a script that works, and its test, to start from."""
     if not _NAME.fullmatch(name):
         raise typer.BadParameter("use lower-case letters, digits and underscores", param_hint="NAME")
+    if keyword.iskeyword(name) or name in sys.stdlib_module_names:
+        raise typer.BadParameter(f"{name} is a word or a module of Python's own", param_hint="NAME")
     files = {
         folder / f"{name}.py": script_template.SCRIPT.format(title=name.replace("_", " ").capitalize()),
         folder / f"test_{name}.py": script_template.TEST.format(name=name),
@@ -118,10 +126,11 @@ def new(
     for file in files:
         if file.exists():
             raise typer.BadParameter(f"{file} is there already", param_hint="NAME")
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in files.items():
-        file.write_text(text)
-        typer.echo(f"wrote {file}")
+    with explained(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            file.write_text(text)
+            typer.echo(f"wrote {file}")
     typer.echo(f"next: imagelake script check {folder / name}.py")
 
 
@@ -137,9 +146,11 @@ def check(
 
     Ends with 1 if one of them is not processed.
     """
-    run_ = Run(_find(scripts), _parse(params), Limits(memory_mb=memory_mb), seconds)
-    reports = [run_.report(name, content) for name, content in check_pictures.make()]
-    _show(reports, as_json, Console())
+    with explained(Fault, OSError):
+        found = _find(scripts)
+        run_ = Run(found, _parse(params, found), Limits(memory_mb=memory_mb), seconds)
+        reports = [run_.report(name, content) for name, content in check_pictures.make()]
+        _show(reports, as_json, Console())
     if any(report.outcome != "processed" for report in reports):
         raise typer.Exit(1)
 
@@ -154,7 +165,7 @@ def run(
     output: Annotated[Path | None, typer.Option("--output", help="A folder for the derivatives.")] = None,
     seconds: SecondsOption = 30.0,
     memory_mb: MemoryOption = 512,
-    max_pixels: Annotated[int, typer.Option(help="Pixels of the largest frame.")] = Limits.max_pixels,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of the largest frame.")] = Limits.max_pixels,
     heif: Annotated[bool, typer.Option("--heif", help="Accept HEIC, too.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at a time.")] = os.process_cpu_count() or 1,
     as_json: JsonOption = False,
@@ -167,29 +178,49 @@ def run(
     total = max(max_pixels, Limits.max_total_pixels)
     limits = Limits(memory_mb=memory_mb, max_pixels=max_pixels, max_total_pixels=total, formats=formats)
     files = list(_files(images))
-    folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
-    run_ = Run(_find(scripts), _parse(params), limits, seconds, output, folder)
-    _show(_process(run_, files, jobs), as_json, Console())
+    if not files:
+        raise typer.BadParameter(f"no images in {', '.join(map(str, images))}", param_hint="IMAGES")
+    folder = Path(os.path.commonpath([_absolute(file).parent for file in files]))
+    with explained(Fault, OSError):
+        found = _find(scripts)
+        run_ = Run(found, _parse(params, found), limits, seconds, output, folder)
+        if output:
+            output.mkdir(parents=True, exist_ok=True)
+        _show(_process(run_, files, jobs), as_json, Console())
+
+
+def _absolute(file: Path) -> Path:
+    """Where a file lies, under the name it is called by."""
+    return file.parent.resolve() / file.name
 
 
 def _find(scripts: str) -> tuple[Script, ...]:
-    try:
-        found: list[Script] = []
-        for name in scripts.split(","):
-            path = Path(name)
-            found += [Script.from_file(path.resolve())] if path.suffix == ".py" else find_scripts([name])
-        return tuple(found)
-    except (SettingsError, OSError) as error:
-        raise typer.BadParameter(str(error), param_hint="SCRIPTS") from None
+    known = [module.name for module in pkgutil.iter_modules(provided.__path__) if not module.name.startswith("_")]
+    found: dict[str, Script] = {}
+    for name in map(str.strip, scripts.split(",")):
+        path = Path(name)
+        if path.suffix == ".py" and path.is_file():
+            script = Script.from_file(path.resolve())
+        elif name in known:
+            [script] = find_scripts([name])
+        else:
+            there = ", ".join(known) + (f", and here the file {name}.py" if Path(f"{name}.py").is_file() else "")
+            raise typer.BadParameter(f"there is no script {name}: there are {there}", param_hint="SCRIPTS")
+        if script.name in found:
+            raise typer.BadParameter(f"two scripts are called {script.name}", param_hint="SCRIPTS")
+        found[script.name] = script
+    return tuple(found.values())
 
 
-def _parse(params: str) -> dict[str, dict[str, Any]]:
+def _parse(params: str, scripts: Sequence[Script]) -> dict[str, dict[str, Any]]:
     try:
         parsed = json.loads(params)
     except ValueError as error:
         raise typer.BadParameter(f"not JSON: {error}", param_hint="--params") from None
     if not isinstance(parsed, dict) or not all(isinstance(values, dict) for values in parsed.values()):
         raise typer.BadParameter("an object of objects, script to parameters, is expected", param_hint="--params")
+    if unknown := parsed.keys() - {script.name for script in scripts}:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: not among the scripts", param_hint="--params")
     return parsed
 
 
@@ -204,8 +235,10 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _process(run_: Run, files: list[Path], jobs: int) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    hidden = len(files) < 2 or not console.is_terminal
     with (
-        Progress(*columns, console=Console(stderr=True), transient=True, disable=len(files) < 2) as progress,
+        Progress(*columns, console=console, transient=True, disable=hidden) as progress,
         ThreadPoolExecutor(jobs) as pool,
     ):
         task = progress.add_task("processing", total=len(files))
@@ -221,12 +254,16 @@ def _show(reports: Iterable[Report], as_json: bool, console: Console) -> None:
         return
     table = Table("image", "outcome", "seconds", "MB", "derivatives", "reason", box=None, pad_edge=False)
     shown = []
-    for report in reports:
-        shown.append(report)
-        color = "green" if report.outcome == "processed" else "red"
-        derivatives = ", ".join(f"{made['name']} {made['width']}x{made['height']}" for made in report.derivatives)
-        seconds, memory = f"{report.seconds:.3f}", f"{report.peak_memory_mb:.0f}"
-        table.add_row(report.image, f"[{color}]{report.outcome}", seconds, memory, derivatives, report.reason or "")
-    console.print(table)
+    try:
+        for report in reports:
+            shown.append(report)
+            outcome = Text(report.outcome, "green" if report.outcome == "processed" else "red")
+            derivatives = ", ".join(f"{made['name']} {made['width']}x{made['height']}" for made in report.derivatives)
+            seconds, memory = f"{report.seconds:.3f}", f"{report.peak_memory_mb:.0f}"
+            texts = map(Text, (report.image, derivatives, report.reason or ""))
+            table.add_row(next(texts), outcome, seconds, memory, *texts)
+    finally:  # what is done is shown, whatever ends the rest
+        if shown:
+            console.print(table)
     if len(shown) == 1:
         console.print_json(data=shown[0].metadata)

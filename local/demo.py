@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from imagelake_cli import formats
 from local.api_client import ApiClient, send
@@ -157,7 +158,8 @@ def _images_table(uploaded: Sequence[Sent], images: dict[str, dict[str, Any]]) -
     table = Table("file", "door", "status", "what is known")
     for one in uploaded:
         image = images.get(one.image_id, {"status": "unknown"})
-        table.add_row(one.sample.filename, one.door, image["status"], image.get("reason") or _summary(image))
+        said = image.get("reason") or _summary(image)
+        table.add_row(one.sample.filename, one.door, image["status"], Text(said))
     return table
 
 

@@ -1,15 +1,19 @@
-"""Athena as AWS has it: takes Trino's SQL, reads what Glue has registered, and knows views.
+"""Athena as AWS has it: takes Trino's SQL, reads what Glue has registered, and knows views. It changes nothing.
 
-ministack's own takes DuckDB's SQL and reads whatever lies under the location of a table.
+ministack's own takes DuckDB's SQL, all of it, and reads whatever lies under the location of a table.
 """
 
+import asyncio
 import base64
 import json
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
 import sqlglot
 from ministack.services import athena, glue, s3
 from sqlglot import exp
@@ -19,36 +23,128 @@ _VIEW: Final = "/* Presto View: "
 """What comes before a view's definition, base64; https://docs.aws.amazon.com/athena/latest/ug/views.html"""
 
 
+_LISTING: Final = re.compile(
+    r"\s*(?P<what>SHOW\s+(?:DATABASES|SCHEMAS|TABLES|COLUMNS|PARTITIONS)|DESC|DESCRIBE)(?:\s+(?:IN|FROM))?"
+    r"(?:\s+(?:`?(?P<database>\w+)`?\.)?`?(?P<name>\w+)`?)?\s*;?\s*",
+    re.IGNORECASE,
+)
+
+type Results = dict[str, list[Any]]
+"""What ministack keeps of an answer: `columns`, `column_types` and `rows`."""
+
+
 class SyntaxInvalidError(Exception):
     """Athena cannot read the SQL; the message says why."""
 
 
-async def rewrite(query: str, database: str, _catalog: str | None = None) -> tuple[str, dict[str, str], list[str]]:
-    """A query of Athena's as DuckDB takes it: views spelled out, tables as the files they have at this moment.
+class NotAnsweredError(Exception):
+    """Athena would run the statement, and this one does not."""
 
-    Returns:
-        The query, nothing, and the folders that the files have been copied to.
+
+async def answer(query: str, database: str, _catalog: str | None = None) -> Results:
+    """What Athena says to one statement: to a query, or about what there is to query.
 
     Raises:
         SyntaxInvalidError: Athena could not read it either.
+        NotAnsweredError: it is neither.
+        duckdb.Error: the query failed.
     """
+    if listing := _LISTING.fullmatch(query):
+        return _listed(listing, database)
     folders: list[str] = []
-    return _bound(_parse(query), database, folders).sql(dialect="duckdb"), {}, folders
+    try:
+        sql = _bound(_parse(query), database, folders).sql(dialect="duckdb")
+        return await asyncio.to_thread(_run, sql, folders)
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(sql: str, folders: list[str]) -> Results:
+    """Have DuckDB answer, which reads these folders and nothing else, and divides integers as Trino does."""
+    with duckdb.connect() as engine:
+        engine.execute(f"SET allowed_directories = {athena._sql_list(folders)}")
+        engine.execute("SET enable_external_access = false")
+        engine.execute("SET integer_division = true")
+        engine.execute("SET lock_configuration = true")
+        answered = engine.execute(sql)
+        described = answered.description or []
+        kinds = [str(kind).upper().split("(")[0] for _, kind, *_ in described]
+        return {
+            "columns": [name for name, *_ in described],
+            "column_types": [athena._DUCKDB_TYPE_MAP.get(kind, "varchar") for kind in kinds],
+            "rows": [list(row) for row in answered.fetchall()],
+        }
+
+
+def _listed(listing: re.Match[str], database: str) -> Results:
+    """What Glue knows, as Athena writes it: one text a row, however many columns."""
+    what, name = listing["what"].upper().split()[-1], listing["name"] or ""
+    match what:
+        case "DATABASES" | "SCHEMAS":
+            return _texts(sorted(glue._databases), "database_name")
+        case "TABLES":
+            tables = [one["Name"] for one in glue._tables.values() if one["DatabaseName"] == (name or database)]
+            return _texts(sorted(tables), "tab_name")
+    database = listing["database"] or database
+    table = _find(database, name)
+    match what:
+        case "COLUMNS":
+            return _texts([column["Name"] for column in _columns(table)], "field")
+        case "PARTITIONS":
+            partitions = glue._partitions.get(f"{database}/{name}", [])
+            return _texts(sorted(_path(table, one["Values"]) for one in partitions), "partition")
+        case _:
+            return _texts(_description(table), "col_name", "data_type", "comment")
+
+
+def _texts(texts: list[str], *columns: str) -> Results:
+    return {"columns": [*columns], "column_types": ["string"] * len(columns), "rows": [[text] for text in texts]}
+
+
+def _columns(table: dict[str, Any]) -> list[dict[str, str]]:
+    return [*table["StorageDescriptor"]["Columns"], *(table.get("PartitionKeys") or [])]
+
+
+def _description(table: dict[str, Any]) -> list[str]:
+    """Three parts a line, and the partition keys again at the end, as Hive describes a table."""
+
+    def line(*parts: str) -> str:
+        return "\t".join(f"{part:<20}" for part in (*parts, "", "", "")[:3])
+
+    lines = [line(*(column.get(part, "") for part in ("Name", "Type", "Comment"))) for column in _columns(table)]
+    if keys := table.get("PartitionKeys"):
+        heading = [line(), line("# Partition Information"), line("# col_name", "data_type", "comment"), line()]
+        return [*lines, *heading, *lines[-len(keys) :]]
+    return lines
 
 
 def _parse(query: str) -> exp.Expr:
     try:
-        return sqlglot.parse_one(query, read="athena")
-    except sqlglot.ParseError as error:
+        statements = [one for one in sqlglot.parse(query, read="athena") if one and not isinstance(one, exp.Semicolon)]
+    except sqlglot.errors.SqlglotError as error:
         reason, _, _excerpt = str(error).partition("\n")
         raise SyntaxInvalidError(f"SYNTAX_ERROR: {reason}") from error
+    if len(statements) != 1:
+        raise SyntaxInvalidError(f"Only one sql statement is allowed. Got: {query}")
+    if not isinstance(statements[0], exp.Query):
+        raise NotAnsweredError(
+            "NOT_SUPPORTED: the local Athena answers SELECT, DESCRIBE, SHOW DATABASES, SHOW TABLES, SHOW COLUMNS and "
+            "SHOW PARTITIONS; all other statements need AWS"
+        )
+    return statements[0]
+
+
+def _find(database: str, name: str) -> dict[str, Any]:
+    table: dict[str, Any] | None = glue._tables.get(f"{database}/{name}")
+    if table is None:
+        raise SyntaxInvalidError(f"TABLE_NOT_FOUND: Table '{database}.{name}' does not exist")
+    return table
 
 
 def _bound(query: exp.Expr, database: str, folders: list[str]) -> exp.Expr:
     for table in list(_tables(query)):
-        description = glue._tables.get(f"{table.db or database}/{table.name}")
-        if description is None:
-            raise SyntaxInvalidError(f"TABLE_NOT_FOUND: Table '{table.db or database}.{table.name}' does not exist")
+        description = _find(table.db or database, table.name)
         table.replace(exp.Subquery(this=_relation(description, folders), alias=exp.to_identifier(table.alias_or_name)))
     return query
 
@@ -76,17 +172,20 @@ def _copy_partitions(table: dict[str, Any], folders: list[str]) -> list[str]:
     """The objects of all registered partitions, in folders that say the partition's values, wherever they came from."""
     root = Path(tempfile.mkdtemp(prefix="athena-"))
     folders.append(str(root))
-    names = [key["Name"] for key in table["PartitionKeys"]]
     files = []
     for partition in glue._partitions.get(f"{table['DatabaseName']}/{table['Name']}", []):
-        values = [f"{name}={value}" for name, value in zip(names, partition["Values"], strict=True)]
-        folder = root.joinpath(*values)
+        folder = root / _path(table, partition["Values"])
         folder.mkdir(parents=True)
         for number, content in enumerate(_objects(partition["StorageDescriptor"]["Location"])):
             file = folder / str(number)
             file.write_bytes(content)
             files.append(str(file))
     return files
+
+
+def _path(table: dict[str, Any], values: list[str]) -> str:
+    keys = table["PartitionKeys"]
+    return "/".join(f"{key['Name']}={value}" for key, value in zip(keys, values, strict=True))
 
 
 def _objects(location: str) -> list[bytes]:

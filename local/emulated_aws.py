@@ -105,7 +105,8 @@ def _functions_see_what_lambda_has() -> None:
 
 
 def _athena_reads_what_glue_knows() -> None:
-    athena._rewrite_data_paths = emulated_athena.rewrite
+    athena._parse_ddl = lambda _query: None
+    athena._run_duckdb = emulated_athena.answer
 
 
 def _work_groups_keep_results() -> None:

@@ -32,6 +32,9 @@ def function_sizes(template: Path) -> dict[str, tuple[int, int]]:
 def main() -> int:
     """Print the sizes of the template that `sam build` wrote; the exit code is 1 when a function is too large."""
     template = Path(".aws-sam/build/template.yaml")
+    if not template.exists():
+        print(f"Nothing is built: there is no {template}. Build it with make build.", file=sys.stderr)
+        return 1
     table = Table("unzipped, MB", "alone", "with layers")
     for name, size in layer_sizes(template).items():
         table.add_row(name, f"{size / 1e6:.1f}")

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 from PIL import Image
 
+from imagelake_cli.athena import QueryError
 from local import lake, sql
 from local.dashboard import answers, charts, definition, sample_week
 from local.dashboard.answers import Rows
@@ -38,11 +40,13 @@ def main(
 def _of_lake(dashboard: Dashboard) -> dict[str, Rows]:
     try:
         running = lake.running_elsewhere()
+        queries = {chart.query for chart in dashboard.charts}
+        return {query: answers.ask_lake(running, sql.named(query)[1]) for query in queries}
     except FileNotFoundError:
         raise typer.BadParameter("no lake is running: start one with `make run`") from None
-    return {
-        query: answers.ask_lake(running, sql.named(query)[1]) for query in {chart.query for chart in dashboard.charts}
-    }
+    except (QueryError, BotoCoreError, ClientError) as error:
+        typer.echo(f"The lake did not answer: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _of_a_week(dashboard: Dashboard) -> dict[str, Rows]:

@@ -83,6 +83,8 @@ def draw_chart(chart: Chart, columns: Columns, rows: Rows) -> Drawing:
 def _data(chart: Chart, rows: Rows) -> list[dict[str, Any]]:
     """What is shown; a row for each cell of a table, and for each of several measures of a line."""
     rows = _largest(chart, rows)
+    if chart.kind == "kpi" and not rows:
+        return [{show.column: 0 for show in chart.y if show.aggregate == "sum"}]
     if chart.kind == "table":
         return [
             {"row": number, "column": show.title, "text": _written(row[show.column], show)}

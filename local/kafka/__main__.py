@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from local.kafka import broker
 from local.kafka.delivery import RetryPolicy
@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+METADATA_SECONDS = 5.0
+FLUSH_SECONDS = 60.0
 LOCAL_ARN = "arn:aws:kafka:us-east-1:000000000000:cluster/local/00000000-0000-0000-0000-000000000000-1"
 
 Servers = Annotated[
@@ -113,25 +115,45 @@ def send(
     content_type: Annotated[str | None, typer.Option(help="Media type, e.g. image/jpeg.")] = None,
 ) -> None:
     """Send images, one message each, with an ordinary producer."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "message.max.bytes": broker.MESSAGE_LIMIT})
+    producer = _producer(bootstrap_servers, topic)
     given = {"source": source, "tags": tags, "content-type": content_type}
     headers: list[tuple[str, str | bytes | None]] = [
         (name, value) for name, value in given.items() if value is not None
     ]
-    refused: list[str] = []
+    sent: list[Path] = []
 
-    def report(file: Path, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            refused.append(f"{file}: {error.str()}")
+    def report(file: Path, error: KafkaError | None, _: Message | None = None) -> None:
+        if error is None:
+            sent.append(file)
+        else:
+            typer.echo(f"{file}: {error.str()}", err=True)
 
     for file in files:
-        producer.produce(topic, file.read_bytes(), headers=headers, on_delivery=partial(report, file))
+        try:
+            producer.produce(topic, file.read_bytes(), headers=headers, on_delivery=partial(report, file))
+        except KafkaException as error:
+            report(file, error.args[0])
         producer.poll(0)
-    producer.flush(60)
-    for line in refused:
-        typer.echo(line, err=True)
-    typer.echo(f"{len(files) - len(refused)} of {len(files)} sent")
-    raise typer.Exit(bool(refused))
+    if waiting := producer.flush(FLUSH_SECONDS):
+        typer.echo(f"{waiting} not confirmed within {FLUSH_SECONDS:g} s", err=True)
+    typer.echo(f"{len(sent)} of {len(files)} sent")
+    raise typer.Exit(len(sent) < len(files))
+
+
+def _producer(bootstrap_servers: str, topic: str) -> Producer:
+    """A producer that has met a broker with the topic; without one, the program ends here and says so."""
+    options = {"bootstrap.servers": bootstrap_servers, "message.max.bytes": broker.MESSAGE_LIMIT, "log_level": 0}
+    try:
+        producer = Producer(options)
+        topics = producer.list_topics(timeout=METADATA_SECONDS).topics
+    except KafkaException as error:
+        typer.echo(f"No broker answers at {bootstrap_servers}: {error.args[0].str()}", err=True)
+        raise typer.Exit(1) from None
+    if topic not in topics:
+        there = ", ".join(sorted(name for name in topics if not name.startswith("__"))) or "none"
+        typer.echo(f"There is no topic {topic}; there are: {there}.", err=True)
+        raise typer.Exit(1)
+    return producer
 
 
 def _stop_signal() -> threading.Event:

@@ -88,6 +88,15 @@ def test_a_named_query_is_listed_and_answers(query: Query) -> None:
 
 
 @pytest.mark.usefixtures("image")
+def test_what_there_is_to_ask_is_said(query: Query) -> None:
+    tables, described, partitions = query("SHOW TABLES"), query("DESCRIBE images"), query("SHOW PARTITIONS images")
+
+    assert tables.stdout.splitlines() == ["tab_name", "current_images", "images"]
+    assert "image_id,string,UUID" in described.stdout.splitlines()
+    assert re.search(r"^ingest_date=\d{4}-\d\d-\d\d/hour=\d\d$", partitions.stdout, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("image")
 def test_arrivals_are_plotted_here_and_into_a_picture(query: Query, tmp_path: Path) -> None:
     here, kept = query("-n", "arrivals", "--plot"), query("-n", "arrivals", "--plot", "-o", str(tmp_path / "a.png"))
 
@@ -106,6 +115,9 @@ def test_arrivals_are_plotted_here_and_into_a_picture(query: Query, tmp_path: Pa
         (["SELEC image_id FROM images"], "SYNTAX_ERROR"),
         (["SELECT colour FROM images"], "colour"),
         (["SELECT image_id FROM pictures"], "TABLE_NOT_FOUND"),
+        (["SELECT 1; SELECT 2"], "Only one sql statement is allowed"),
+        (["DROP TABLE images"], "NOT_SUPPORTED: the local Athena answers SELECT"),
+        (["SELECT * FROM read_text('/etc/hostname')"], "Permission Error: Cannot access file"),
     ],
 )
 def test_a_mistake_is_explained(query: Query, arguments: list[str], error: str) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from imagelake.keys import Partition
 from imagelake.model import ImageRecord
+from imagelake_cli.athena import QueryError
 from local import lake, sql
 from local.dashboard import __main__ as command
 from local.dashboard import answers, charts, definition, sample_week
@@ -93,6 +94,13 @@ def test_a_chart_has_its_title(name: str, drawn: dict[str, str]) -> None:
 )
 def test_a_number_is_the_sum_of_the_answer(name: str, mark: str, drawn: dict[str, str]) -> None:
     assert marks(drawn[name]) == {mark}
+
+
+def test_the_sum_of_an_empty_answer_is_zero() -> None:
+    chart = CHARTS["images_expiring"]
+    svg = vl_convert.vegalite_to_svg(charts.draw_chart(chart, QUERIES[chart.query], []).to_dict())
+
+    assert marks(svg) == {"Sum of images: 0"}
 
 
 def test_bars_are_as_long_as_the_answer_says(drawn: dict[str, str]) -> None:
@@ -178,6 +186,22 @@ def test_a_lake_that_is_not_running_is_told(tmp_path: Path, monkeypatch: pytest.
 
 
 # The week
+
+
+def test_a_lake_that_does_not_answer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_lake: object, _query: str) -> Rows:
+        raise QueryError("TABLE_NOT_FOUND: there is none")
+
+    monkeypatch.setattr(lake, "running_elsewhere", lambda: None)
+    monkeypatch.setattr(answers, "ask_lake", refuse)
+
+    with pytest.raises(typer.Exit) as ended:
+        command.main(tmp_path, of_lake=True)
+
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == "The lake did not answer: TABLE_NOT_FOUND: there is none\n"
 
 
 def test_the_week_has_everything_that_the_charts_show() -> None:

@@ -2,11 +2,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from imagelake.sandbox import SandboxError
+from imagelake.script_runner import run_scripts
+from imagelake_cli import script as command
 from imagelake_cli.main import app
 from tests.unit.pictures import encoded, photo
 
@@ -95,10 +99,16 @@ def test_check_fails_for_a_script_that_fails(tmp_path: Path) -> None:
     [
         ["new", "../escape"],
         ["new", "Upper"],
+        ["new", "class"],
+        ["new", "json"],
         ["check", "no_such_script"],
         ["check", "no_such_file.py"],
         ["check", "describe", "--params", "[1]"],
         ["check", "describe", "--params", "{"],
+        ["check", "describe", "--params", '{"redact": {}}'],
+        ["check", "describe,describe"],
+        ["check", "describe", "--seconds", "0"],
+        ["run", "describe", __file__, "--max-pixels", "-5"],
         ["run", "describe", "/no/such/image"],
     ],
 )
@@ -115,3 +125,112 @@ def test_params_reach_the_script(pictures: Path) -> None:
     (report,) = lines(result.stdout)
     assert isinstance(report["derivatives"], list)
     assert report["derivatives"][0]["width"] == 20
+
+
+def test_names_and_reasons_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    script = tmp_path / "named.py"
+    script.write_text("def process(image, params):\n    return {'derivatives': {'[Upper]': image}}\n")
+    names = ["photo[red].jpg", "x[/b].jpg"]
+    (tmp_path / "x[").mkdir()
+    for name in names:
+        (tmp_path / name).write_bytes(encoded(photo()))
+
+    result = cli.invoke(app, ["script", "run", str(script), *(str(tmp_path / name) for name in names)])
+
+    assert result.exit_code == 0, result.output
+    for shown in (*names, "[a-z0-9][a-z0-9_]{0,63}"):
+        assert shown in result.stdout
+
+
+def test_paths_may_be_relative_and_absolute(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pictures)
+    images = ["more/a.jpg", str(pictures / "a.jpg")]
+
+    result = cli.invoke(app, ["script", "run", "thumbnails", *images, "--json", "--output", str(tmp_path / "made")])
+
+    assert [report["image"] for report in lines(result.stdout)] == images
+    assert (tmp_path / "made" / "more" / "a.jpg.thumb_256.jpg").exists()
+    assert (tmp_path / "made" / "a.jpg.thumb_256.jpg").exists()
+
+
+def test_no_value_of_two_scripts_is_lost(pictures: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        returned = {"metadata": {"tone": number, f"own_{number}": number}}
+        (tmp_path / f"a{number}.py").write_text(f"def process(image, params):\n    return {returned}\n")
+    scripts = f"{tmp_path}/a1.py, {tmp_path}/a2.py"
+
+    result = cli.invoke(app, ["script", "run", scripts, str(pictures / "a.jpg"), "--json"])
+
+    [report] = lines(result.stdout)
+    assert isinstance(report["metadata"], dict)
+    found = {name: value for name, value in report["metadata"].items() if "tone" in name or "own" in name}
+    assert found == {"tone": 1, "own_1": 1, "a2.tone": 2, "own_2": 2}
+
+
+@pytest.mark.parametrize("place", ["a.jpg", "a.jpg/below", "/proc/nope"])
+def test_an_output_that_cannot_be_made_is_one_line(place: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pictures)
+    for arguments in (["run", "describe", "a.jpg", "--output", place], ["new", "warmth", "--folder", place]):
+        result = cli.invoke(app, ["script", *arguments])
+
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"Error: {place}: ")
+        assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "said"),
+    [
+        (SandboxError("the warm process ended during a job"), 1, "Error: the warm process ended during a job\n"),
+        (PermissionError(13, "Permission denied", "b.jpg"), 1, "Error: b.jpg: Permission denied\n"),
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
+    ],
+)
+def test_what_ends_a_run_early_is_one_line_and_what_is_done_is_shown(
+    error: BaseException, exit_code: int, said: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [None, error]
+
+    def second_fails(*arguments: Any) -> Any:
+        if fails := calls.pop(0):
+            raise fails
+        return run_scripts(*arguments)
+
+    monkeypatch.setattr(command, "run_scripts", second_fails)
+    images = [str(pictures / "a.jpg"), str(pictures / "more" / "a.jpg")]
+
+    result = cli.invoke(app, ["script", "run", "describe", *images, "--jobs", "1"])
+
+    assert (result.exit_code, result.stderr) == (exit_code, said)
+    assert "processed" in result.stdout
+
+
+def test_a_script_that_is_not_there_is_named_with_those_that_are(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "warmth.py").touch()
+    monkeypatch.setenv("COLUMNS", "300")
+    said = "there is no script {}: there are describe, near_duplicate, quality, redact, thumbnails"
+
+    unknown = cli.invoke(app, ["script", "run", "nosuch", str(pictures)])
+    beside = cli.invoke(app, ["script", "run", "warmth", str(pictures)])
+
+    assert (unknown.exit_code, beside.exit_code) == (2, 2)
+    assert said.format("nosuch") in unknown.stderr
+    assert f"{said.format('warmth')}, and here the file warmth.py" in beside.stderr
+    assert "PROCESSING_SCRIPTS" not in unknown.stderr
+
+
+def test_blanks_around_names_of_scripts_are_nothing(pictures: Path) -> None:
+    result = cli.invoke(app, ["script", "run", "describe, thumbnails", str(pictures / "a.jpg"), "--json"])
+
+    assert [report["outcome"] for report in lines(result.stdout)] == ["processed"]
+
+
+def test_a_folder_without_images_is_said(tmp_path: Path) -> None:
+    result = cli.invoke(app, ["script", "run", "describe", str(tmp_path)], env={"COLUMNS": "300"})
+
+    assert result.exit_code == 2
+    assert f"no images in {tmp_path}" in result.stderr

@@ -121,6 +121,13 @@ def test_what_has_no_header_loses_no_row(group: WorkGroup, stub: Stubber) -> Non
     assert group.ask("SELECT 1").rows == [["images"]]
 
 
+def test_a_description_is_split_into_its_columns(group: WorkGroup, stub: Stubber) -> None:
+    types = dict.fromkeys(("col_name", "data_type", "comment"), "string")
+    succeed(stub, page(types, ["image_id            \tstring              \tUUID                "], ["# Partitions"]))
+
+    assert group.ask("SELECT 1").rows == [["image_id", "string", "UUID"], ["# Partitions", None, None]]
+
+
 @pytest.mark.parametrize(("limit", "is_cut"), [(1, True), (2, False), (3, False)])
 def test_a_limit_says_whether_there_is_more(group: WorkGroup, stub: Stubber, limit: int, is_cut: bool) -> None:
     succeed(stub, page({"n": "integer"}, ["n"], ["1"], ["2"]))

@@ -13,6 +13,8 @@ from imagelake_cli.plot import PlotError
 
 NINE, TEN = (datetime(2026, 11, 22, hour, tzinfo=UTC) for hour in (9, 10))
 ARRIVALS = {"arrived_hour": "timestamp", "source": "varchar", "images": "bigint", "mb": "double"}
+CAMERAS = {"make": "varchar", "images": "bigint", "model": "varchar", "change": "double"}
+PICTURES: list[list[Any]] = [["Pocket", 20, "P 12", -1.5], [None, 5, "AW-1", None]]
 ROWS: list[list[Any]] = [
     [TEN.replace(tzinfo=None), "api", 5, 2.5],
     [NINE.replace(tzinfo=None), "api", 3, 1.5],
@@ -60,11 +62,10 @@ def test_time_is_utc_and_days_as_text_are_time(value: Any, kind: str, place: Any
     ("columns", "rows", "reason"),
     [
         (ARRIVALS, [], "the answer has no rows"),
-        ({"status": "varchar", "images": "bigint"}, [["processed", 3]], "Cannot plot over status: the first column"),
-        ({"is_new": "boolean", "images": "bigint"}, [[True, 3]], "Cannot plot over is_new"),
+        ({"status": "varchar", "images": "bigint"}, [["a", 3], ["a", 4]], "Cannot plot over status: the first column"),
+        ({"tags": "map", "images": "bigint"}, [["{}", 3]], "Cannot plot over tags"),
+        ({"id": "varchar", "n": "bigint"}, [[str(n), n] for n in range(41)], "41 bars do not fit"),
         ({"hour": "timestamp", "images": "bigint"}, [[NINE, 3], [None, 4]], "Cannot plot over hour"),
-        ({"day": "varchar", "images": "bigint"}, [["2026-11-22", 3], ["later", 4]], "Cannot plot over day"),
-        ({"day": "varchar", "images": "bigint"}, [["2026-02-30", 3]], "Cannot plot over day"),
         ({"hour": "timestamp", "status": "varchar"}, [[NINE, "failed"]], "no column after the first has numbers"),
         ({"hour": "timestamp", "id": "varchar", "n": "bigint"}, [[NINE, str(n), n] for n in range(13)], "13 series"),
     ],
@@ -72,6 +73,40 @@ def test_time_is_utc_and_days_as_text_are_time(value: Any, kind: str, place: Any
 def test_what_cannot_be_plotted_is_said(columns: dict[str, str], rows: list[list[Any]], reason: str) -> None:
     with pytest.raises(PlotError, match=reason):
         plot.split(answer(columns, *rows))
+
+
+def test_text_makes_bars_in_the_order_of_the_answer_with_all_its_text() -> None:
+    made = plot.split(answer(CAMERAS, *PICTURES))
+
+    assert made.x == "make, model"
+    assert [(panel.title, panel.series) for panel in made.panels] == [
+        ("images", {"": [("Pocket, P 12", 20.0), ("none, AW-1", 5.0)]}),
+        ("change", {"": [("Pocket, P 12", -1.5)]}),
+    ]
+    for value in ("later", "2026-02-30", True):
+        assert plot.split(answer({"x": "varchar", "y": "bigint"}, ["2026-11-22", 1], [value, 1])).has_bars
+
+
+def test_the_terminal_shows_bars_as_long_as_their_numbers() -> None:
+    images, change = plot.in_terminal(plot.split(answer(CAMERAS, *PICTURES)), 50, colored=False)
+
+    assert images.splitlines() == [
+        "images over make, model",
+        f"Pocket, P 12 {'█' * 34} 20",
+        f"none, AW-1   {'█' * 8} 5",
+    ]
+    assert change.splitlines()[1:] == [f"Pocket, P 12 {'█' * 32} -1.5"]
+    [empty, _] = plot.in_terminal(plot.split(answer(CAMERAS, ["A", None, "B", 1])), 50, colored=False)
+    assert empty == "images over make, model"
+
+
+def test_a_picture_has_bars() -> None:
+    made = plot.split(answer(CAMERAS, *PICTURES))
+    encoding = plot.specification(made)["vconcat"][0]["encoding"]
+
+    assert plot.to_png(made).startswith(b"\x89PNG")
+    assert (encoding["x"]["title"], encoding["y"]["title"]) == ("images", "make, model")
+    assert encoding["y"] | {"type": "nominal", "sort": None} == encoding["y"]
 
 
 def test_the_terminal_shows_each_panel_and_its_series_and_is_no_wider_than_asked() -> None:

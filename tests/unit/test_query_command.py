@@ -86,7 +86,6 @@ def test_named_queries_are_listed_and_shown_without_being_run(group: MagicMock) 
     [
         (["-n", "arival"], "Error: There is no named query arival. Near to it: arrivals.\n"),
         (["-n", "arrivals", "--show", "--dialect", "klingon"], "Error: Unknown dialect 'klingon'."),
-        (["SELECT 1", "--plot"], "Error: Cannot plot over status"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_no_traceback(arguments: list[str], error: str) -> None:
@@ -95,6 +94,35 @@ def test_what_cannot_be_done_is_one_line_and_no_traceback(arguments: list[str], 
     assert result.exit_code == 1
     assert result.stderr.startswith(error)
     assert "Traceback" not in result.output
+
+
+def test_what_cannot_be_plotted_is_said(group: MagicMock) -> None:
+    group.ask.return_value = Answer([Column("tags", "map"), Column("images", "bigint")], [["{}", 11]])
+
+    result = query("SELECT 1", "--plot")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Cannot plot over tags")
+
+
+def test_text_is_plotted_as_bars(group: MagicMock) -> None:
+    result = query("-n", "arrivals", "--plot")
+
+    assert (result.exit_code, group.ask.called) == (0, True)
+    assert result.stdout.startswith("images over status\nprocessed █")
+
+
+@pytest.mark.usefixtures("group")
+def test_a_statement_without_sql_is_said() -> None:
+    for result in (query(""), query("-", stdin=" \n")):
+        assert "there is nothing in the statement" in result.stderr
+
+
+@pytest.mark.usefixtures("group")
+def test_a_file_that_cannot_be_written_is_one_line() -> None:
+    result = query("SELECT 1", "-o", "/proc/a.csv")
+
+    assert (result.exit_code, result.stderr) == (1, "Error: /proc/a.csv: No such file or directory\n")
 
 
 def test_athena_s_reason_is_the_error(group: MagicMock) -> None:
@@ -130,6 +158,8 @@ def test_an_interrupt_ends_as_a_shell_expects(group: MagicMock) -> None:
         ["SELECT 1", "-o", "/no/such/folder/a.csv"],
         ["SELECT 1", "-o", "/"],
         ["SELECT 1", "--limit", "0"],
+        [""],
+        ["-n", "arrivals", "--show", "--dialect", ""],
         ["-f", "/no/such/file.sql"],
     ],
 )
