@@ -3,7 +3,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 from typing import Any
 
 import pytest
@@ -14,6 +14,22 @@ from imagelake.script_runner import Limits, Reason, Script, ScriptResult, find_s
 from tests.unit.pictures import encoded, photo
 
 type Run = Callable[..., ScriptResult]
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Run:
+    def chain(content: bytes, *sources: str) -> ScriptResult:
+        """Scripts `first`, `second` and so on; each source is the body of a `process` that fills `found`."""
+        scripts = []
+        for name, source in zip(("first", "second", "third"), sources, strict=False):
+            file = tmp_path / f"{name}.py"
+            body = indent(dedent(source), "    ")
+            head = "from PIL import ImageDraw\n\ndef process(image, params):\n    found = {}"
+            file.write_text(f"{head}\n{body}\n    return {{'metadata': found}}\n")
+            scripts.append(Script.from_file(file))
+        return run_scripts(content, scripts, {}, Limits(), 5)
+
+    return chain
 
 
 @pytest.fixture
@@ -82,6 +98,69 @@ def test_a_script_gets_an_upright_image(run: Run) -> None:
     """
     result = run(source, encoded(photo(96, 64), exif=exif))
     assert result.script_output == {"script": {"size": [64, 96], "again": [64, 96], "stored": 96}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "image.putpixel((1, 1), (0, 255, 0))",
+        "image.paste((0, 255, 0), (0, 0, 9, 9))",
+        "ImageDraw.Draw(image).rectangle((0, 0, 9, 9), fill=(0, 255, 0))",
+        "image.putalpha(0)",
+        "image.thumbnail((8, 8))",
+    ],
+)
+def test_a_script_that_draws_on_its_image_draws_on_its_own(chain: Run, change: str) -> None:
+    look = "found['pixel'] = image.getpixel((1, 1))"
+    result = chain(encoded(photo(), "PNG"), look, change, look)
+    assert result.script_output["third"] == result.script_output["first"] == {"pixel": [255, 255, 255]}
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_script_that_changes_metadata_changes_its_own(chain: Run, image_format: str) -> None:
+    exif = Image.Exif()
+    exif[271] = "Lumen"
+    exif.get_ifd(34665)[36867] = "2026:11:22 10:00:00"
+    look = """
+        exif = image.getexif()
+        found["make"], found["taken"] = exif.get(271), exif.get_ifd(34665).get(36867)
+        found["info"] = [image.info["stored"]["width"], image.info.get("mine")]
+    """
+    change = """
+        image.info["stored"]["width"] = 5
+        image.info["mine"] = 7
+        image.getexif().get_ifd(34665).clear()
+        image.getexif().clear()
+    """
+    result = chain(encoded(photo(), image_format, exif=exif), look, change, look)
+    assert result.columns["width"] == 96
+    assert result.script_output["first"]["info"] == [96, None]
+    assert result.script_output["first"]["make"] == "Lumen"
+    assert result.script_output["third"] == result.script_output["first"]
+
+
+SWALLOW = """\
+try:
+    image.load()
+except Exception:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [SWALLOW],
+        [SWALLOW, "image.load()"],
+        [SWALLOW, "found['mode'] = image.mode", "image.load()"],
+        [SWALLOW + "raise ValueError"],
+    ],
+)
+def test_a_script_that_swallows_what_the_decoder_said_shifts_no_blame(chain: Run, sources: list[str]) -> None:
+    content = encoded(photo())
+    with pytest.raises(Rejection) as rejection:
+        chain(content[: len(content) * 2 // 3], *sources)
+    assert rejection.value.code == Reason.TRUNCATED
 
 
 @pytest.mark.parametrize(
