@@ -66,6 +66,31 @@ def test_describe_and_thumbnails_fill_the_catalog() -> None:
         assert not set(thumb.info) & {"exif", "comment", "icc_profile", "xmp"}
 
 
+@pytest.mark.parametrize(
+    ("mode", "chosen", "side", "expected"),
+    [
+        ("RGBA", None, 16_383, "webp"),
+        ("RGBA", None, 16_384, "png"),
+        ("RGB", "WEBP", 16_384, "png"),
+        ("RGB", None, 65_500, "jpg"),
+        ("RGB", None, 65_501, "png"),
+        ("RGBA", "JPEG", 65_535, "png"),
+    ],
+)
+def test_a_derivative_too_long_for_its_format_is_png(
+    tmp_path: Path, mode: str, chosen: str | None, side: int, expected: str
+) -> None:
+    file = tmp_path / "long.py"
+    file.write_text(
+        "from PIL import Image\n\ndef process(image, params):\n"
+        f"    made = Image.new({mode!r}, (2, {side}))\n    made.format = {chosen!r}\n"
+        "    return {'derivatives': {'thin': made}}\n"
+    )
+    (made,) = run_scripts(encoded(photo()), [Script.from_file(file)], {}, Limits(max_side=65_535), 5).derivatives
+    assert (made.extension, made.width, made.height) == (expected, 2, side)
+    assert Image.open(BytesIO(made.content)).size == (2, side)
+
+
 def test_an_unknown_script_is_a_setting_to_correct() -> None:
     with pytest.raises(SettingsError, match="describe"):
         find_scripts(["no_such_script"])
