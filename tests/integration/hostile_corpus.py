@@ -130,6 +130,8 @@ def _jpegs() -> _Files:
     yield "6-million-segments", b"\xff\xd8" + b"\xff\xe1\0\x02" * 6_000_000 + baseline[2:], "corrupt"
     yield "12-million-markers", b"\xff\xd8" + b"\xff\x01" * 12_000_000 + baseline[2:], "corrupt"
     yield "fill-bytes-alone", b"\xff\xd8" + b"\xff" * 24_000_000 + b"\0", "corrupt"
+    yield "24-million-fill-bytes", b"\xff\xd8" + b"\xff" * 24_000_000 + baseline[2:], "corrupt"
+    yield "restarts-before-the-picture", b"\xff\xd8" + b"\xff\xd0" * 12_000_000 + baseline[2:], "corrupt"
     yield "fill-bytes-in-pairs", b"\xff\xd8\xff" + b"\xff\0" * 12_000_000, "corrupt"
     yield "fill-bytes", b"\xff\xd8" + b"\xff" * 1_000_000 + baseline[2:], DAMAGED | {PROCESSED}
     yield "segment-of-no-length", b"\xff\xd8\xff\xe0\0\0" + baseline[2:], DAMAGED | {PROCESSED}
@@ -209,7 +211,8 @@ def _gifs() -> _Files:
     yield "900-blocks", head + b"!\xfe\0" * 900 + dot + b";", DAMAGED | {PROCESSED}
     yield "8-million-blocks", head + b"!\xfe\0" * 8_000_000 + dot + b";", "corrupt"
     yield "12-million-pieces", head + b"!\xfe" + b"\x01A" * 12_000_000 + b"\0" + dot + b";", "corrupt"
-    yield "bytes-between-blocks", head + bytes(24_000_000) + dot + b";", DAMAGED | {PROCESSED}
+    yield "stray-bytes", head + bytes(24_000_000) + dot + b";", "corrupt"
+    yield "padded", head + dot + bytes(24_000_000), DAMAGED | {PROCESSED}
     yield "endless-blocks", head + b"!\xfe" + b"\xff" * 1_000_000, "corrupt"
     yield "bomb-49-megapixels", _save(Image.new("P", (7_000, 7_000)), "GIF"), PROCESSED
     yield "no-color-table", b"GIF87a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + dot + b";", DAMAGED | {PROCESSED}
@@ -284,6 +287,10 @@ def _tiffs() -> _Files:
     yield "100-pages", _save(page, "TIFF", save_all=True, append_images=[page] * 99), "too_many_frames"
     yield "chain-bites-its-tail", _tiff(_tiff_entries(), following=8), "corrupt"
     yield "chain-of-million-entries", _big_tiff(1_200_000), "corrupt"
+    strips = [entry for entry in _tiff_entries() if entry[0] not in (273, 278, 279)]
+    for count, outcome in ((60_000, PROCESSED), (3_000_000, "corrupt")):
+        head = _tiff([*strips, (273, 4, count, 186), (278, 4, 1, 1), (279, 4, count, 186 + 4 * count)])
+        yield f"{count}-strips", head + struct.pack("<I", 8) * 2 * count, outcome
     yield "chain-of-4096-entries", _big_tiff(4_096), "corrupt"
     yield "10-large-pages", _save(
         Image.new("1", (4_000, 4_000)), "TIFF", save_all=True, append_images=[Image.new("1", (4_000, 4_000))] * 9,

@@ -106,6 +106,8 @@ _MAX_PARTS = 1_000
 megabyte for one at worst, and appends some to all that came before."""
 _PIECE_BYTES = 32
 """The least that what a file cuts its pixels and texts into has on average; 255 and 8,192 bytes are usual."""
+_MAX_STRAY_BYTES = 1_000_000
+"""Between segments or blocks, before the pixels of the first picture. Pillow looks at them one by one."""
 _MAX_ENTRIES = 4_096
 """Of one directory of a TIFF, which has some dozens."""
 
@@ -121,7 +123,7 @@ def _take(allowed: Iterator[int]) -> None:
 
 
 def _too_many_parts() -> Rejection:
-    return Rejection(Reason.CORRUPT, "the file is cut into more parts than any picture is")
+    return Rejection(Reason.CORRUPT, "the file has more parts, or more bytes between them, than any picture")
 
 
 _JPEG_FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -130,10 +132,13 @@ _JPEG_NEXT_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 def _jpeg(content: bytes, limits: Limits) -> _Frames:
     """The size from the frame header; scans are counted where a decoder would read more than one."""
-    position, scans, components = 2, 0, 0
+    position, scans, components, stray = 2, 0, 0, 0
     segments = _allow(4 * limits.max_scans)
     while marker := _JPEG_NEXT_MARKER.search(content, position):
         _take(segments)
+        stray += 0 if scans else marker.start() - position
+        if stray > _MAX_STRAY_BYTES:
+            raise _too_many_parts()
         kind, position = marker[1][0], marker.end()
         if kind == 0xD9:
             return
@@ -184,10 +189,13 @@ def _gif(content: bytes, limits: Limits) -> _Frames:
     """The size of the screen, grown to hold each frame as decoders do."""
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     position = 13 + _color_table(flags)
-    frames = 0
+    frames, stray = 0, 0
     blocks, pieces = _allow(4 * limits.max_frames), _allow(len(content) // _PIECE_BYTES)
     while frames <= limits.max_frames and (found := _GIF_NEXT_BLOCK.search(content, position)):
         _take(blocks)
+        stray += 0 if frames else found.start() - position
+        if stray > _MAX_STRAY_BYTES:
+            raise _too_many_parts()
         position, block = found.start(), found[0]
         if block == b";":
             return
@@ -260,14 +268,20 @@ def _tiff(content: bytes, limits: Limits) -> _Frames:
             raise Rejection(Reason.CORRUPT, f"a directory of the TIFF file has more than {_MAX_ENTRIES} entries")
         first = directory + struct.calcsize(order + count_of)
         last = first + entries * entry_size
-        yield _tiff_size(content, order, big, range(first, min(last, len(content)), entry_size))
+        yield _tiff_size(content, order, big, range(first, min(last, len(content)), entry_size), limits)
         directory = struct.unpack_from(order + offset_of, content, last)[0] if last + 4 <= len(content) else 0
 
 
-def _tiff_size(content: bytes, order: str, big: bool, entries: range) -> tuple[int, int]:
+_TIFF_PARTS = frozenset({273, 279, 324, 325})
+"""Tags with one value for each strip or tile."""
+
+
+def _tiff_size(content: bytes, order: str, big: bool, entries: range, limits: Limits) -> tuple[int, int]:
     size = {256: 0, 257: 0}
     for entry in entries:
-        tag, kind = struct.unpack_from(order + "HH", content, entry)
+        tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), content, entry)
+        if tag in _TIFF_PARTS and count > 4 * limits.max_side:
+            raise _too_many_parts()
         if tag in size:
             value_of = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind, "I")
             (size[tag],) = struct.unpack_from(order + value_of, content, entry + (12 if big else 8))
