@@ -125,6 +125,14 @@ def _jpegs() -> _Files:
     yield "big-1000-scans", big[:-2] + big[big.rindex(b"\xff\xda") : -2] * 1000, "too_many_scans"
     yield "80-scans", progressive[:-2] + last_scan * 70 + b"\xff\xd9", DAMAGED | {PROCESSED}
     yield "markers-only", b"\xff\xd8" + b"\xff\xe1\0\x02" * 50_000 + b"\xff\xd9", "corrupt"
+    yield "900-segments", b"\xff\xd8" + b"\xff\xe1\0\x02" * 900 + baseline[2:], PROCESSED
+    yield "6-million-comments", b"\xff\xd8" + b"\xff\xfe\0\x02" * 6_000_000 + baseline[2:], "corrupt"
+    yield "6-million-segments", b"\xff\xd8" + b"\xff\xe1\0\x02" * 6_000_000 + baseline[2:], "corrupt"
+    yield "12-million-markers", b"\xff\xd8" + b"\xff\x01" * 12_000_000 + baseline[2:], "corrupt"
+    yield "fill-bytes-alone", b"\xff\xd8" + b"\xff" * 24_000_000 + b"\0", "corrupt"
+    yield "24-million-fill-bytes", b"\xff\xd8" + b"\xff" * 24_000_000 + baseline[2:], "corrupt"
+    yield "restarts-before-the-picture", b"\xff\xd8" + b"\xff\xd0" * 12_000_000 + baseline[2:], "corrupt"
+    yield "fill-bytes-in-pairs", b"\xff\xd8\xff" + b"\xff\0" * 12_000_000, "corrupt"
     yield "fill-bytes", b"\xff\xd8" + b"\xff" * 1_000_000 + baseline[2:], DAMAGED | {PROCESSED}
     yield "segment-of-no-length", b"\xff\xd8\xff\xe0\0\0" + baseline[2:], DAMAGED | {PROCESSED}
     yield "no-frame", baseline[:frame] + baseline[baseline.index(b"\xff\xda") :], "corrupt"
@@ -172,7 +180,10 @@ def _pngs() -> _Files:
     yield "header-last", _png(16, 16)[:8] + pixels + _png(16, 16)[8:], DAMAGED
     yield "wrong-checksum", _png(16, 16, pixels)[:-20] + bytes(8) + _chunk(b"IEND", b""), DAMAGED | {PROCESSED}
     yield "chunk-of-4-gigabytes", _png(16, 16)[:33] + b"\xff\xff\xff\xffIDAT" + bytes(60), DAMAGED
-    yield "million-chunks", _png(16, 16, _chunk(b"abCd", b"") * 200_000, pixels), PROCESSED
+    yield "900-chunks", _png(16, 16, _chunk(b"abCd", b"") * 900, pixels), PROCESSED
+    yield "2-million-chunks", _png(16, 16, _chunk(b"abCd", b"") * 2_000_000, pixels), "corrupt"
+    yield "2-million-chunks-at-the-end", _png(16, 16, pixels, _chunk(b"abCd", b"") * 2_000_000), "corrupt"
+    yield "2-million-pieces", _png(16, 16, _chunk(b"IDAT", b"") * 2_000_000, pixels), "corrupt"
     yield "apng-says-4-billion", _png(16, 16, _chunk(b"acTL", b"\xff" * 8), pixels), "too_many_frames"
     yield "apng-says-59", _png(16, 16, _chunk(b"acTL", struct.pack(">II", 59, 0)), pixels), DAMAGED | {PROCESSED}
     yield "apng-60-large", _png(2_000, 2_000, _chunk(b"acTL", struct.pack(">II", 60, 0)), pixels), "too_many_pixels"
@@ -197,6 +208,11 @@ def _gifs() -> _Files:
     yield "screen-of-no-size", b"GIF89a" + bytes(7) + frame(0, 0, 0, 0) + b";", "corrupt"
     yield "code-size-200", head + dot[:10] + b"\xc8" + dot[11:] + b";", DAMAGED | {PROCESSED}
     yield "comments-only", head + b"!\xfe\xff" + bytes(255) + b"\0" * 100_000, "corrupt"
+    yield "900-blocks", head + b"!\xfe\0" * 900 + dot + b";", DAMAGED | {PROCESSED}
+    yield "8-million-blocks", head + b"!\xfe\0" * 8_000_000 + dot + b";", "corrupt"
+    yield "12-million-pieces", head + b"!\xfe" + b"\x01A" * 12_000_000 + b"\0" + dot + b";", "corrupt"
+    yield "stray-bytes", head + bytes(24_000_000) + dot + b";", "corrupt"
+    yield "padded", head + dot + bytes(24_000_000), DAMAGED | {PROCESSED}
     yield "endless-blocks", head + b"!\xfe" + b"\xff" * 1_000_000, "corrupt"
     yield "bomb-49-megapixels", _save(Image.new("P", (7_000, 7_000)), "GIF"), PROCESSED
     yield "no-color-table", b"GIF87a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + dot + b";", DAMAGED | {PROCESSED}
@@ -233,6 +249,11 @@ def _webps() -> _Files:
     yield "frame-flood", b"RIFF" + struct.pack("<I", len(flood) + 4) + b"WEBP" + flood, "too_many_frames"
     yield "animation-without-frames", _riff(_canvas(2, 40, 40), (b"ANIM", bytes(6))), DAMAGED
     yield "large-frames", _save(large[0], "WEBP", save_all=True, append_images=large[1:], method=0), "too_many_pixels"
+    junk = b"JUNK\0\0\0\0" * 3_000_000
+    big = b"RIFF" + struct.pack("<I", len(junk) + 4)
+    yield "3-million-chunks", big + seeds["webp"][8:] + junk, "corrupt"
+    yield "3-million-chunks-of-an-animation", big + _riff(_canvas(2, 40, 40))[8:] + junk, "corrupt"
+    yield "3-million-chunks-after-the-end", seeds["webp"] + junk, PROCESSED
     yield "riff-says-4-gigabytes", b"RIFF\xff\xff\xff\xff" + seeds["webp"][8:], DAMAGED | {PROCESSED}
     yield "chunk-says-4-gigabytes", seeds["webp"][:16] + b"\xff\xff\xff\xff" + lossy, DAMAGED
     yield "first-chunk-unknown", _riff((b"JUNK", bytes(20)), (b"VP8 ", lossy)), "corrupt"
@@ -254,10 +275,23 @@ def _tiff_entries(width: int = 8, height: int = 8, **changes: int) -> list[tuple
     return [(tags[name], 4, 1, value) for name, value in values.items()]
 
 
+def _big_tiff(entries: int) -> bytes:
+    """A BigTIFF of one directory that follows itself."""
+    size = struct.pack("<HHQQ", 256, 4, 1, 8) + struct.pack("<HHQQ", 257, 4, 1, 8)
+    others = struct.pack("<HHQQ", 300, 4, 1, 8) * (entries - 2)
+    return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, entries) + size + others + struct.pack("<Q", 16)
+
+
 def _tiffs() -> _Files:
     page = _picture(40, 40)
     yield "100-pages", _save(page, "TIFF", save_all=True, append_images=[page] * 99), "too_many_frames"
-    yield "chain-bites-its-tail", _tiff(_tiff_entries(), following=8), "too_many_frames"
+    yield "chain-bites-its-tail", _tiff(_tiff_entries(), following=8), "corrupt"
+    yield "chain-of-million-entries", _big_tiff(1_200_000), "corrupt"
+    strips = [entry for entry in _tiff_entries() if entry[0] not in (273, 278, 279)]
+    for count, outcome in ((60_000, PROCESSED), (3_000_000, "corrupt")):
+        head = _tiff([*strips, (273, 4, count, 186), (278, 4, 1, 1), (279, 4, count, 186 + 4 * count)])
+        yield f"{count}-strips", head + struct.pack("<I", 8) * 2 * count, outcome
+    yield "chain-of-4096-entries", _big_tiff(4_096), "corrupt"
     yield "10-large-pages", _save(
         Image.new("1", (4_000, 4_000)), "TIFF", save_all=True, append_images=[Image.new("1", (4_000, 4_000))] * 9,
         compression="group4",
@@ -333,6 +367,8 @@ def _metadata() -> _Files:
     yield "exif-bad-order", with_segment(0xE1, b"Exif\0\0XX\0*" + bytes(20)), PROCESSED
     yield "orientation-text", with_exif(struct.pack(">HHHI4sI", 1, 0x0112, 2, 4, b"six\0", 0)), PROCESSED
     yield "orientation-65535", with_exif(struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, 65_535, 0, 0)), PROCESSED
+    exif = struct.pack(">H", 2_408) + b"Exif\0\0" + bytes(2_400)
+    yield "exif-in-10000-segments", b"\xff\xd8" + (b"\xff\xe1" + exif) * 10_000 + jpeg[2:], "corrupt"
     yield "many-segments", b"\xff\xd8" + (b"\xff\xe1\xff\xff" + b"Exif\0\0" + bytes(65_527)) * 300 + jpeg[2:], PROCESSED
     yield "xmp-entities", with_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<!DOCTYPE x [<!ENTITY a 'a'>]>"), PROCESSED
     yield "xmp-orientation", with_segment(0xE1, b'http://ns.adobe.com/xap/1.0/\0tiff:Orientation="6"'), PROCESSED
@@ -350,6 +386,9 @@ def _metadata() -> _Files:
         _png(16, 16, _chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(200_000_000))), pixels),
         DAMAGED | {PROCESSED},
     )
+    profile = _chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(1_000_000)))
+    yield "icc-bomb-900-times", _png(16, 16, profile * 900, pixels), PROCESSED
+    yield "icc-bomb-20000-times", _png(16, 16, profile * 20_000, pixels), "corrupt"
     yield "text-flood", _png(16, 16, _chunk(b"tEXt", b"k\0" + b"v" * 900_000) * 20, pixels), PROCESSED
     yield "png-exif-of-noise", _png(16, 16, _chunk(b"eXIf", random.Random(3).randbytes(900)), pixels), PROCESSED  # noqa: S311
     yield "png-raw-profile", _png(16, 16, _chunk(b"tEXt", b"Raw profile type exif\0zz"), pixels), DAMAGED | {PROCESSED}

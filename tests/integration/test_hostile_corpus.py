@@ -1,7 +1,6 @@
 import pytest
 
-from imagelake.errors import Rejection
-from imagelake.script_runner import Limits, find_scripts, run_scripts
+from imagelake.script_runner import Limits, RunRejection, ScriptResult, find_scripts, run_scripts
 from tests.integration.hostile_corpus import GROUPS, PROCESSED, HostileFile, corpus
 
 MAX_SECONDS = 10
@@ -10,14 +9,16 @@ MAX_MEMORY_MB = 512
 
 def problem(file: HostileFile) -> str | None:
     """What went wrong with `file`, or None."""
+    ending: ScriptResult | RunRejection
     try:
-        result = run_scripts(file.content, find_scripts(["describe", "thumbnails"]), {}, Limits(), MAX_SECONDS)
-    except Rejection as rejection:
-        return None if rejection.code in file.outcomes else f"{file.name}: {rejection}"
-    if PROCESSED not in file.outcomes:
-        return f"{file.name}: processed"
-    if result.peak_memory_mb > MAX_MEMORY_MB:
-        return f"{file.name}: {result.peak_memory_mb:.0f} MB"
+        ending = run_scripts(file.content, find_scripts(["describe", "thumbnails"]), {}, Limits(), MAX_SECONDS)
+    except RunRejection as rejection:
+        ending = rejection
+    outcome = ending.code if isinstance(ending, RunRejection) else PROCESSED
+    if outcome not in file.outcomes:
+        return f"{file.name}: {ending if isinstance(ending, RunRejection) else outcome}"
+    if ending.peak_memory_mb > MAX_MEMORY_MB:
+        return f"{file.name}: {ending.peak_memory_mb:.0f} MB"
     return None
 
 

@@ -1,3 +1,5 @@
+import struct
+import time
 from io import BytesIO
 
 import pytest
@@ -58,6 +60,39 @@ def test_counts_scans_where_a_decoder_would_read_them() -> None:
     assert reason_for(progressive, Limits(max_scans=9)) == Reason.TOO_MANY_SCANS
     last_scan = SEEDS["JPEG"][SEEDS["JPEG"].rindex(b"\xff\xda") : -2]
     assert inspect(SEEDS["JPEG"][:-2] + last_scan * 200, Limits(max_scans=9)).width == 96
+
+
+def big_tiff(entries: int) -> bytes:
+    """A BigTIFF of one directory, which is followed by itself."""
+    size = struct.pack("<HHQQ", 256, 4, 1, 8) + struct.pack("<HHQQ", 257, 4, 1, 8)
+    return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, entries) + size + bytes((entries - 2) * 20) + b"\x10" + bytes(7)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xd8" + b"\xff" * 60_000 + b"\0",
+        b"\xff\xd8" + b"\xff\xfe\0\2" * 6_000_000,
+        SEEDS["PNG"][:33] + bytes(12) * 2_000_000,
+        SEEDS["GIF"][:13] + b"!\xfe\0" * 8_000_000,
+        SEEDS["GIF"][:13] + bytes(24_000_000),
+        big_tiff(1_200_000),
+        big_tiff(4_096),
+    ],
+    ids=["fill bytes", "segments", "chunks", "blocks", "no blocks", "entries", "circle"],
+)
+def test_no_file_keeps_the_guard_busy(content: bytes) -> None:
+    start = time.process_time()
+    assert reason_for(content, Limits()) == Reason.CORRUPT
+    assert time.process_time() - start < 1
+
+
+def test_real_numbers_of_parts_are_no_reason() -> None:
+    segment, chunk = b"\xff\xe2\0\2", struct.pack(">I4sI", 0, b"abCd", 0)
+    assert inspect(b"\xff\xd8" + segment * 900 + SEEDS["JPEG"][2:], Limits()).width == 96
+    assert inspect(SEEDS["PNG"][:33] + chunk * 900 + SEEDS["PNG"][33:], Limits()).width == 96
+    pieces = struct.pack(">I4s", 8_192, b"IDAT") + bytes(8_196)
+    assert inspect(SEEDS["PNG"][:33] + pieces * 3_000 + SEEDS["PNG"][33:], Limits()).width == 96
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"<html>", bytes(100), b"%PDF-1.7", b"PK\x03\x04" * 20])

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagelake import images_table
 from imagelake.errors import Rejection
+from imagelake.model import HEADER_COLUMNS
 from imagelake.script_metadata import check_size, split_columns, to_json
 
 JSON = st.recursive(
@@ -54,12 +56,50 @@ def test_columns_have_the_types_of_the_catalog() -> None:
     assert rest == {"tone": "warm"}
 
 
-@pytest.mark.parametrize(("name", "value"), [("gps_lat", "north"), ("taken_at", "yesterday"), ("camera_make", 7)])
-def test_a_column_of_the_wrong_type_is_refused_with_its_path(name: str, value: str | int) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gps_lat", "north"),
+        ("gps_lat", "52.5"),
+        ("gps_lat", 90.001),
+        ("gps_lon", -180.001),
+        ("gps_lon", "nan"),
+        ("sharpness", "inf"),
+        ("sharpness", math.nan),
+        ("sharpness", 1e200),
+        ("brightness", -1e-200),
+        ("brightness", True),
+        ("taken_at", "yesterday"),
+        ("taken_at", "2026-11-22T10:00:00"),
+        ("taken_at", "0001-01-01T00:00:00+14:00"),
+        ("taken_at", "9999-12-31T23:59:59-14:00"),
+        ("taken_at", 1_795_341_600),
+        ("camera_make", 7),
+    ],
+)
+def test_a_column_of_the_wrong_type_is_refused_with_its_path(name: str, value: str | float) -> None:
     with pytest.raises(Rejection) as rejection:
         split_columns({name: value}, "tones")
     assert rejection.value.detail.startswith(f"tones: metadata.{name}: ")
     assert str(value) not in rejection.value.detail
+
+
+@pytest.mark.parametrize("column", HEADER_COLUMNS)
+def test_a_column_of_the_header_is_refused_with_its_path(column: str) -> None:
+    with pytest.raises(Rejection) as rejection:
+        split_columns({column: None}, "tones")
+    assert rejection.value.detail == f"tones: metadata.{column}: this column is filled from the header of the file"
+
+
+@given(st.floats(-90, 90), st.floats(allow_nan=False, allow_infinity=False))
+def test_what_a_column_takes_the_images_table_takes(latitude: float, sharpness: float) -> None:
+    for metadata in ({"gps_lat": latitude}, {"sharpness": sharpness}):
+        try:
+            columns, _ = split_columns(metadata, "tones")
+        except Rejection as rejection:
+            assert "1e-130" in rejection.detail  # noqa: PT017  # the only reason there is
+        else:
+            assert images_table.serialize(columns)
 
 
 def test_metadata_has_a_size_limit() -> None:

@@ -3,7 +3,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 from typing import Any
 
 import pytest
@@ -14,6 +14,22 @@ from imagelake.script_runner import Limits, Reason, Script, ScriptResult, find_s
 from tests.unit.pictures import encoded, photo
 
 type Run = Callable[..., ScriptResult]
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Run:
+    def chain(content: bytes, *sources: str) -> ScriptResult:
+        """Scripts `first`, `second` and so on; each source is the body of a `process` that fills `found`."""
+        scripts = []
+        for name, source in zip(("first", "second", "third"), sources, strict=False):
+            file = tmp_path / f"{name}.py"
+            body = indent(dedent(source), "    ")
+            head = "from PIL import ImageDraw\n\ndef process(image, params):\n    found = {}"
+            file.write_text(f"{head}\n{body}\n    return {{'metadata': found}}\n")
+            scripts.append(Script.from_file(file))
+        return run_scripts(content, scripts, {}, Limits(), 5)
+
+    return chain
 
 
 @pytest.fixture
@@ -50,15 +66,41 @@ def test_describe_and_thumbnails_fill_the_catalog() -> None:
         assert not set(thumb.info) & {"exif", "comment", "icc_profile", "xmp"}
 
 
+@pytest.mark.parametrize(
+    ("mode", "chosen", "side", "expected"),
+    [
+        ("RGBA", None, 16_383, "webp"),
+        ("RGBA", None, 16_384, "png"),
+        ("RGB", "WEBP", 16_384, "png"),
+        ("RGB", None, 65_500, "jpg"),
+        ("RGB", None, 65_501, "png"),
+        ("RGBA", "JPEG", 65_535, "png"),
+    ],
+)
+def test_a_derivative_too_long_for_its_format_is_png(
+    tmp_path: Path, mode: str, chosen: str | None, side: int, expected: str
+) -> None:
+    file = tmp_path / "long.py"
+    file.write_text(
+        "from PIL import Image\n\ndef process(image, params):\n"
+        f"    made = Image.new({mode!r}, (2, {side}))\n    made.format = {chosen!r}\n"
+        "    return {'derivatives': {'thin': made}}\n"
+    )
+    (made,) = run_scripts(encoded(photo()), [Script.from_file(file)], {}, Limits(max_side=65_535), 5).derivatives
+    assert (made.extension, made.width, made.height) == (expected, 2, side)
+    assert Image.open(BytesIO(made.content)).size == (2, side)
+
+
 def test_an_unknown_script_is_a_setting_to_correct() -> None:
     with pytest.raises(SettingsError, match="describe"):
         find_scripts(["no_such_script"])
 
 
 def test_metadata_that_is_no_column_goes_to_script_output(run: Run) -> None:
-    result = run("def process(image, params): return {'metadata': {'width': 7, 'answer': params['answer']}}", answer=42)
-    assert result.columns["width"] == 7
-    assert result.script_output == {"script": {"answer": 42}}
+    result = run(
+        "def process(image, params): return {'metadata': {'breadth': 7, 'answer': params['answer']}}", answer=42
+    )
+    assert result.script_output == {"script": {"breadth": 7, "answer": 42}}
 
 
 def test_garbage_of_a_script_is_collected_as_in_any_python(run: Run) -> None:
@@ -85,6 +127,69 @@ def test_a_script_gets_an_upright_image(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        "image.putpixel((1, 1), (0, 255, 0))",
+        "image.paste((0, 255, 0), (0, 0, 9, 9))",
+        "ImageDraw.Draw(image).rectangle((0, 0, 9, 9), fill=(0, 255, 0))",
+        "image.putalpha(0)",
+        "image.thumbnail((8, 8))",
+    ],
+)
+def test_a_script_that_draws_on_its_image_draws_on_its_own(chain: Run, change: str) -> None:
+    look = "found['pixel'] = image.getpixel((1, 1))"
+    result = chain(encoded(photo(), "PNG"), look, change, look)
+    assert result.script_output["third"] == result.script_output["first"] == {"pixel": [255, 255, 255]}
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_script_that_changes_metadata_changes_its_own(chain: Run, image_format: str) -> None:
+    exif = Image.Exif()
+    exif[271] = "Lumen"
+    exif.get_ifd(34665)[36867] = "2026:11:22 10:00:00"
+    look = """
+        exif = image.getexif()
+        found["make"], found["taken"] = exif.get(271), exif.get_ifd(34665).get(36867)
+        found["info"] = [image.info["stored"]["width"], image.info.get("mine")]
+    """
+    change = """
+        image.info["stored"]["width"] = 5
+        image.info["mine"] = 7
+        image.getexif().get_ifd(34665).clear()
+        image.getexif().clear()
+    """
+    result = chain(encoded(photo(), image_format, exif=exif), look, change, look)
+    assert result.columns["width"] == 96
+    assert result.script_output["first"]["info"] == [96, None]
+    assert result.script_output["first"]["make"] == "Lumen"
+    assert result.script_output["third"] == result.script_output["first"]
+
+
+SWALLOW = """\
+try:
+    image.load()
+except Exception:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [SWALLOW],
+        [SWALLOW, "image.load()"],
+        [SWALLOW, "found['mode'] = image.mode", "image.load()"],
+        [SWALLOW + "raise ValueError"],
+    ],
+)
+def test_a_script_that_swallows_what_the_decoder_said_shifts_no_blame(chain: Run, sources: list[str]) -> None:
+    content = encoded(photo())
+    with pytest.raises(Rejection) as rejection:
+        chain(content[: len(content) * 2 // 3], *sources)
+    assert rejection.value.code == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize(
     ("source", "reason"),
     [
         ("def process(image, params): raise ValueError('secret')", Reason.SCRIPT_ERROR),
@@ -97,7 +202,8 @@ def test_a_script_gets_an_upright_image(run: Run) -> None:
         ("def process(image, params): return bytearray(10 ** 10)", Reason.SCRIPT_MEMORY),
         ("def process(image, params): return None", Reason.SCRIPT_OUTPUT_INVALID),
         ("def process(image, params): return {'metadata': {'a': [float('nan')]}}", Reason.SCRIPT_OUTPUT_INVALID),
-        ("def process(image, params): return {'metadata': {'width': 'wide'}}", Reason.SCRIPT_OUTPUT_INVALID),
+        ("def process(image, params): return {'metadata': {'gps_lat': 'wide'}}", Reason.SCRIPT_OUTPUT_INVALID),
+        ("def process(image, params): return {'metadata': {'width': 7}}", Reason.SCRIPT_OUTPUT_INVALID),
         ("def process(image, params): return {'metadata': {'a': 'x' * 70000}}", Reason.SCRIPT_OUTPUT_TOO_LARGE),
         ("def process(image, params): return {'derivatives': {'../x': image}}", Reason.SCRIPT_OUTPUT_INVALID),
         ("def process(image, params): return {'derivatives': {'x': '/etc/passwd'}}", Reason.SCRIPT_OUTPUT_INVALID),

@@ -1,7 +1,7 @@
 """What a file claims to be, read from its bytes alone: no decoder runs before these checks.
 
-A header of a few bytes can ask a decoder for gigabytes, and a file of a few kilobytes for minutes, so sizes, frames
-and scans are counted here first. Every walk is bounded by the limits or by the length of the file.
+A header of a few bytes can ask a decoder for gigabytes, and a file of a few kilobytes for minutes, so sizes, frames,
+scans and the parts of the file are counted here first. Every walk looks at each byte once at most, and ends at a count.
 """
 
 import re
@@ -101,14 +101,44 @@ def _check(frames: list[tuple[int, int]], limits: Limits) -> None:
 
 type _Frames = Iterator[tuple[int, int]]
 
+_MAX_PARTS = 1_000
+"""Segments, chunks and blocks beside the pixels. Photographs have up to some hundreds; Pillow copies or unpacks a
+megabyte for one at worst, and appends some to all that came before."""
+_PIECE_BYTES = 32
+"""The least that what a file cuts its pixels and texts into has on average; 255 and 8,192 bytes are usual."""
+_MAX_STRAY_BYTES = 1_000_000
+"""Between segments or blocks, before the pixels of the first picture. Pillow looks at them one by one."""
+_MAX_ENTRIES = 4_096
+"""Of one directory of a TIFF, which has some dozens."""
+
+
+def _allow(more: int) -> Iterator[int]:
+    """One item for each part a file may have: those that all may have, and `more`."""
+    return iter(range(_MAX_PARTS + more))
+
+
+def _take(allowed: Iterator[int]) -> None:
+    if next(allowed, None) is None:
+        raise _too_many_parts()
+
+
+def _too_many_parts() -> Rejection:
+    return Rejection(Reason.CORRUPT, "the file has more parts, or more bytes between them, than any picture")
+
+
 _JPEG_FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_JPEG_NEXT_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_JPEG_NEXT_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 
 def _jpeg(content: bytes, limits: Limits) -> _Frames:
     """The size from the frame header; scans are counted where a decoder would read more than one."""
-    position, scans, components = 2, 0, 0
+    position, scans, components, stray = 2, 0, 0, 0
+    segments = _allow(4 * limits.max_scans)
     while marker := _JPEG_NEXT_MARKER.search(content, position):
+        _take(segments)
+        stray += 0 if scans else marker.start() - position
+        if stray > _MAX_STRAY_BYTES:
+            raise _too_many_parts()
         kind, position = marker[1][0], marker.end()
         if kind == 0xD9:
             return
@@ -128,43 +158,61 @@ def _jpeg(content: bytes, limits: Limits) -> _Frames:
         position += length
 
 
+_PNG_CHUNK = struct.Struct(">I4s")
+
+
 def _png(content: bytes, limits: Limits) -> _Frames:
     """The size from IHDR, once for each frame of an animation; the default picture of an APNG counts as one."""
     size: tuple[int, int] = struct.unpack_from(">II", content, 16)
     if content[12:16] != b"IHDR":
         raise Rejection(Reason.CORRUPT, "the PNG file does not begin with its header")
     yield size
-    position, claimed = 33, 0
-    while position + 12 <= len(content) and content[position + 4 : position + 8] != b"IDAT":
-        (length,) = struct.unpack_from(">I", content, position)
-        if content[position + 4 : position + 8] == b"acTL":
+    position, claimed, pixels = 33, 0, False
+    chunks, pieces = _allow(4 * limits.max_frames), _allow(len(content) // _PIECE_BYTES)
+    while position + 12 <= len(content):
+        length, kind = _PNG_CHUNK.unpack_from(content, position)
+        if kind == b"IEND":
+            break
+        _take(pieces if kind in (b"IDAT", b"fdAT") else chunks)
+        pixels |= kind == b"IDAT"
+        if kind == b"acTL" and not pixels:
             (claimed,) = struct.unpack_from(">I", content, position + 8)
         position += length + 12
     for _ in range(1, min(claimed, limits.max_frames + 1)):
         yield size
 
 
+_GIF_NEXT_BLOCK = re.compile(rb"[,!;]")
+
+
 def _gif(content: bytes, limits: Limits) -> _Frames:
     """The size of the screen, grown to hold each frame as decoders do."""
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     position = 13 + _color_table(flags)
-    frames = 0
-    while position < len(content) and frames <= limits.max_frames:
-        block = content[position]
-        if block == 0x3B:
+    frames, stray = 0, 0
+    blocks, pieces = _allow(4 * limits.max_frames), _allow(len(content) // _PIECE_BYTES)
+    while frames <= limits.max_frames and (found := _GIF_NEXT_BLOCK.search(content, position)):
+        _take(blocks)
+        stray += 0 if frames else found.start() - position
+        if stray > _MAX_STRAY_BYTES:
+            raise _too_many_parts()
+        position, block = found.start(), found[0]
+        if block == b";":
             return
-        if block == 0x2C:
+        if block == b",":
             left, top, frame_width, frame_height, flags = struct.unpack_from("<HHHHB", content, position + 1)
             width, height = max(width, left + frame_width), max(height, top + frame_height)
             yield width, height
             frames += 1
             position += 11 + _color_table(flags)
         else:
-            position += 2 if block == 0x21 else 1
-            if block != 0x21:
-                continue
-        while position < len(content) and content[position]:
+            position += 2
+        for _ in pieces:
+            if position >= len(content) or not content[position]:
+                break
             position += content[position] + 1
+        else:
+            raise _too_many_parts()
         position += 1
 
 
@@ -175,6 +223,7 @@ def _color_table(flags: int) -> int:
 def _webp(content: bytes, limits: Limits) -> _Frames:
     """The canvas, once for each animation frame."""
     kind, data = content[12:16], 20
+    frames = _count_animation_frames(content, limits)
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", content, data + 6)
         yield width & 0x3FFF, height & 0x3FFF
@@ -185,42 +234,54 @@ def _webp(content: bytes, limits: Limits) -> _Frames:
         flags, width_low, width_high, height_low, height_high = struct.unpack_from("<BxxxHBHB", content, data)
         width, height = (width_high << 16 | width_low) + 1, (height_high << 16 | height_low) + 1
         yield width, height
-        frames = _count_animation_frames(content, limits) if flags & 0x02 else 1
-        for _ in range(1, frames):
+        for _ in range(1, frames if flags & 0x02 else 1):
             yield width, height
     else:
         raise Rejection(Reason.CORRUPT, "the WEBP file does not begin with a picture")
 
 
 def _count_animation_frames(content: bytes, limits: Limits) -> int:
-    position, frames = 12, 0
-    while position + 8 <= len(content) and frames <= limits.max_frames:
-        frames += content[position : position + 4] == b"ANMF"
-        (length,) = struct.unpack_from("<I", content, position + 4)
+    (size,) = struct.unpack_from("<I", content, 4)
+    position, end, frames = 12, min(len(content), size + 8), 0
+    chunks = _allow(4 * limits.max_frames)
+    while position + 8 <= end and frames <= limits.max_frames:
+        _take(chunks)
+        kind, length = struct.unpack_from("<4sI", content, position)
+        frames += kind == b"ANMF"
         position += 8 + length + (length & 1)
     return frames
 
 
 def _tiff(content: bytes, limits: Limits) -> _Frames:
-    """The size of each page, following the chain of directories; a chain that bites its tail is one too long."""
+    """The size of each page, following the chain of directories."""
     order = "<" if content[:2] == b"II" else ">"
     big = content[2:4] in (b"+\0", b"\0+")
     count_of, entry_size, offset_of = ("Q", 20, "Q") if big else ("H", 12, "I")
     (directory,) = struct.unpack_from(order + offset_of, content, 8 if big else 4)
-    pages = 0
-    while directory and pages <= limits.max_frames:
+    seen: set[int] = set()
+    while directory and len(seen) <= limits.max_frames:
+        if directory in seen:
+            raise Rejection(Reason.CORRUPT, "the directories of the TIFF file go round in a circle")
+        seen.add(directory)
         (entries,) = struct.unpack_from(order + count_of, content, directory)
+        if entries > _MAX_ENTRIES:
+            raise Rejection(Reason.CORRUPT, f"a directory of the TIFF file has more than {_MAX_ENTRIES} entries")
         first = directory + struct.calcsize(order + count_of)
         last = first + entries * entry_size
-        yield _tiff_size(content, order, big, range(first, min(last, len(content)), entry_size))
-        pages += 1
+        yield _tiff_size(content, order, big, range(first, min(last, len(content)), entry_size), limits)
         directory = struct.unpack_from(order + offset_of, content, last)[0] if last + 4 <= len(content) else 0
 
 
-def _tiff_size(content: bytes, order: str, big: bool, entries: range) -> tuple[int, int]:
+_TIFF_PARTS = frozenset({273, 279, 324, 325})
+"""Tags with one value for each strip or tile."""
+
+
+def _tiff_size(content: bytes, order: str, big: bool, entries: range, limits: Limits) -> tuple[int, int]:
     size = {256: 0, 257: 0}
     for entry in entries:
-        tag, kind = struct.unpack_from(order + "HH", content, entry)
+        tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), content, entry)
+        if tag in _TIFF_PARTS and count > 4 * limits.max_side:
+            raise _too_many_parts()
         if tag in size:
             value_of = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind, "I")
             (size[tag],) = struct.unpack_from(order + value_of, content, entry + (12 if big else 8))

@@ -121,7 +121,10 @@ def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | in
 
 
 def _to_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC, not a time of the years 1 to 9999") from None
 
 
 def to_iso(moment: datetime) -> str:
@@ -134,6 +137,16 @@ type Moment = Annotated[AwareDatetime, AfterValidator(_to_utc), PlainSerializer(
 
 type Int32 = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 """What a column of the catalog of type `int` holds."""
+
+
+def _check_number(value: float) -> float:
+    if value and not 1e-130 <= abs(value) <= 1e125:
+        raise ValueError("DynamoDB holds 0 and numbers of 1e-130 to 1e+125")
+    return value
+
+
+type Number = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_check_number)]
+"""What both an item and a column of the catalog of type `double` hold."""
 
 
 class Derivative(BaseModel):
@@ -178,13 +191,13 @@ class ImageRecord(BaseModel):
     camera_make: str | None = None
     camera_model: str | None = None
     taken_at: Moment | None = None
-    gps_lat: float | None = None
-    gps_lon: float | None = None
+    gps_lat: Annotated[Number, Field(ge=-90, le=90)] | None = None
+    gps_lon: Annotated[Number, Field(ge=-180, le=180)] | None = None
     uploader: str | None = None
     phash: str | None = None
     dominant_color: str | None = None
-    brightness: float | None = None
-    sharpness: float | None = None
+    brightness: Number | None = None
+    sharpness: Number | None = None
     script: str | None = None
     script_version: str | None = None
     script_output: str | None = None
@@ -265,8 +278,11 @@ class Tombstone(BaseModel):
         return item | expiry_attributes(self.image_id, self.expires_at)
 
 
-IMAGE_COLUMNS: Final = (
-    "format", "width", "height", "mode", "frames", "orientation", "camera_make", "camera_model", "taken_at",
-    "gps_lat", "gps_lon", "phash", "dominant_color", "brightness", "sharpness",
+HEADER_COLUMNS: Final = ("format", "width", "height", "mode", "frames", "orientation")
+"""Columns that the engine fills from the header of the file, and no provided script can."""
+
+SCRIPT_COLUMNS: Final = (
+    "camera_make", "camera_model", "taken_at", "gps_lat", "gps_lon", "phash", "dominant_color", "brightness",
+    "sharpness",
 )  # fmt: skip
 """Columns that a provided script fills by returning metadata of that name."""

@@ -6,6 +6,7 @@ side (never up), sRGB, 8 bit, mode L, LA, RGB or RGBA. One that does not gets ev
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from io import BytesIO
 from math import inf
 from typing import Any
@@ -89,6 +90,7 @@ class Decoding:
             "orientation": self.orientation,
         }
         self.info["stored"] = self.stored
+        self._rejection: Rejection | None = None
         self._phase = phase
         self._views: dict[float, Image.Image] = {}
         self._sides = {side or inf for side in sides}
@@ -97,9 +99,23 @@ class Decoding:
         """The picture for a script that asks for `side`; decoded once, at the largest size anyone asks for.
 
         Raises:
+            Rejection: the file is damaged; every time, so that a script which takes no notice harms no other.
+        """
+        self.check()
+        try:
+            return self._view(side or inf)
+        except Rejection as rejection:
+            self._rejection = rejection
+            raise
+
+    def check(self) -> None:
+        """Say again what was wrong with the file, if a view of it was asked for.
+
+        Raises:
             Rejection: the file is damaged.
         """
-        return self._view(side or inf)
+        if self._rejection is not None:
+            raise self._rejection
 
     def _view(self, side: float) -> Image.Image:
         if side not in self._views:
@@ -121,7 +137,8 @@ class OpenedImage(Image.Image):
     """A view of a `Decoding` that decodes when its size, mode or pixels are first asked for.
 
     `info["stored"]` has the header's facts: `format`, `width`, `height`, `mode`, `frames`, `orientation`. The EXIF
-    data has no orientation, since the picture is upright already.
+    data has no orientation, since the picture is upright already. What a script changes is its own: other scripts get
+    what the file has.
     """
 
     def __init__(self, decoding: Decoding, side: int | None) -> None:
@@ -130,7 +147,8 @@ class OpenedImage(Image.Image):
         self._side = side
         self._exif_source = decoding.exif
         self.format = decoding.format
-        self.info = dict(decoding.info)
+        self.info = deepcopy(decoding.info)
+        self.readonly = 1  # other scripts share the pixels: Pillow copies them before it changes them in place
 
     def _decode(self) -> None:
         if self._decoding is None:
@@ -139,7 +157,6 @@ class OpenedImage(Image.Image):
         self._decoding = None
         self._im, self._mode, self._size = view.im, view.mode, view.size
         self.palette = view.palette.copy() if view.palette else None
-        self.readonly = 1  # other scripts share these pixels: Pillow copies them before it changes them in place
         self.info = {name: value for name, value in self.info.items() if name not in _PIXEL_INFO}
         self.info |= {name: view.info[name] for name in _PIXEL_INFO if name in view.info}
 
@@ -177,7 +194,8 @@ class OpenedImage(Image.Image):
     def getexif(self) -> Image.Exif:
         """The EXIF data without the orientation."""
         if self._exif is None:
-            self._exif = self._exif_source
+            file = getattr(self._exif_source, "fp", None)
+            self._exif = deepcopy(self._exif_source, {id(file): file})  # the file itself is only read
             self._exif.pop(ORIENTATION, None)
         return self._exif
 

@@ -125,11 +125,14 @@ class Job:
         sides = [_largest_side(script, module) for script, module in zip(self._scripts, modules, strict=True)]
         with self._output.phase("decoder"):
             decoding = Decoding(self._content, header, sides, self._output.phase)
-        for script, module, side in zip(self._scripts, modules, sides, strict=True):
-            image = OpenedImage(decoding, side)
-            params = dict(self._params.get(script.name, {}))
-            returned = self._blame(script, lambda: module.process(image, params))  # noqa: B023  # called at once
-            self._blame(script, lambda: self._keep(script, returned))  # noqa: B023  # called at once
+        try:
+            for script, module, side in zip(self._scripts, modules, sides, strict=True):
+                image = OpenedImage(decoding, side)
+                params = dict(self._params.get(script.name, {}))
+                returned = self._blame(script, lambda: module.process(image, params))  # noqa: B023  # called at once
+                self._blame(script, lambda: self._keep(script, returned))  # noqa: B023  # called at once
+        finally:
+            decoding.check()
         return decoding.stored
 
     def _blame[T](self, script: LoadedScript, act: Callable[[], T]) -> T:

@@ -74,12 +74,15 @@ def split_columns(metadata: Mapping[str, Json], script: str) -> tuple[dict[str, 
     """Metadata that fills columns of the catalog, as the catalog types have it, and the rest.
 
     Raises:
-        Rejection: with the path of a value its column cannot hold.
+        Rejection: with the path of a value its column cannot hold, or of one for a column that is not a script's.
     """
-    from imagelake.model import IMAGE_COLUMNS
+    from imagelake.model import HEADER_COLUMNS, SCRIPT_COLUMNS
 
-    columns = {name: _to_column(name, value, script) for name, value in metadata.items() if name in IMAGE_COLUMNS}
-    return columns, {name: value for name, value in metadata.items() if name not in IMAGE_COLUMNS}
+    for name in metadata:
+        if name in HEADER_COLUMNS:
+            raise _invalid(f"{script}: metadata.{name}", "this column is filled from the header of the file")
+    columns = {name: _to_column(name, value, script) for name, value in metadata.items() if name in SCRIPT_COLUMNS}
+    return columns, {name: value for name, value in metadata.items() if name not in SCRIPT_COLUMNS}
 
 
 @cache
@@ -96,7 +99,7 @@ def _to_column(name: str, value: Json, script: str) -> Json:
 
     column_type = _column_type(name)
     try:
-        column: Json = column_type.dump_python(column_type.validate_python(value), mode="json")
+        column: Json = column_type.dump_python(column_type.validate_json(json.dumps(value), strict=True), mode="json")
     except ValidationError as error:
         raise _invalid(f"{script}: metadata.{name}", error.errors(include_input=False)[0]["msg"]) from None
     return column

@@ -72,8 +72,8 @@ class ScriptResult:
     """What a chain of scripts made of an image.
 
     Args:
-        columns: values for columns of the catalog, `imagelake.model.IMAGE_COLUMNS`; where two scripts fill the same
-            column, the last one wins.
+        columns: values for columns of the catalog, `imagelake.model.HEADER_COLUMNS` and `SCRIPT_COLUMNS`; where two
+            scripts fill the same column, the last one wins.
         script_output: all other metadata, by script.
         derivatives: where two scripts use the same name, the last one wins.
         seconds: wall time of the child process.

@@ -117,8 +117,9 @@ class StillWebPFile(ImageFile.ImageFile):
 
 def _read_metadata(content: bytes) -> dict[str, bytes]:
     """The chunks Pillow knows, by its names."""
-    metadata, position = {}, 12
-    while position + 8 <= len(content):
+    (length,) = struct.unpack_from("<I", content, 4)
+    metadata, position, end = {}, 12, min(len(content), length + 8)
+    while position + 8 <= end:
         kind, size = struct.unpack_from("<4sI", content, position)
         if kind in _METADATA:
             metadata[_METADATA[kind]] = content[position + 8 : position + 8 + size]

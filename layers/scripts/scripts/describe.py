@@ -1,4 +1,4 @@
-"""What an image shows and what its camera wrote: the columns of the catalog that come from the image."""
+"""What an image shows and what its camera wrote: the columns of the catalog that scripts fill."""
 
 import math
 from datetime import UTC, datetime
@@ -16,20 +16,7 @@ _COSINES = [[math.cos(math.pi * (2 * x + 1) * u / 64) for x in range(32)] for u 
 
 def process(image: Image.Image, params: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001  # the contract has it
     """Return metadata; what the file does not say, or says unreadably, is None."""
-    return {"metadata": read_header(image) | read_camera(image.getexif()) | measure(image)}
-
-
-def read_header(image: Image.Image) -> dict[str, Any]:
-    """Format, size as stored, mode, frames and orientation."""
-    opened: dict[str, Any] = {
-        "format": image.format,
-        "width": image.width,
-        "height": image.height,
-        "mode": image.mode,
-        "frames": getattr(image, "n_frames", 1),
-        "orientation": image.getexif().get(Base.Orientation, 1),
-    }
-    return {**opened, **image.info.get("stored", {})}
+    return {"metadata": read_camera(image.getexif()) | measure(image)}
 
 
 def read_camera(exif: Exif) -> dict[str, Any]:
