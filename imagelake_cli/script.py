@@ -209,9 +209,13 @@ def _process(run_: Run, files: list[Path], jobs: int) -> Iterator[Report]:
         ThreadPoolExecutor(jobs) as pool,
     ):
         task = progress.add_task("processing", total=len(files))
-        for report in pool.map(lambda file: run_.report(str(file), file.read_bytes()), files):
-            progress.advance(task)
-            yield report
+        try:
+            for report in pool.map(lambda file: run_.report(str(file), file.read_bytes()), files):
+                progress.advance(task)
+                yield report
+        except KeyboardInterrupt:
+            progress.stop()
+            os._exit(130)  # the images in work are not waited for: their processes end with this one
 
 
 def _show(reports: Iterable[Report], as_json: bool, console: Console) -> None:

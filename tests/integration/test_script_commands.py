@@ -80,6 +80,42 @@ def test_a_new_script_passes_its_own_test_and_the_check(tmp_path: Path) -> None:
     assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
 
 
+def test_what_lies_around_a_script_is_not_imported(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for file in (here / "random.py", there / "helper.py"):
+        file.parent.mkdir()
+        file.write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    (there / "curious.py").write_text("import helper\ndef process(image, params): return {}")
+    monkeypatch.chdir(here)
+    monkeypatch.syspath_prepend(there)  # as pytest does for the test beside a script
+
+    result = cli.invoke(app, ["script", "run", str(there / "curious.py"), str(pictures / "a.jpg"), "--json"])
+
+    (report,) = lines(result.stdout)
+    assert report["reason"] == (
+        "script_error: curious: ModuleNotFoundError in line 1: "
+        "a script is one file, and cannot import what lies beside it"
+    )
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_package_that_prints_when_imported_does_not_spoil_the_output(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "noisy.py").write_text("print('noise', flush=True)")
+    monkeypatch.syspath_prepend(packages)
+    (tmp_path / "quiet.py").write_text("import noisy\ndef process(image, params): return {}")
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "quiet.py"), str(pictures / "a.jpg"), "--json"])
+
+    assert [report["outcome"] for report in lines(result.stdout)] == ["processed"]
+    assert capfd.readouterr().out == ""
+
+
 def test_check_fails_for_a_script_that_fails(tmp_path: Path) -> None:
     script = tmp_path / "narrow.py"
     script.write_text("def process(image, params):\n    red, green, blue = image.split()\n    return {}\n")

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imagelake import derivative_encoder
 from imagelake.errors import Rejection, SettingsError
+from imagelake.script_result import CONTENT_TYPES
 from imagelake.script_runner import Limits, Reason, Script, ScriptResult, find_scripts, run_scripts
 from tests.unit.pictures import encoded, photo
 
@@ -111,6 +113,24 @@ def test_a_misbehaving_script_is_a_rejection_and_the_next_image_runs(run: Run, s
     assert run("def process(image, params): return {'metadata': {'ok': True}}").script_output == {
         "script": {"ok": True}
     }
+
+
+def test_a_syntax_error_is_reported_with_its_line(run: Run) -> None:
+    with pytest.raises(Rejection) as rejection:
+        run("import os\n\ndef process(image, params) return {}\n")
+    assert str(rejection.value) == "script_error: script: SyntaxError in line 3"
+
+
+def test_what_a_script_says_for_itself_is_cut_short(run: Run) -> None:
+    with pytest.raises(Rejection) as rejection:
+        run("def process(image, params): return {'metadata': {'x' * 10_000: 1j}}")
+    assert rejection.value.code == Reason.SCRIPT_OUTPUT_INVALID
+    assert len(rejection.value.detail) == 500
+
+
+def test_every_encoding_of_derivatives_is_accepted() -> None:
+    encodings = derivative_encoder._ENCODINGS.values()
+    assert {encoding.extension: encoding.content_type for encoding in encodings} == CONTENT_TYPES
 
 
 def test_a_script_that_hangs_is_stopped(run: Run) -> None:
