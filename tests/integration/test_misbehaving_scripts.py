@@ -433,6 +433,20 @@ def test_a_decoder_that_takes_too_long_is_to_blame_itself() -> None:
     assert rejection.value.code == Reason.DECODER_TIMEOUT
 
 
+def test_a_script_that_hangs_over_a_broken_image_is_to_blame_itself(tmp_path: Path) -> None:
+    source = """
+        def process(image, params):
+            try: image.load()
+            except Exception:
+                while True: pass
+    """
+    file = tmp_path / "script.py"
+    file.write_text(dedent(source))
+    with pytest.raises(Rejection) as rejection:
+        run_scripts(IMAGE[: len(IMAGE) // 2], [Script.from_file(file)], {}, Limits(), SECONDS_TO_HANG)
+    assert rejection.value.code == Reason.SCRIPT_TIMEOUT
+
+
 HANGING = "import time\ndef process(image, params): time.sleep(600)"
 COMMAND = "from imagelake_cli.main import app; app()"
 

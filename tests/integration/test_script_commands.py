@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from PIL import Image
@@ -114,6 +115,36 @@ def test_a_package_that_prints_when_imported_does_not_spoil_the_output(
 
     assert [report["outcome"] for report in lines(result.stdout)] == ["processed"]
     assert capfd.readouterr().out == ""
+
+
+def test_a_package_that_exits_when_imported_is_the_fault_of_the_script(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "leaving.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(packages)
+    (tmp_path / "left.py").write_text("import leaving\ndef process(image, params): return {}")
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "left.py"), str(pictures / "a.jpg"), "--json"])
+
+    assert [report["reason"] for report in lines(result.stdout)] == ["script_error: left: SystemExit in line 1"]
+
+
+def test_run_ends_when_the_last_folder_is_removed(pictures: Path, tmp_path: Path) -> None:
+    source = """
+        import os
+        def process(image, params):
+            for number in range(3000): open(str(number), "w").close()
+            return {"metadata": {"folder": os.getcwd()}}
+    """
+    (tmp_path / "litter.py").write_text(dedent(source))
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "litter.py"), str(pictures / "a.jpg"), "--json"])
+
+    (report,) = lines(result.stdout)
+    assert isinstance(report["metadata"], dict)
+    assert not Path(report["metadata"]["folder"]).exists()
 
 
 def test_check_fails_for_a_script_that_fails(tmp_path: Path) -> None:

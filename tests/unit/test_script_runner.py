@@ -11,6 +11,7 @@ from PIL import Image
 
 from imagelake import derivative_encoder
 from imagelake.errors import Rejection, SettingsError
+from imagelake.sandbox_process import _imports
 from imagelake.script_result import CONTENT_TYPES
 from imagelake.script_runner import Limits, Reason, Script, ScriptResult, find_scripts, run_scripts
 from tests.unit.pictures import encoded, photo
@@ -119,6 +120,11 @@ def test_a_syntax_error_is_reported_with_its_line(run: Run) -> None:
     with pytest.raises(Rejection) as rejection:
         run("import os\n\ndef process(image, params) return {}\n")
     assert str(rejection.value) == "script_error: script: SyntaxError in line 3"
+
+
+def test_what_runs_when_imported_is_not_imported_ahead_of_time() -> None:
+    source = b"import antigravity, this, unittest.__main__, json\nfrom PIL import Image\nfrom pip import __main__"
+    assert _imports(source) == ["json", "PIL", "PIL.Image", "pip"]
 
 
 def test_what_a_script_says_for_itself_is_cut_short(run: Run) -> None:
