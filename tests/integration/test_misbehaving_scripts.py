@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -421,9 +422,10 @@ def test_each_image_has_a_process_of_its_own(run: Run) -> None:
 
 
 def test_a_progressive_jpeg_that_does_not_fit_is_refused_for_its_memory() -> None:
+    """In a thread, so with a warm process that has no memory left over from compiling the scripts above."""
     large = encoded(photo(5_000, 4_000), "JPEG", progressive=True)
-    with pytest.raises(Rejection) as rejection:
-        run_scripts(large, find_scripts(["thumbnails"]), {}, Limits(memory_mb=64), SECONDS)
+    with ThreadPoolExecutor(1) as fresh, pytest.raises(Rejection) as rejection:
+        fresh.submit(run_scripts, large, find_scripts(["thumbnails"]), {}, Limits(memory_mb=64), SECONDS).result()
     assert rejection.value.code == Reason.DECODER_MEMORY
 
 
@@ -503,10 +505,12 @@ def test_nothing_outlives_a_command_that_is_ended(tmp_path: Path, to: str, numbe
 
 @pytest.mark.skipif(os.getuid() != 0, reason="these tests have run as an ordinary user already")
 def test_all_of_this_holds_for_an_ordinary_user() -> None:
-    """As in Lambda: root may do what others may not, and some limits are not for root."""
+    """As in Lambda: root may do what others may not, and some limits are not for root. What is checked by the parent
+    and what ends processes know no users, and is left out.
+    """
     may_read = ("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search")  # Python may be root's
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *may_read, sys.executable, "-m", "pytest"]
-    tests = [*command, "-q", "-p", "no:cacheprovider", __file__]
+    tests = [*command, "-q", "-p", "no:cacheprovider", "-k", "not forges and not outlives", __file__]
     result = subprocess.run(tests, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
-    assert re.search(r"\d\d passed, 1 skipped", result.stdout)
+    assert re.search(r"\d\d passed, 1 skipped, ", result.stdout)

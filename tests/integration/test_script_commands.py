@@ -131,6 +131,21 @@ def test_a_package_that_exits_when_imported_is_the_fault_of_the_script(
     assert [report["reason"] for report in lines(result.stdout)] == ["script_error: left: SystemExit in line 1"]
 
 
+def test_a_package_that_hangs_when_imported_is_the_fault_of_the_script(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "endless.py").write_text("while True: pass")
+    monkeypatch.syspath_prepend(packages)
+    (tmp_path / "held.py").write_text("import endless\ndef process(image, params): return {}")
+    image = str(pictures / "a.jpg")
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "held.py"), image, "--seconds", "0.5", "--json"])
+
+    assert [report["reason"] for report in lines(result.stdout)] == ["script_timeout: script: stopped after 0.5 s"]
+
+
 def test_run_ends_when_the_last_folder_is_removed(pictures: Path, tmp_path: Path) -> None:
     source = """
         import os
