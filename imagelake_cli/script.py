@@ -16,7 +16,7 @@ from rich.table import Table
 
 from imagelake.errors import SettingsError
 from imagelake.limits import Limits
-from imagelake.script_runner import RunRejection, Script, ScriptResult, find_scripts, run_scripts
+from imagelake.script_runner import RunRejection, Script, ScriptResult, find_scripts, run_scripts, stop
 from imagelake_cli import check_pictures, script_template
 
 app = typer.Typer(help="Write, check and run provided scripts.", no_args_is_help=True)
@@ -214,8 +214,9 @@ def _process(run_: Run, files: list[Path], jobs: int) -> Iterator[Report]:
                 progress.advance(task)
                 yield report
         except KeyboardInterrupt:
-            progress.stop()
-            os._exit(130)  # the images in work are not waited for: their processes end with this one
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop()  # or the images in work would be waited for
+            raise
 
 
 def _show(reports: Iterable[Report], as_json: bool, console: Console) -> None:

@@ -78,6 +78,10 @@ class Sandbox:
             os.close(image_file)
             os.close(output_file)
 
+    def interrupt(self) -> None:
+        """End the job that another thread is waiting for."""
+        self._process.terminate()
+
     def _ask(self, job: Mapping[str, Any], files: list[int], seconds: float) -> dict[str, Any]:
         self._control.settimeout(seconds + _GRACE_SECONDS)
         answer = b""

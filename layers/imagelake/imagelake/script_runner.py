@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from weakref import WeakSet
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints, TypeAdapter
 
@@ -33,6 +34,7 @@ __all__ = [
     "ScriptResult",
     "find_scripts",
     "run_scripts",
+    "stop",
     "warm_up",
 ]
 
@@ -123,14 +125,22 @@ def _available_scripts() -> dict[str, Path]:
 
 
 _thread = threading.local()
+_sandboxes: WeakSet[Sandbox] = WeakSet()
 
 
 def warm_up() -> Sandbox:
     """Start the warm process of this thread, if there is none; returns at once, while it starts."""
     if not hasattr(_thread, "sandbox"):
         _thread.sandbox = Sandbox()
+        _sandboxes.add(_thread.sandbox)
     sandbox: Sandbox = _thread.sandbox
     return sandbox
+
+
+def stop() -> None:
+    """End what is running in other threads: they get a rejection as if its time were over, or a `SandboxError`."""
+    for sandbox in list(_sandboxes):
+        sandbox.interrupt()
 
 
 def run_scripts(
