@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from weakref import WeakSet
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints, TypeAdapter
 
@@ -125,21 +124,20 @@ def _available_scripts() -> dict[str, Path]:
 
 
 _thread = threading.local()
-_sandboxes: WeakSet[Sandbox] = WeakSet()
+_at_work: set[Sandbox] = set()
 
 
 def warm_up() -> Sandbox:
     """Start the warm process of this thread, if there is none; returns at once, while it starts."""
     if not hasattr(_thread, "sandbox"):
         _thread.sandbox = Sandbox()
-        _sandboxes.add(_thread.sandbox)
     sandbox: Sandbox = _thread.sandbox
     return sandbox
 
 
 def stop() -> None:
     """End what is running in other threads: they get a rejection as if its time were over, or a `SandboxError`."""
-    for sandbox in list(_sandboxes):
+    for sandbox in list(_at_work):
         sandbox.interrupt()
 
 
@@ -168,7 +166,12 @@ def run_scripts(
         "params": {name: dict(values) for name, values in params.items()},
         "limits": asdict(limits),
     }
-    ending = warm_up().run(job, content, seconds)
+    sandbox = warm_up()
+    _at_work.add(sandbox)
+    try:
+        ending = sandbox.run(job, content, seconds)
+    finally:
+        _at_work.discard(sandbox)
     try:
         return _read(ending, [script.name for script in scripts], limits, seconds)
     except Rejection as rejection:
