@@ -21,7 +21,7 @@ from rich.text import Text
 import scripts as provided
 from imagelake.errors import Fault
 from imagelake.limits import Limits
-from imagelake.script_runner import RunRejection, Script, ScriptResult, find_scripts, run_scripts
+from imagelake.script_runner import RunRejection, Script, ScriptResult, find_scripts, run_scripts, stop
 from imagelake_cli import check_pictures, script_template
 from imagelake_cli.ending import explained
 
@@ -242,9 +242,14 @@ def _process(run_: Run, files: list[Path], jobs: int) -> Iterator[Report]:
         ThreadPoolExecutor(jobs) as pool,
     ):
         task = progress.add_task("processing", total=len(files))
-        for report in pool.map(lambda file: run_.report(str(file), file.read_bytes()), files):
-            progress.advance(task)
-            yield report
+        try:
+            for report in pool.map(lambda file: run_.report(str(file), file.read_bytes()), files):
+                progress.advance(task)
+                yield report
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop()  # or the images in work would be waited for
+            raise
 
 
 def _show(reports: Iterable[Report], as_json: bool, console: Console) -> None:

@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 from imagelake.display_image import to_display
 from imagelake.limits import Limits
 from imagelake.sandbox_process import _load as load_script
-from imagelake.script_job import Job, Output
+from imagelake.script_job import Job
+from imagelake.script_result import Output
 from imagelake.script_runner import find_scripts, run_scripts
 
 type Contestant = Callable[[bytes], None]

@@ -320,7 +320,7 @@ def _without_lines(content: bytes, image_ids: Any) -> tuple[bytes, int]:
 def _run_scripts(content: bytes, *_: Any) -> script_runner.ScriptResult:
     if content == b"bad":
         raise Rejection("not_an_image", "of the simulation")
-    made = script_runner.Derivative("thumb_256", "jpg", "image/jpeg", 1, 1, b"derivative")
+    made = script_runner.EncodedDerivative("thumb_256", "jpg", "image/jpeg", 1, 1, b"derivative")
     return script_runner.ScriptResult({}, {}, (made,), 0.1, 1.0)
 
 

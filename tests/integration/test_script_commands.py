@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -82,6 +83,87 @@ def test_a_new_script_passes_its_own_test_and_the_check(tmp_path: Path) -> None:
     assert {report["outcome"] for report in lines(checked.stdout)} == {"processed"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_warmth.py")]
     assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+
+
+def test_what_lies_around_a_script_is_not_imported(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for file in (here / "random.py", there / "helper.py"):
+        file.parent.mkdir()
+        file.write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    (there / "curious.py").write_text("import helper\ndef process(image, params): return {}")
+    monkeypatch.chdir(here)
+    monkeypatch.syspath_prepend(there)  # as pytest does for the test beside a script
+
+    result = cli.invoke(app, ["script", "run", str(there / "curious.py"), str(pictures / "a.jpg"), "--json"])
+
+    (report,) = lines(result.stdout)
+    assert report["reason"] == (
+        "script_error: curious: ModuleNotFoundError in line 1: "
+        "a script is one file, and cannot import what lies beside it"
+    )
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_package_that_prints_when_imported_does_not_spoil_the_output(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "noisy.py").write_text("print('noise', flush=True)")
+    monkeypatch.syspath_prepend(packages)
+    (tmp_path / "quiet.py").write_text("import noisy\ndef process(image, params): return {}")
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "quiet.py"), str(pictures / "a.jpg"), "--json"])
+
+    assert [report["outcome"] for report in lines(result.stdout)] == ["processed"]
+    assert capfd.readouterr().out == ""
+
+
+def test_a_package_that_exits_when_imported_is_the_fault_of_the_script(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "leaving.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(packages)
+    (tmp_path / "left.py").write_text("import leaving\ndef process(image, params): return {}")
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "left.py"), str(pictures / "a.jpg"), "--json"])
+
+    assert [report["reason"] for report in lines(result.stdout)] == ["script_error: left: SystemExit in line 1"]
+
+
+def test_a_package_that_hangs_when_imported_is_the_fault_of_the_script(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "endless.py").write_text("while True: pass")
+    monkeypatch.syspath_prepend(packages)
+    (tmp_path / "held.py").write_text("import endless\ndef process(image, params): return {}")
+    image = str(pictures / "a.jpg")
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "held.py"), image, "--seconds", "0.5", "--json"])
+
+    assert [report["reason"] for report in lines(result.stdout)] == ["script_timeout: script: stopped after 0.5 s"]
+
+
+def test_run_ends_when_the_last_folder_is_removed(pictures: Path, tmp_path: Path) -> None:
+    source = """
+        import os
+        def process(image, params):
+            for number in range(3000): open(str(number), "w").close()
+            return {"metadata": {"folder": os.getcwd()}}
+    """
+    (tmp_path / "litter.py").write_text(dedent(source))
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "litter.py"), str(pictures / "a.jpg"), "--json"])
+
+    (report,) = lines(result.stdout)
+    assert isinstance(report["metadata"], dict)
+    assert not Path(report["metadata"]["folder"]).exists()
 
 
 def test_check_fails_for_a_script_that_fails(tmp_path: Path) -> None:

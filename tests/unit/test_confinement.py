@@ -1,5 +1,8 @@
 import os
 import struct
+import subprocess
+import sys
+from textwrap import dedent
 
 import pytest
 from hypothesis import given
@@ -39,6 +42,20 @@ def test_refuses_what_reaches_outside(machine: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", ["memfd_create", "shmget", "semget", "msgget", "mq_open"])
+def test_refuses_memory_that_is_no_address_space(machine: str, name: str) -> None:
+    assert verdict(machine, confinement._MACHINES[machine][1][name]) == REFUSE
+    assert verdict(machine, 447) == REFUSE
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_process_cannot_choose_to_outlive_its_parent(machine: str) -> None:
+    prctl = confinement._MACHINES[machine][1]["prctl"]
+    assert verdict(machine, prctl, 1) == REFUSE
+    assert verdict(machine, prctl, 15) == ALLOW
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_allows_threads_but_no_processes(machine: str) -> None:
     clone = confinement._MACHINES[machine][1]["clone"]
     assert verdict(machine, clone, 0x003D0F00) == ALLOW
@@ -59,6 +76,31 @@ def test_allows_signals_to_itself_only(machine: str) -> None:
 def test_ends_a_process_that_speaks_for_another_machine(machine: str) -> None:
     assert verdict(machine, 1, arch=0x40000003) == KILL
     assert verdict(machine, 0x40000000 | 41) == KILL
+
+
+def test_without_a_filter_an_ordinary_user_can_start_no_process() -> None:
+    program = """
+        import os
+        from imagelake import confinement
+
+        confinement._MACHINES.clear()
+        if os.getuid() == 0:
+            os.setuid(65534)
+        confinement.forbid_processes_and_network()
+        try:
+            if os.fork() == 0:
+                os._exit(0)
+            print("forked")
+        except BlockingIOError:
+            print("refused")
+    """
+    assert subprocess.check_output([sys.executable, "-c", dedent(program)], text=True) == "refused\n"
+
+
+def test_a_process_ends_with_a_parent_that_is_gone_already() -> None:
+    program = "from imagelake import confinement; confinement.end_with(1 << 30, 15); print('goes on')"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (result.returncode, result.stdout) == (-15, b"")
 
 
 @given(machine=st.sampled_from(MACHINES), call=st.integers(0, 500), argument=st.integers(0, 2**31))

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imagelake import derivative_encoder
 from imagelake.errors import Rejection, SettingsError
+from imagelake.sandbox_process import _imports
+from imagelake.script_result import CONTENT_TYPES
 from imagelake.script_runner import Limits, Reason, Script, ScriptResult, find_scripts, run_scripts
 from tests.unit.pictures import encoded, photo
 
@@ -217,6 +220,29 @@ def test_a_misbehaving_script_is_a_rejection_and_the_next_image_runs(run: Run, s
     assert run("def process(image, params): return {'metadata': {'ok': True}}").script_output == {
         "script": {"ok": True}
     }
+
+
+def test_a_syntax_error_is_reported_with_its_line(run: Run) -> None:
+    with pytest.raises(Rejection) as rejection:
+        run("import os\n\ndef process(image, params) return {}\n")
+    assert str(rejection.value) == "script_error: script: SyntaxError in line 3"
+
+
+def test_what_runs_when_imported_is_not_imported_ahead_of_time() -> None:
+    source = b"import antigravity, this, unittest.__main__, json\nfrom PIL import Image\nfrom pip import __main__"
+    assert _imports(source) == ["json", "PIL", "PIL.Image", "pip"]
+
+
+def test_what_a_script_says_for_itself_is_cut_short(run: Run) -> None:
+    with pytest.raises(Rejection) as rejection:
+        run("def process(image, params): return {'metadata': {'x' * 10_000: 1j}}")
+    assert rejection.value.code == Reason.SCRIPT_OUTPUT_INVALID
+    assert len(rejection.value.detail) == 500
+
+
+def test_every_encoding_of_derivatives_is_accepted() -> None:
+    encodings = derivative_encoder._ENCODINGS.values()
+    assert {encoding.extension: encoding.content_type for encoding in encodings} == CONTENT_TYPES
 
 
 def test_a_script_that_hangs_is_stopped(run: Run) -> None:

@@ -4,10 +4,10 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +53,14 @@ class Sandbox:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            process = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-s", "-S", "-m", "imagelake.sandbox_process"],
-                _environment(),
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
+            self._process = subprocess.Popen(  # noqa: S603  # nothing in it comes from outside
+                [sys.executable, "-s", "-S", "-P", "-m", "imagelake.sandbox_process", str(os.getpid())],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C in a terminal is for this process, and this one tells that one
             )
-        self._stop = weakref.finalize(self, _end, self._control, process)
+        self._stop = weakref.finalize(self, _end, self._control, self._process)
 
     def run(self, job: Mapping[str, Any], content: bytes, seconds: float) -> Ending:
         """Have a child do `job` on `content` within `seconds` of wall time.
@@ -77,6 +78,10 @@ class Sandbox:
             os.close(image_file)
             os.close(output_file)
 
+    def interrupt(self) -> None:
+        """End the job that another thread is waiting for."""
+        self._process.terminate()
+
     def _ask(self, job: Mapping[str, Any], files: list[int], seconds: float) -> dict[str, Any]:
         self._control.settimeout(seconds + _GRACE_SECONDS)
         answer = b""
@@ -84,6 +89,7 @@ class Sandbox:
             socket.send_fds(self._control, [json.dumps(job).encode()], files)
             answer = self._control.recv(65_536)
         except TimeoutError:
+            self._process.kill()
             self._restart()
             return {"timed_out": True, "exit": -signal.SIGKILL, "seconds": seconds, "peak_memory_mb": 0.0}
         except OSError:
@@ -99,12 +105,15 @@ class Sandbox:
         self._start()
 
 
-def _end(control: socket.socket, process: int) -> None:
+def _end(control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    """End the warm process, which clears up after its last job first."""
     control.close()
-    with suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
-    with suppress(ChildProcessError):
-        os.waitpid(process, 0)
+    process.terminate()
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -4,7 +4,7 @@ The child of the next image is forked as soon as the last one is cleared away: a
 and with memory at hand, until there is a job for it.
 
 It is a fresh interpreter, not a fork of the function: what the function holds in memory, environment and open files
-never was in here. It imports what scripts import, but never runs a script: that is for the child.
+never was in here. It imports what is installed and scripts import, but never runs a script: that is for the child.
 
 Control messages come over descriptor 0: a line of JSON, with two files beside it, the image and the place for the
 result. The answer is a line of JSON that says how the child ended.
@@ -18,9 +18,9 @@ import mmap
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,8 @@ from PIL import Image
 
 from imagelake import confinement, derivative_encoder
 from imagelake.limits import Limits
-from imagelake.script_job import Job, LoadedScript, Output
+from imagelake.script_job import Job, LoadedScript, describe
+from imagelake.script_result import Output
 
 _MESSAGE_BYTES = 1 << 20
 _WARM_MEGABYTES = 36
@@ -43,6 +44,7 @@ _WARM_MEGABYTES = 36
 def main() -> None:
     """Serve jobs until the function goes away."""
     os.closerange(3, 1024)
+    confinement.end_with(int(sys.argv[1]), signal.SIGTERM)
     confinement.become_subreaper()
     confinement.hide_from_relatives()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # `_await` asks for it
@@ -61,7 +63,9 @@ def main() -> None:
                 spare = _Spare()  # one that has them
             with _work_folder() as job["directory"]:
                 child = _hand_over(spare, job, files)
-                control.send(json.dumps(_await(child, job["seconds"])).encode())
+                answer = _await(child, job["seconds"])
+                with suppress(OSError):  # who asked may be gone
+                    control.send(json.dumps(answer).encode())
                 _clear(child)
             spare = _Spare()
 
@@ -93,9 +97,10 @@ class _Spare:
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
+            parent = os.getpid()
             self.process = os.fork()
             if not self.process:
-                _become_child(theirs)
+                _become_child(theirs, parent)
 
     def take(self, job: dict[str, Any], files: Sequence[int]) -> None:
         """Give it its job.
@@ -115,11 +120,34 @@ class _Spare:
 
 @contextmanager
 def _work_folder() -> Iterator[str]:
+    """A folder for a job, which this process removes before it obeys a `SIGTERM`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     directory = tempfile.mkdtemp(prefix=f"imagelake-{os.getpid()}-")
     try:
         yield directory
     finally:
-        shutil.rmtree(directory, onexc=_remove_locked)
+        _remove(directory)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _remove(directory: str) -> None:
+    """Remove a folder; what a script has locked is unlocked, and what is too deep for a path is moved up."""
+    folders = [Path(directory)]
+    while folders:
+        folder = folders.pop()
+        with suppress(OSError):
+            folder.chmod(0o700)
+            for path in list(folder.iterdir()):
+                if path.is_dir(follow_symlinks=False):
+                    folders.append(_move_up(path))
+                else:
+                    path.unlink()
+            folder.rmdir()
+
+
+def _move_up(folder: Path) -> Path:
+    folder.chmod(0o700)
+    return folder.rename(tempfile.mkdtemp(prefix=f"imagelake-{os.getpid()}-"))
 
 
 def _hand_over(spare: _Spare, job: dict[str, Any], files: list[int]) -> int:
@@ -136,7 +164,7 @@ def _hand_over(spare: _Spare, job: dict[str, Any], files: list[int]) -> int:
 
 
 def _await(child: int, seconds: float) -> dict[str, Any]:
-    """How `child` ended within `seconds`.
+    """How `child` ended within `seconds`, or until `SIGTERM`.
 
     One that is done stops itself, and is killed for it: giving back its memory takes the kernel a few milliseconds,
     which the result need not wait for.
@@ -145,7 +173,10 @@ def _await(child: int, seconds: float) -> dict[str, Any]:
     while True:
         changed, status, usage = os.wait4(child, os.WNOHANG | os.WUNTRACED)
         left = max(0.0, started + seconds - time.monotonic())
-        if changed or not signal.sigtimedwait({signal.SIGCHLD}, left):
+        if changed:
+            break
+        told = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, left)
+        if not told or told.si_signo == signal.SIGTERM:
             break
     done = changed and os.WIFSTOPPED(status)
     if done or not changed:
@@ -174,32 +205,38 @@ def _load_scripts(job: dict[str, Any]) -> bool:
 def _load(name: str, path: str, version: str) -> LoadedScript:  # noqa: ARG001  # a new version is a new cache entry
     """Compile a script, and import what it imports so that children find it warm."""
     source = Path(path).read_bytes()
+    sys.path[:] = [folder for folder in sys.path if folder != str(Path(path).parent)]
     try:
         code = compile(source, path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        # the child raises it again, where it is the script's fault and not ours
-        return LoadedScript(name, path, compile("compile(open(__file__).read(), __file__, 'exec')", path, "exec"))
-    for module in _imports(source):
-        with suppress(Exception):
+        modules = _imports(source)
+    except Exception as error:  # noqa: BLE001  # the compiler raises many types, and it is the script's fault
+        return LoadedScript(name, path, None, describe(error, path))
+    for module in modules:
+        with suppress(BaseException):  # some packages exit
             importlib.import_module(module)
     return LoadedScript(name, path, code)
 
 
 def _imports(source: bytes) -> list[str]:
+    """The modules that can be imported ahead of time: not scripts, nor what is meant to be run."""
     names = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] != "scripts"]
+    return [name for name in names if not _RUN_WHEN_IMPORTED.intersection(name.split("."))]
 
 
-def _become_child(control: socket.socket) -> None:
+_RUN_WHEN_IMPORTED = frozenset({"__main__", "antigravity", "idlelib", "scripts", "test", "this", "turtledemo"})
+
+
+def _become_child(control: socket.socket, parent: int) -> None:
     """Confine this process, wait for a job and do it; never returns."""
     try:
+        confinement.end_with(parent, signal.SIGKILL)
         os.setsid()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         gc.freeze()
         gc.set_threshold(2_000)  # Python's own, not the package's: a script's garbage counts against its memory
         gc.enable()
@@ -227,6 +264,7 @@ def _take_memory(control: socket.socket) -> None:
 def _do(job: dict[str, Any], files: list[int], used: int) -> None:
     """Do `job` within its limits, in a process whose address space had `used` bytes to begin with."""
     image_file, output_file = files
+    output = Output(output_file)
     limits = Limits(**job["limits"])
     os.chdir(job["directory"])
     os.environ["TMPDIR"] = os.environ["HOME"] = tempfile.tempdir = job["directory"]
@@ -234,7 +272,7 @@ def _do(job: dict[str, Any], files: list[int], used: int) -> None:
     scripts = [_load(*script) for script in job["scripts"]]
     size = os.fstat(image_file).st_size
     content = os.pread(image_file, size, 0) if size else b""
-    Job(content, scripts, job["params"], limits, Output(output_file)).run()
+    Job(content, scripts, job["params"], limits, output).run()
 
 
 def _keep_only(*files: int) -> None:
@@ -255,18 +293,9 @@ def _set_limits(limits: Limits, seconds: float, used: int) -> None:
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_FSIZE, limits.max_output_bytes + 1_000_000),
         (resource.RLIMIT_NOFILE, limits.max_open_files),
-        (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (value, value))
-
-
-def _remove_locked(_: object, path: str, error: BaseException) -> None:
-    """A script may have taken our permission to look into a folder."""
-    with suppress(OSError):
-        if isinstance(error, PermissionError):
-            Path(path).chmod(0o700)
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _clear(child: int) -> None:

@@ -1,15 +1,9 @@
-"""One image through its scripts: what the child process does between its birth and its result.
+"""One image through its scripts: what the child process does between its birth and its result."""
 
-The result is a file: 64 bytes that say what is going on, eight that give the length of a JSON document, the document,
-and the encoded derivatives one after another.
-"""
-
-import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from traceback import walk_tb
 from types import CodeType, ModuleType
 from typing import Any
@@ -23,52 +17,30 @@ from imagelake.limits import Limits
 from imagelake.opened_image import Decoding, OpenedImage
 from imagelake.reason import Reason
 from imagelake.script_metadata import Json, check_size, to_json
-
-PHASE_BYTES = 64
-_DERIVATIVE_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+from imagelake.script_result import DECODER, DERIVATIVE_NAME, MAX_DETAIL, Output
 
 
 @dataclass(frozen=True)
 class LoadedScript:
-    """A script that is compiled, but not run yet."""
+    """A script that is compiled, but not run yet, or that cannot be compiled, and why."""
 
     name: str
     path: str
-    code: CodeType
+    code: CodeType | None
+    problem: str = ""
 
     def run(self) -> ModuleType:
-        """Execute the file as a module of its own."""
+        """Execute the file as a module of its own.
+
+        Raises:
+            Rejection: it cannot be compiled.
+        """
+        if self.code is None:
+            raise Rejection(Reason.SCRIPT_ERROR, f"{self.name}: {self.problem}")
         module = ModuleType(f"scripts.{self.name}")
         module.__file__ = self.path
         exec(self.code, module.__dict__)  # noqa: S102  # executing a provided script is what this is for
         return module
-
-
-class Output:
-    """The file that carries the phase and the result to the parent."""
-
-    def __init__(self, file: int) -> None:
-        self._file = file
-        self._phase = b""
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """While it lasts, `name` is to blame if the child does not return."""
-        before = self._phase
-        self._enter(name.encode()[:PHASE_BYTES].ljust(PHASE_BYTES, b"\0"))
-        yield
-        self._enter(before)
-
-    def _enter(self, phase: bytes) -> None:
-        self._phase = phase
-        os.pwrite(self._file, phase, 0)
-
-    def write(self, document: Mapping[str, Json], contents: Iterable[bytes] = ()) -> None:
-        """Write the result."""
-        head = json.dumps(document).encode()
-        position = PHASE_BYTES
-        for part in (len(head).to_bytes(8, "big"), head, *contents):
-            position += os.pwrite(self._file, part, position)
 
 
 class Job:
@@ -103,11 +75,12 @@ class Job:
         try:
             stored = self._process()
         except Rejection as rejection:
-            self._output.write({"rejected": [str(rejection.code), rejection.detail]})
+            self._output.write({"rejected": [str(rejection.code), rejection.detail[:MAX_DETAIL]]})
             return
-        except Exception as error:  # noqa: BLE001  # told to the parent, which raises it
+        except Exception as error:  # noqa: BLE001  # no other try would end better, and the parent could not believe it
             frame, line = list(walk_tb(error.__traceback__))[-1]
-            self._output.write({"fault": f"{type(error).__name__} in {frame.f_code.co_name}, line {line}"})
+            problem = f"{DECODER}: {type(error).__name__} in {frame.f_code.co_name}, line {line}"
+            self._output.write({"rejected": [Reason.DECODER_CRASHED, problem]})
             return
         self._output.write(
             {
@@ -119,11 +92,14 @@ class Job:
         )
 
     def _process(self) -> Json:
-        with self._output.phase("decoder"):
+        with self._output.phase(DECODER):
             header = image_guard.inspect(self._content, self._limits)
         modules = [self._blame(script, script.run) for script in self._scripts]
-        sides = [_largest_side(script, module) for script, module in zip(self._scripts, modules, strict=True)]
-        with self._output.phase("decoder"):
+        sides = [
+            self._blame(script, lambda: _largest_side(script, module))  # noqa: B023  # called at once
+            for script, module in zip(self._scripts, modules, strict=True)
+        ]
+        with self._output.phase(DECODER):
             decoding = Decoding(self._content, header, sides, self._output.phase)
         try:
             for script, module, side in zip(self._scripts, modules, sides, strict=True):
@@ -147,7 +123,7 @@ class Job:
                     Reason.SCRIPT_MEMORY, f"{script.name}: more than {self._limits.memory_mb} MB of memory"
                 ) from None
             except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # strangers' code
-                raise Rejection(Reason.SCRIPT_ERROR, f"{script.name}: {_describe(error, script)}") from None
+                raise Rejection(Reason.SCRIPT_ERROR, f"{script.name}: {describe(error, script.path)}") from None
 
     def _keep(self, script: LoadedScript, returned: object) -> None:
         if not isinstance(returned, dict):
@@ -168,8 +144,8 @@ class Job:
             self._keep_derivative(script, name, image)
 
     def _keep_derivative(self, script: LoadedScript, name: object, image: object) -> None:
-        if not isinstance(name, str) or not _DERIVATIVE_NAME.fullmatch(name):
-            raise _invalid(script, f"a derivative has a name that does not match {_DERIVATIVE_NAME.pattern}")
+        if not isinstance(name, str) or not re.fullmatch(DERIVATIVE_NAME, name):
+            raise _invalid(script, f"a derivative has a name that does not match {DERIVATIVE_NAME}")
         if not isinstance(image, Image.Image):
             raise _invalid(script, f"derivatives.{name} is {type(image).__name__}, not an image")
         if min(image.size) < 1 or max(image.size) > self._limits.max_side:
@@ -178,7 +154,6 @@ class Job:
         description: dict[str, Json] = {
             "name": name,
             "extension": encoding.extension,
-            "content_type": encoding.content_type,
             "width": image.width,
             "height": image.height,
             "bytes": len(content),
@@ -197,10 +172,20 @@ def _largest_side(script: LoadedScript, module: ModuleType) -> int | None:
     return side
 
 
-def _describe(error: BaseException, script: LoadedScript) -> str:
-    """The type and the line in the script; never the message, which may quote the image's metadata."""
-    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == script.path]
-    return type(error).__name__ + (f" in line {lines[-1]}" if lines else "")
+def describe(error: BaseException, path: str) -> str:
+    """The type and the line in the script at `path`; never the message, which may quote the image's metadata."""
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
+    if isinstance(error, SyntaxError) and error.filename == path and error.lineno:
+        lines.append(error.lineno)
+    place = f" in line {lines[-1]}" if lines else ""
+    if isinstance(error, ModuleNotFoundError) and isinstance(error.name, str) and _is_beside(error.name, path):
+        place += ": a script is one file, and cannot import what lies beside it"
+    return type(error).__name__ + place
+
+
+def _is_beside(module: str, path: str) -> bool:
+    folder = Path(path).parent
+    return (folder / module).is_dir() or (folder / f"{module}.py").is_file()
 
 
 def _invalid(script: LoadedScript, problem: str) -> Rejection:

@@ -6,22 +6,26 @@
 
 import hashlib
 import importlib.util
-import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints, TypeAdapter
+
+from imagelake import script_result
 from imagelake.errors import Rejection, SettingsError
 from imagelake.limits import Limits
+from imagelake.model import Int32
 from imagelake.reason import Reason
-from imagelake.sandbox import Ending, Sandbox, SandboxError
-from imagelake.script_metadata import Json, split_columns
+from imagelake.sandbox import Ending, Sandbox
+from imagelake.script_metadata import Json, check_size, split_columns, to_json
+from imagelake.script_result import CONTENT_TYPES, DECODER, DERIVATIVE_NAME, MAX_DETAIL
 
 __all__ = [
-    "Derivative",
+    "EncodedDerivative",
     "Limits",
     "Reason",
     "RunRejection",
@@ -29,10 +33,9 @@ __all__ = [
     "ScriptResult",
     "find_scripts",
     "run_scripts",
+    "stop",
     "warm_up",
 ]
-
-_PHASE_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Script:
 
 
 @dataclass(frozen=True)
-class Derivative:
+class EncodedDerivative:
     """An image a script made, encoded, without metadata. `width` and `height` are pixels."""
 
     name: str
@@ -82,7 +85,7 @@ class ScriptResult:
 
     columns: dict[str, Json]
     script_output: dict[str, dict[str, Json]]
-    derivatives: tuple[Derivative, ...]
+    derivatives: tuple[EncodedDerivative, ...]
     seconds: float
     peak_memory_mb: float
 
@@ -121,6 +124,7 @@ def _available_scripts() -> dict[str, Path]:
 
 
 _thread = threading.local()
+_at_work: set[Sandbox] = set()
 
 
 def warm_up() -> Sandbox:
@@ -129,6 +133,12 @@ def warm_up() -> Sandbox:
         _thread.sandbox = Sandbox()
     sandbox: Sandbox = _thread.sandbox
     return sandbox
+
+
+def stop() -> None:
+    """End what is running in other threads: they get a rejection as if its time were over, or a `SandboxError`."""
+    for sandbox in list(_at_work):
+        sandbox.interrupt()
 
 
 def run_scripts(
@@ -149,80 +159,148 @@ def run_scripts(
 
     Raises:
         RunRejection: the image or a script is at fault; the code is one of `Reason`.
-        SandboxError: the engine is at fault.
+        SandboxError: the warm process is gone.
     """
     job = {
         "scripts": [[script.name, str(script.path), script.version] for script in scripts],
         "params": {name: dict(values) for name, values in params.items()},
         "limits": asdict(limits),
     }
-    ending = warm_up().run(job, content, seconds)
+    sandbox = warm_up()
+    _at_work.add(sandbox)
     try:
-        document, contents = _read_output(ending, limits, seconds)
-        return _to_result(document, contents, ending)
+        ending = sandbox.run(job, content, seconds)
+    finally:
+        _at_work.discard(sandbox)
+    try:
+        return _read(ending, [script.name for script in scripts], limits, seconds)
     except Rejection as rejection:
         raise RunRejection(rejection, ending) from None
 
 
-def _read_output(ending: Ending, limits: Limits, seconds: float) -> tuple[dict[str, Any], bytes]:
-    """The child's document and the bytes after it.
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+type _Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,16}$")]
+
+
+class _Stored(_Document):
+    """What the header of the image says, see `ImageRecord`."""
+
+    format: _Word
+    width: Annotated[Int32, Field(ge=1)]
+    height: Annotated[Int32, Field(ge=1)]
+    mode: _Word
+    frames: Annotated[Int32, Field(ge=1)]
+    orientation: Annotated[int, Field(ge=1, le=8)]
+
+
+class _Description(_Document):
+    """Of a derivative, whose bytes follow the document."""
+
+    name: Annotated[str, StringConstraints(pattern=f"^{DERIVATIVE_NAME}$")]
+    extension: Literal["jpg", "png", "webp"]
+    width: PositiveInt
+    height: PositiveInt
+    bytes: NonNegativeInt
+
+
+class _Made(_Document):
+    stored: _Stored
+    metadata: dict[str, dict[str, Any]]
+    derivatives: list[_Description]
+
+
+class _Rejected(_Document):
+    rejected: tuple[Reason, Annotated[str, StringConstraints(max_length=MAX_DETAIL)]]
+
+
+_DOCUMENT: TypeAdapter[_Made | _Rejected] = TypeAdapter(_Made | _Rejected)
+_MAX_BYTES_BESIDE_METADATA = 65_536
+
+
+def _read(ending: Ending, scripts: Sequence[str], limits: Limits, seconds: float) -> ScriptResult:
+    """What the child has written, of which nothing is believed: a script can write there, too.
 
     Raises:
-        Rejection: the child said so, or it ended before it could say anything.
-        SandboxError: the engine itself failed in the child.
+        Rejection: the child said so, or it ended before it could say anything, or what it said is malformed.
     """
+    phase, document, contents = script_result.split(ending.output)
+    phase = phase if phase in (DECODER, *scripts) else "script"
     if ending.timed_out or ending.exit != 0:
-        raise _blame(ending, limits, seconds)
-    length = int.from_bytes(ending.output[_PHASE_BYTES : _PHASE_BYTES + 8], "big")
-    start = _PHASE_BYTES + 8
+        raise _blame(phase, ending, limits, seconds)
+    if not document:
+        raise Rejection(Reason.SCRIPT_OUTPUT_INVALID, f"{phase}: the process ended without a result")
+    if len(document) > len(scripts) * limits.max_metadata_bytes + _MAX_BYTES_BESIDE_METADATA:
+        raise _broken()
     try:
-        document = json.loads(ending.output[start : start + length])
-        if "rejected" in document:
-            code, detail = document["rejected"]
-            raise Rejection(Reason(code), str(detail))
-    except (ValueError, TypeError):
-        raise _tampered() from None
-    if "fault" in document:
-        raise SandboxError(str(document["fault"]))
-    return document, ending.output[start + length :]
+        made = _DOCUMENT.validate_json(document)
+    except ValueError:
+        raise _broken() from None
+    if isinstance(made, _Rejected):
+        raise Rejection(*made.rejected)
+    _check(made, scripts, limits, len(contents))
+    return _to_result(made, contents, ending)
 
 
-def _blame(ending: Ending, limits: Limits, seconds: float) -> Rejection:
+def _blame(phase: str, ending: Ending, limits: Limits, seconds: float) -> Rejection:
     """A rejection for a child that did not come back, in the name of what it was doing."""
-    phase = ending.output[:_PHASE_BYTES].rstrip(b"\0").decode(errors="replace")
-    in_decoder = phase in ("", "decoder")
     if ending.timed_out:
-        code = Reason.DECODER_TIMEOUT if in_decoder else Reason.SCRIPT_TIMEOUT
+        code = Reason.DECODER_TIMEOUT if phase == DECODER else Reason.SCRIPT_TIMEOUT
         return Rejection(code, f"{phase}: stopped after {seconds:.1f} s")
-    code = Reason.DECODER_CRASHED if in_decoder else Reason.SCRIPT_CRASHED
+    code = Reason.DECODER_CRASHED if phase == DECODER else Reason.SCRIPT_CRASHED
     how = f"signal {-ending.exit}" if ending.exit < 0 else f"exit status {ending.exit}"
     return Rejection(code, f"{phase}: the process ended with {how}, within {limits.memory_mb} MB")
 
 
-def _to_result(document: dict[str, Any], contents: bytes, ending: Ending) -> ScriptResult:
+def _check(made: _Made, scripts: Sequence[str], limits: Limits, content_bytes: int) -> None:
+    """Check once more what the child has checked.
+
+    Raises:
+        Rejection: it cannot be what the child wrote.
+    """
+    derivatives = made.derivatives
+    is_possible = (
+        made.metadata.keys() <= set(scripts)
+        and len({derivative.name for derivative in derivatives}) == len(derivatives) <= limits.max_derivatives
+        and all(max(derivative.width, derivative.height) <= limits.max_side for derivative in derivatives)
+        and sum(derivative.bytes for derivative in derivatives) == content_bytes <= limits.max_output_bytes
+    )
     try:
-        metadata = {str(name): dict(values) for name, values in document["metadata"].items()}
-        derivatives = tuple(_derivatives(document["derivatives"], contents))
-        columns = {name: document["stored"][name] for name in document["stored"]}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise _tampered() from None
+        for script, values in made.metadata.items():
+            check_size(
+                {name: to_json(value, name) for name, value in values.items()}, script, limits.max_metadata_bytes
+            )
+    except Rejection:
+        is_possible = False
+    if not is_possible:
+        raise _broken()
+
+
+def _broken() -> Rejection:
+    return Rejection(Reason.SCRIPT_OUTPUT_INVALID, "a script broke the result of the engine")
+
+
+def _to_result(made: _Made, contents: bytes, ending: Ending) -> ScriptResult:
+    columns: dict[str, Json] = made.stored.model_dump()
     script_output: dict[str, dict[str, Json]] = {}
-    for script, values in metadata.items():
+    for script, values in made.metadata.items():
         filled, rest = split_columns(values, script)
         columns |= filled
         if rest:
             script_output[script] = rest
+    derivatives = tuple(_derivatives(made.derivatives, contents))
     return ScriptResult(columns, script_output, derivatives, ending.seconds, ending.peak_memory_mb)
 
 
-def _derivatives(descriptions: list[dict[str, Any]], contents: bytes) -> list[Derivative]:
-    derivatives, position = [], 0
+def _derivatives(descriptions: Sequence[_Description], contents: bytes) -> Iterator[EncodedDerivative]:
+    position = 0
     for description in descriptions:
-        size = int(description.pop("bytes"))
-        derivatives.append(Derivative(**description, content=contents[position : position + size]))
-        position += size
-    return derivatives
-
-
-def _tampered() -> Rejection:
-    return Rejection(Reason.SCRIPT_OUTPUT_INVALID, "a script wrote over the result of the engine")
+        end = position + description.bytes
+        yield EncodedDerivative(
+            content_type=CONTENT_TYPES[description.extension],
+            content=contents[position:end],
+            **description.model_dump(exclude={"bytes"}),
+        )
+        position = end
