@@ -249,3 +249,11 @@ def test_a_script_that_hangs_is_stopped(run: Run) -> None:
     with pytest.raises(Rejection) as rejection:
         run("def process(image, params):\n    while True: pass", seconds=0.3)
     assert rejection.value.code == Reason.SCRIPT_TIMEOUT
+
+
+def test_scripts_together_return_no_more_than_the_workflow_can_carry(chain: Run) -> None:
+    plain, quoted = ("found['text'] = 60_000 * 'a'", "found['text'] = 30_000 * '\"'")
+
+    assert len(chain(encoded(photo()), plain, plain, plain).script_output) == 3
+    with pytest.raises(Rejection, match=r"script_output_too_large: all scripts: 3\d{5} bytes"):
+        chain(encoded(photo()), quoted, quoted, quoted)

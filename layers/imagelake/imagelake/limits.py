@@ -19,7 +19,9 @@ class Limits:
         memory_mb: address space a script and its image may take, beyond what the warm process has already.
         max_derivatives: images returned by all scripts together.
         max_output_bytes: of everything returned; also of any file a script writes.
-        max_metadata_bytes: of the metadata as JSON.
+        max_metadata_bytes: of the metadata of one script as JSON.
+        max_catalog_bytes: of what all scripts returned, as the workflow carries it to the catalog: JSON within JSON. A
+            step of a workflow takes 256 KiB, and the rest of an image's row has to fit beside it.
         max_open_files: of the child process.
         formats: accepted formats, by Pillow's names.
     """
@@ -34,5 +36,6 @@ class Limits:
     max_derivatives: int = 16
     max_output_bytes: int = 32 * MEGABYTE
     max_metadata_bytes: int = 65_536
+    max_catalog_bytes: int = 200_000
     max_open_files: int = 64
     formats: tuple[str, ...] = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")

@@ -6,6 +6,7 @@
 
 import hashlib
 import importlib.util
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -241,7 +242,7 @@ def _read(ending: Ending, scripts: Sequence[str], limits: Limits, seconds: float
     if isinstance(made, _Rejected):
         raise Rejection(*made.rejected)
     _check(made, scripts, limits, len(contents))
-    return _to_result(made, contents, ending)
+    return _to_result(made, contents, limits, ending)
 
 
 def _blame(phase: str, ending: Ending, limits: Limits, seconds: float) -> Rejection:
@@ -282,7 +283,7 @@ def _broken() -> Rejection:
     return Rejection(Reason.SCRIPT_OUTPUT_INVALID, "a script broke the result of the engine")
 
 
-def _to_result(made: _Made, contents: bytes, ending: Ending) -> ScriptResult:
+def _to_result(made: _Made, contents: bytes, limits: Limits, ending: Ending) -> ScriptResult:
     columns: dict[str, Json] = made.stored.model_dump()
     script_output: dict[str, dict[str, Json]] = {}
     for script, values in made.metadata.items():
@@ -290,6 +291,12 @@ def _to_result(made: _Made, contents: bytes, ending: Ending) -> ScriptResult:
         columns |= filled
         if rest:
             script_output[script] = rest
+    size = len(json.dumps([columns, json.dumps(script_output)]))
+    if size > limits.max_catalog_bytes:
+        raise Rejection(
+            Reason.SCRIPT_OUTPUT_TOO_LARGE,
+            f"all scripts: {size} bytes for the catalog, the limit is {limits.max_catalog_bytes}",
+        )
     derivatives = tuple(_derivatives(made.derivatives, contents))
     return ScriptResult(columns, script_output, derivatives, ending.seconds, ending.peak_memory_mb)
 
