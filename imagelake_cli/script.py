@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any
 
 import typer
@@ -67,14 +68,17 @@ class Run:
     seconds: float
     output: Path | None = None
     folder: Path = Path()
+    told: set[str] = field(default_factory=set)
 
     def report(self, image: str, content: bytes) -> Report:
         """Process one image."""
         try:
-            result = run_scripts(content, self.scripts, self.params, self.limits, self.seconds)
+            result = run_scripts(content, self.scripts, self.params, self.limits, self.seconds, explains=True)
         except RunRejection as rejection:
+            self._tell(image, rejection.said)
             used = round(rejection.seconds, 4), round(rejection.peak_memory_mb, 1)
             return Report(image, "rejected", str(rejection), *used)
+        self._tell(image, result.said)
         return Report(
             image,
             "processed",
@@ -84,6 +88,12 @@ class Run:
             _flatten(result),
             [_describe(derivative) for derivative in self._store(image, result)],
         )
+
+    def _tell(self, image: str, said: str) -> None:
+        """Show the author of a script what it printed and raised, the same only once."""
+        if said and said not in self.told:
+            self.told.add(said)
+            typer.echo(f"{image}:\n{indent(said.rstrip(), '  ')}", err=True)
 
     def _store(self, image: str, result: ScriptResult) -> Iterator[dict[str, Any]]:
         for derivative in result.derivatives:

@@ -262,6 +262,28 @@ def test_an_output_that_cannot_be_made_is_one_line(place: str, pictures: Path, m
 
 
 @pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def process(image, params):\n    print('seen', image.size)\n    return {}", "seen (64, 48)"),
+        ("def process(image, params):\n    return {}['absent']", "    return {}['absent']"),
+        ("def process(image, params):\n    return {}['absent']", "KeyError: 'absent'"),
+        ("def process(image): return {}", "TypeError: process() takes 1 positional argument but 2 were given"),
+        ("import absent\ndef process(image, params): return {}", "ModuleNotFoundError: No module named 'absent'"),
+    ],
+)
+def test_the_author_sees_once_what_a_script_prints_and_raises(tmp_path: Path, source: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(source)
+    images = [tmp_path / "a.png", tmp_path / "b.png"]
+    for image in images:
+        Image.new("RGB", (64, 48)).save(image)
+
+    result = cli.invoke(app, ["script", "run", str(tmp_path / "mine.py"), *map(str, images), "--jobs", "1", "--json"])
+
+    assert [line.removeprefix("  ") for line in result.stderr.splitlines()].count(said) == 1
+    assert len(result.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
     ("error", "exit_code", "said"),
     [
         (SandboxError("the warm process ended during a job"), 1, "Error: the warm process ended during a job\n"),
@@ -274,10 +296,10 @@ def test_what_ends_a_run_early_is_one_line_and_what_is_done_is_shown(
 ) -> None:
     calls = [None, error]
 
-    def second_fails(*arguments: Any) -> Any:
+    def second_fails(*arguments: Any, **options: Any) -> Any:
         if fails := calls.pop(0):
             raise fails
-        return run_scripts(*arguments)
+        return run_scripts(*arguments, **options)
 
     monkeypatch.setattr(command, "run_scripts", second_fails)
     images = [str(pictures / "a.jpg"), str(pictures / "more" / "a.jpg")]

@@ -13,7 +13,7 @@ from imagelake import derivative_encoder
 from imagelake.errors import Rejection, SettingsError
 from imagelake.sandbox_process import _imports
 from imagelake.script_result import CONTENT_TYPES
-from imagelake.script_runner import Limits, Reason, Script, ScriptResult, find_scripts, run_scripts
+from imagelake.script_runner import Limits, Reason, RunRejection, Script, ScriptResult, find_scripts, run_scripts
 from tests.unit.pictures import encoded, photo
 
 type Run = Callable[..., ScriptResult]
@@ -225,7 +225,26 @@ def test_a_misbehaving_script_is_a_rejection_and_the_next_image_runs(run: Run, s
 def test_a_syntax_error_is_reported_with_its_line(run: Run) -> None:
     with pytest.raises(Rejection) as rejection:
         run("import os\n\ndef process(image, params) return {}\n")
-    assert str(rejection.value) == "script_error: script: SyntaxError in line 3"
+    assert str(rejection.value) == "script_error: script: SyntaxError in line 3: expected ':'"
+
+
+def test_a_script_without_process_is_told_so(run: Run) -> None:
+    with pytest.raises(Rejection, match=r"script_error: script: it has no function process\(image, params\)"):
+        run("def proces(image, params): return {}")
+
+
+def test_what_a_script_prints_and_raises_is_for_nobody_who_does_not_ask(tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text("def process(image, params):\n    print('printed')\n    return {}['absent']")
+    said = []
+    for explains in (False, True):
+        with pytest.raises(RunRejection) as rejection:
+            run_scripts(encoded(photo()), [Script.from_file(file)], {}, Limits(), 5, explains=explains)
+        said.append(rejection.value.said)
+
+    assert said[0] == ""
+    assert said[1].startswith("printed\nTraceback")
+    assert said[1].endswith("KeyError: 'absent'\n")
 
 
 def test_what_runs_when_imported_is_not_imported_ahead_of_time() -> None:

@@ -272,7 +272,7 @@ def _do(job: dict[str, Any], files: list[int], used: int) -> None:
     scripts = [_load(*script) for script in job["scripts"]]
     size = os.fstat(image_file).st_size
     content = os.pread(image_file, size, 0) if size else b""
-    Job(content, scripts, job["params"], limits, output).run()
+    Job(content, scripts, job["params"], limits, output, job["explains"]).run()
 
 
 def _keep_only(*files: int) -> None:

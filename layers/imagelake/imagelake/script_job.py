@@ -1,11 +1,13 @@
 """One image through its scripts: what the child process does between its birth and its result."""
 
 import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from traceback import walk_tb
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 from PIL import Image
@@ -17,7 +19,7 @@ from imagelake.limits import Limits
 from imagelake.opened_image import Decoding, OpenedImage
 from imagelake.reason import Reason
 from imagelake.script_metadata import Json, check_size, to_json
-from imagelake.script_result import DECODER, DERIVATIVE_NAME, MAX_DETAIL, Output
+from imagelake.script_result import DECODER, DERIVATIVE_NAME, MAX_DETAIL, MAX_SAID, Output
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,15 @@ class LoadedScript:
         """Execute the file as a module of its own.
 
         Raises:
-            Rejection: it cannot be compiled.
+            Rejection: it cannot be compiled, or has no `process`.
         """
         if self.code is None:
             raise Rejection(Reason.SCRIPT_ERROR, f"{self.name}: {self.problem}")
         module = ModuleType(f"scripts.{self.name}")
         module.__file__ = self.path
         exec(self.code, module.__dict__)  # noqa: S102  # executing a provided script is what this is for
+        if not callable(getattr(module, "process", None)):
+            raise Rejection(Reason.SCRIPT_ERROR, f"{self.name}: it has no function process(image, params)")
         return module
 
 
@@ -52,6 +56,8 @@ class Job:
         params: for each script by name; one without gets none.
         limits: of this run.
         output: where the result goes.
+        explains: whether the result says what scripts print, and the tracebacks of what they raise. Both may quote the
+            image, so this is for the author of a script, with images of their own.
     """
 
     def __init__(
@@ -61,35 +67,44 @@ class Job:
         params: Mapping[str, Any],
         limits: Limits,
         output: Output,
+        explains: bool = False,
     ) -> None:
         self._content = content
         self._scripts = scripts
         self._params = params
         self._limits = limits
         self._output = output
+        self._explains = explains
+        self._said = StringIO()
         self._metadata: dict[str, Json] = {}
         self._derivatives: dict[str, tuple[dict[str, Json], bytes]] = {}
 
     def run(self) -> None:
         """Process the image and write the result, be it good or a rejection."""
+        if self._explains:
+            with redirect_stdout(self._said), redirect_stderr(self._said):
+                document = self._result()
+            document["said"] = self._said.getvalue()[-MAX_SAID:]
+        else:
+            document = self._result()
+        self._output.write(document, (content for _, content in self._derivatives.values()))
+
+    def _result(self) -> dict[str, Json]:
         try:
             stored = self._process()
         except Rejection as rejection:
-            self._output.write({"rejected": [str(rejection.code), rejection.detail[:MAX_DETAIL]]})
-            return
+            self._derivatives.clear()
+            return {"rejected": [str(rejection.code), rejection.detail[:MAX_DETAIL]]}
         except Exception as error:  # noqa: BLE001  # no other try would end better, and the parent could not believe it
-            frame, line = list(walk_tb(error.__traceback__))[-1]
+            self._derivatives.clear()
+            frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
             problem = f"{DECODER}: {type(error).__name__} in {frame.f_code.co_name}, line {line}"
-            self._output.write({"rejected": [Reason.DECODER_CRASHED, problem]})
-            return
-        self._output.write(
-            {
-                "stored": stored,
-                "metadata": self._metadata,
-                "derivatives": [description for description, _ in self._derivatives.values()],
-            },
-            (content for _, content in self._derivatives.values()),
-        )
+            return {"rejected": [str(Reason.DECODER_CRASHED), problem]}
+        return {
+            "stored": stored,
+            "metadata": {**self._metadata},
+            "derivatives": [description for description, _ in self._derivatives.values()],
+        }
 
     def _process(self) -> Json:
         with self._output.phase(DECODER):
@@ -123,6 +138,8 @@ class Job:
                     Reason.SCRIPT_MEMORY, f"{script.name}: more than {self._limits.memory_mb} MB of memory"
                 ) from None
             except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # strangers' code
+                if self._explains:
+                    traceback.print_exception(error.with_traceback(_in_script(error, script.path)))
                 raise Rejection(Reason.SCRIPT_ERROR, f"{script.name}: {describe(error, script.path)}") from None
 
     def _keep(self, script: LoadedScript, returned: object) -> None:
@@ -172,11 +189,19 @@ def _largest_side(script: LoadedScript, module: ModuleType) -> int | None:
     return side
 
 
+def _in_script(error: BaseException, path: str) -> TracebackType | None:
+    """The traceback of `error` from the script at `path` on."""
+    step = error.__traceback__
+    while step and step.tb_frame.f_code.co_filename != path:
+        step = step.tb_next
+    return step
+
+
 def describe(error: BaseException, path: str) -> str:
     """The type and the line in the script at `path`; never the message, which may quote the image's metadata."""
-    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
     if isinstance(error, SyntaxError) and error.filename == path and error.lineno:
-        lines.append(error.lineno)
+        return f"{type(error).__name__} in line {error.lineno}: {error.msg}"  # it quotes the script at most
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
     place = f" in line {lines[-1]}" if lines else ""
     if isinstance(error, ModuleNotFoundError) and isinstance(error.name, str) and _is_beside(error.name, path):
         place += ": a script is one file, and cannot import what lies beside it"

@@ -24,6 +24,9 @@ CONTENT_TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/
 MAX_DETAIL: Final = 500
 """Characters of the reason of a rejection."""
 
+MAX_SAID: Final = 10_000
+"""Characters, the last, of what scripts print, where somebody asked for it."""
+
 _PHASE_BYTES = 64
 _LENGTH_BYTES = 8
 

@@ -23,7 +23,7 @@ from imagelake.model import Int32
 from imagelake.reason import Reason
 from imagelake.sandbox import Ending, Sandbox
 from imagelake.script_metadata import Json, check_size, split_columns, to_json
-from imagelake.script_result import CONTENT_TYPES, DECODER, DERIVATIVE_NAME, MAX_DETAIL
+from imagelake.script_result import CONTENT_TYPES, DECODER, DERIVATIVE_NAME, MAX_DETAIL, MAX_SAID
 
 __all__ = [
     "EncodedDerivative",
@@ -82,6 +82,7 @@ class ScriptResult:
         derivatives: where two scripts use the same name, the last one wins.
         seconds: wall time of the child process.
         peak_memory_mb: its largest resident set, in MiB.
+        said: what `run_scripts` was asked to explain.
     """
 
     columns: dict[str, Json]
@@ -89,13 +90,18 @@ class ScriptResult:
     derivatives: tuple[EncodedDerivative, ...]
     seconds: float
     peak_memory_mb: float
+    said: str = ""
 
 
 class RunRejection(Rejection):
-    """A rejection by `run_scripts`, with what it took to find out: seconds, and the largest resident set in MiB."""
+    """A rejection by `run_scripts`, with what it took to find out: seconds, and the largest resident set in MiB.
 
-    def __init__(self, cause: Rejection, ending: Ending) -> None:
+    `said` is what `run_scripts` was asked to explain.
+    """
+
+    def __init__(self, cause: Rejection, ending: Ending, said: str = "") -> None:
         super().__init__(cause.code, cause.detail)
+        self.said = said
         self.seconds = ending.seconds
         self.peak_memory_mb = ending.peak_memory_mb
 
@@ -148,6 +154,8 @@ def run_scripts(
     params: Mapping[str, Mapping[str, Any]],
     limits: Limits,
     seconds: float,
+    *,
+    explains: bool = False,
 ) -> ScriptResult:
     """Run `scripts` one after another on the image in `content`, in a child process.
 
@@ -157,6 +165,7 @@ def run_scripts(
         params: parameters by script name.
         limits: of the image, the child and its output.
         seconds: wall time for everything.
+        explains: whether to say what the scripts print and raise, which may quote the image.
 
     Raises:
         RunRejection: the image or a script is at fault; the code is one of `Reason`.
@@ -166,6 +175,7 @@ def run_scripts(
         "scripts": [[script.name, str(script.path), script.version] for script in scripts],
         "params": {name: dict(values) for name, values in params.items()},
         "limits": asdict(limits),
+        "explains": explains,
     }
     sandbox = warm_up()
     _at_work.add(sandbox)
@@ -175,6 +185,8 @@ def run_scripts(
         _at_work.discard(sandbox)
     try:
         return _read(ending, [script.name for script in scripts], limits, seconds)
+    except RunRejection:
+        raise
     except Rejection as rejection:
         raise RunRejection(rejection, ending) from None
 
@@ -183,6 +195,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+type _Said = Annotated[str, StringConstraints(max_length=MAX_SAID)]
 type _Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,16}$")]
 
 
@@ -211,9 +224,11 @@ class _Made(_Document):
     stored: _Stored
     metadata: dict[str, dict[str, Any]]
     derivatives: list[_Description]
+    said: _Said = ""
 
 
 class _Rejected(_Document):
+    said: _Said = ""
     rejected: tuple[Reason, Annotated[str, StringConstraints(max_length=MAX_DETAIL)]]
 
 
@@ -240,7 +255,7 @@ def _read(ending: Ending, scripts: Sequence[str], limits: Limits, seconds: float
     except ValueError:
         raise _broken() from None
     if isinstance(made, _Rejected):
-        raise Rejection(*made.rejected)
+        raise RunRejection(Rejection(*made.rejected), ending, made.said)
     _check(made, scripts, limits, len(contents))
     return _to_result(made, contents, limits, ending)
 
@@ -298,7 +313,7 @@ def _to_result(made: _Made, contents: bytes, limits: Limits, ending: Ending) -> 
             f"all scripts: {size} bytes for the catalog, the limit is {limits.max_catalog_bytes}",
         )
     derivatives = tuple(_derivatives(made.derivatives, contents))
-    return ScriptResult(columns, script_output, derivatives, ending.seconds, ending.peak_memory_mb)
+    return ScriptResult(columns, script_output, derivatives, ending.seconds, ending.peak_memory_mb, made.said)
 
 
 def _derivatives(descriptions: Sequence[_Description], contents: bytes) -> Iterator[EncodedDerivative]:
