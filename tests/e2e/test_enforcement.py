@@ -91,10 +91,11 @@ def test_a_rejected_image_is_in_the_dead_letter_queue_with_its_reason(
 
 
 def test_buckets_refuse_plain_http(samples: dict[str, Sample], client: ApiClient) -> None:
-    (grant,) = client.request_uploads([samples["icon.bmp"]])
-    form = grant["upload"]
+    sample = samples["icon.bmp"]
+    (grant,) = client.request_uploads([sample])
+    form, file = grant["upload"], {"file": sample.content}
 
-    response = httpx.post(form["url"], data=form["fields"], files={"file": b"x"}, headers={"X-Forwarded-Proto": "http"})
+    response = httpx.post(form["url"], data=form["fields"], files=file, headers={"X-Forwarded-Proto": "http"})
 
     assert response.status_code == 403
 
