@@ -3,7 +3,6 @@
 import json
 import keyword
 import os
-import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,10 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-import scripts as provided
 from imagelake.errors import Fault
 from imagelake.limits import Limits
-from imagelake.script_runner import RunRejection, Script, ScriptResult, find_scripts, run_scripts, stop
+from imagelake.script_runner import RunRejection, Script, ScriptResult, available_scripts, run_scripts, stop
 from imagelake_cli import check_pictures, script_template
 from imagelake_cli.ending import explained
 
@@ -205,16 +203,18 @@ def _absolute(file: Path) -> Path:
 
 
 def _find(scripts: str) -> tuple[Script, ...]:
-    known = [module.name for module in pkgutil.iter_modules(provided.__path__) if not module.name.startswith("_")]
+    known = available_scripts()
     found: dict[str, Script] = {}
     for name in map(str.strip, scripts.split(",")):
         path = Path(name)
         if path.suffix == ".py" and path.is_file():
             script = Script.from_file(path.resolve())
         elif name in known:
-            [script] = find_scripts([name])
+            script = Script.from_file(known[name])
         else:
-            there = ", ".join(known) + (f", and here the file {name}.py" if Path(f"{name}.py").is_file() else "")
+            there = ", ".join(sorted(known)) + (
+                f", and here the file {name}.py" if Path(f"{name}.py").is_file() else ""
+            )
             raise typer.BadParameter(f"there is no script {name}: there are {there}", param_hint="SCRIPTS")
         if script.name in found:
             raise typer.BadParameter(f"two scripts are called {script.name}", param_hint="SCRIPTS")

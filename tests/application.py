@@ -2,10 +2,13 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from samcli.yamlhelper import yaml_parse
+
+from local.check_template import translate
 
 type Resources = dict[str, dict[str, Any]]
 
@@ -25,6 +28,12 @@ _PSEUDO_PARAMETERS = {
     "AWS::StackName": STACK,
     "AWS::URLSuffix": "amazonaws.com",
 }
+
+
+@cache
+def translated() -> dict[str, Any]:
+    """The template as the transform leaves it: what CloudFormation is given."""
+    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
 
 
 def event(name: str) -> dict[str, Any]:

@@ -24,18 +24,18 @@ logger = Logger()
 app = APIGatewayRestResolver(enable_validation=True)
 
 
-def _parse_moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     """RFC 3339, and nothing else that Pydantic would take, such as seconds since 1970."""
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):  # it is a list where it is given twice
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise PydanticCustomError("moment", "must be one time with its zone, such as 2026-11-22T09:00:00Z; + is %2B")
+        raise PydanticCustomError("time", "must be one time with its zone, such as 2026-11-22T09:00:00Z; + is %2B")
     return moment
 
 
-type Moment = Annotated[datetime, BeforeValidator(_parse_moment)]
+type TimeParameter = Annotated[datetime, BeforeValidator(_parse_time)]
 type Uploads = Annotated[
     Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
     Discriminator(lambda body: "<batch>" if isinstance(body, dict) and "uploads" in body else "<one>"),
@@ -67,8 +67,8 @@ def get_image(image_id: Annotated[str, Path(max_length=64)]) -> Response[Any]:
 def list_images(
     status: Annotated[Status | None, Query()] = None,
     source: Annotated[str | None, Query(max_length=64)] = None,
-    received_from: Annotated[Moment | None, Query(alias="from")] = None,
-    received_to: Annotated[Moment | None, Query(alias="to")] = None,
+    received_from: Annotated[TimeParameter | None, Query(alias="from")] = None,
+    received_to: Annotated[TimeParameter | None, Query(alias="to")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
 ) -> dict[str, Any]:

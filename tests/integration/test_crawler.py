@@ -1,27 +1,17 @@
 """The optional crawler in the template: off by default, apart from the catalog, with the rights for its task only."""
 
 import re
-from functools import cache
 from typing import Any, cast
 
-from samcli.yamlhelper import yaml_parse
-
-from local.check_template import translate
-from tests.application import ROOT
+from tests.application import translated
 
 CRAWLER = ("CatalogCrawler", "CatalogCrawlerRole", "DiscoveredDatabase")
 GLUE = "arn:${AWS::Partition}:glue:${AWS::Region}:${AWS::AccountId}"
 FOUND = {f"{GLUE}:catalog", f"{GLUE}:database/${{DiscoveredDatabase}}", f"{GLUE}:table/${{DiscoveredDatabase}}/*"}
 
 
-@cache
-def template() -> dict[str, Any]:
-    """The template as the transform leaves it."""
-    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
-
-
 def properties(name: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", template()["Resources"][name]["Properties"])
+    return cast("dict[str, Any]", translated()["Resources"][name]["Properties"])
 
 
 def statements() -> dict[str, dict[str, Any]]:
@@ -30,10 +20,10 @@ def statements() -> dict[str, dict[str, Any]]:
 
 
 def test_there_is_no_crawler_unless_one_is_asked_for() -> None:
-    conditioned = {name for name, one in template()["Resources"].items() if one.get("Condition") == "CrawlsCatalog"}
+    conditioned = {name for name, one in translated()["Resources"].items() if one.get("Condition") == "CrawlsCatalog"}
 
     assert conditioned == set(CRAWLER)
-    assert template()["Parameters"]["CrawlCatalog"]["Default"] == "false"
+    assert translated()["Parameters"]["CrawlCatalog"]["Default"] == "false"
 
 
 def test_the_crawler_reads_the_catalog_and_nothing_else() -> None:

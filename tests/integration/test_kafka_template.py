@@ -1,7 +1,6 @@
 """The Kafka door in the template: what CloudFormation is really given, and what the function and its pollers may do."""
 
 import re
-from functools import cache
 from typing import Any, cast
 
 import pytest
@@ -9,18 +8,11 @@ from cfnlint.api import ManualArgs, lint
 from samcli.yamlhelper import yaml_parse
 
 from imagelake.settings import ConsumeImageTopicSettings
-from local.check_template import translate
-from tests.application import ROOT, complaints
-
-
-@cache
-def template() -> dict[str, Any]:
-    """The template as the transform leaves it."""
-    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
+from tests.application import ROOT, complaints, translated
 
 
 def resource(name: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", template()["Resources"][name])
+    return cast("dict[str, Any]", translated()["Resources"][name])
 
 
 def statements() -> dict[str, dict[str, Any]]:
@@ -74,7 +66,7 @@ def test_each_cluster_is_read_as_it_wants_to_be() -> None:
         "Type": {"Ref": "KafkaAuthentication"},
         "URI": {"Ref": "KafkaSecretArn"},
     }
-    assert set(template()["Parameters"]["KafkaAuthentication"]["AllowedValues"]) >= {
+    assert set(translated()["Parameters"]["KafkaAuthentication"]["AllowedValues"]) >= {
         "SASL_SCRAM_512_AUTH",
         "CLIENT_CERTIFICATE_TLS_AUTH",
     }
@@ -120,12 +112,12 @@ def test_half_a_kafka_is_refused_before_anything_is_made(given: dict[str, str], 
     ],
 )
 def test_lists_are_checked_before_anything_is_made(parameter: str, value: str, is_accepted: bool) -> None:
-    assert bool(re.fullmatch(template()["Parameters"][parameter]["AllowedPattern"], value)) == is_accepted
+    assert bool(re.fullmatch(translated()["Parameters"][parameter]["AllowedPattern"], value)) == is_accepted
 
 
 def test_a_stack_without_a_topic_has_nothing_of_kafka() -> None:
-    assert template()["Parameters"]["KafkaTopic"]["Default"] == ""
-    names = [name for name in template()["Resources"] if any(word in name for word in ("Kafka", "ImageTopic", "Msk"))]
+    assert translated()["Parameters"]["KafkaTopic"]["Default"] == ""
+    names = [name for name in translated()["Resources"] if any(word in name for word in ("Kafka", "ImageTopic", "Msk"))]
     assert len(names) >= 4
     conditions = {"HasKafka", "FromMsk", "FromSelfManagedKafka"}
     for name in [*names, "FailedRecordsBucket", "FailedRecordsBucketPolicy", "RecordsGivenUpRule"]:
@@ -196,4 +188,4 @@ def test_the_cluster_stack_is_clean_and_feeds_this_one() -> None:
     text = (ROOT / "infra" / "kafka.yaml").read_text()
     assert lint(text, config=ManualArgs(regions=["us-east-1", "eu-central-1"])) == []
     outputs = yaml_parse(text)["Outputs"]
-    assert {"KafkaClusterArn", "KafkaTopic"} <= outputs.keys() & template()["Parameters"].keys()
+    assert {"KafkaClusterArn", "KafkaTopic"} <= outputs.keys() & translated()["Parameters"].keys()

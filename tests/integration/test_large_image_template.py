@@ -1,13 +1,10 @@
 """Large images in the template: what is there, when, and what it may do."""
 
-from functools import cache
 from typing import Any, cast
 
 import pytest
-from samcli.yamlhelper import yaml_parse
 
-from local.check_template import translate
-from tests.application import ROOT, complaints
+from tests.application import complaints, translated
 
 PARTS = {
     "HandOverLargeImages", "LargeImageCluster", "LargeImageRepository", "ProcessLargeImageLogGroup",
@@ -15,14 +12,8 @@ PARTS = {
 }  # fmt: skip
 
 
-@cache
-def template() -> dict[str, Any]:
-    """The template as the transform leaves it."""
-    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
-
-
 def properties(name: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", template()["Resources"][name]["Properties"])
+    return cast("dict[str, Any]", translated()["Resources"][name]["Properties"])
 
 
 def granted(document: dict[str, Any]) -> dict[str, tuple[Any, Any, Any]]:
@@ -32,12 +23,12 @@ def granted(document: dict[str, Any]) -> dict[str, tuple[Any, Any, Any]]:
 
 
 def test_nothing_of_it_is_in_a_stack_that_does_not_ask_for_it() -> None:
-    resources = template()["Resources"]
+    resources = translated()["Resources"]
 
     assert {name for name, one in resources.items() if one.get("Condition") == "TakesLargeImages"} == PARTS
     assert {name for name in resources if "Large" in name} <= PARTS
-    assert template()["Conditions"]["TakesLargeImages"] == {"Fn::Equals": [{"Ref": "LargeImages"}, "true"]}
-    assert template()["Parameters"]["LargeImages"]["Default"] == "false"
+    assert translated()["Conditions"]["TakesLargeImages"] == {"Fn::Equals": [{"Ref": "LargeImages"}, "true"]}
+    assert translated()["Parameters"]["LargeImages"]["Default"] == "false"
 
 
 @pytest.mark.parametrize("parameter", ["LargeImageTag", "LargeImageSubnetIds", "LargeImageSecurityGroupId"])
@@ -46,7 +37,7 @@ def test_a_stack_that_asks_for_it_names(parameter: str) -> None:
 
     assert complaints(LargeImages="true", **places) == []
     assert complaints(LargeImages="true", **places | {parameter: ""}) == [f"LargeImages needs {parameter}"]
-    assert template()["Parameters"][parameter]["Default"] == ""
+    assert translated()["Parameters"][parameter]["Default"] == ""
 
 
 def test_the_task_may_do_what_the_function_may_and_commit() -> None:
@@ -129,7 +120,7 @@ def test_the_task_runs_on_the_processor_of_the_functions() -> None:
     assert properties("ProcessLargeImageTask")["RuntimePlatform"]["CpuArchitecture"] == {
         "Fn::If": ["OnArm", "ARM64", "X86_64"]
     }
-    assert template()["Conditions"]["OnArm"] == {"Fn::Equals": [{"Ref": "Architecture"}, "arm64"]}
+    assert translated()["Conditions"]["OnArm"] == {"Fn::Equals": [{"Ref": "Architecture"}, "arm64"]}
 
 
 def test_container_images_are_encrypted_scanned_and_never_replaced() -> None:

@@ -9,10 +9,8 @@ import re
 from typing import Any
 
 import pytest
-from samcli.yamlhelper import yaml_parse
 
-from local.check_template import translate
-from tests.application import ROOT
+from tests import application
 
 type Grants = set[tuple[str, str]]
 """Pairs of an action and a resource."""
@@ -215,7 +213,7 @@ KNOW_NO_RESOURCES = re.compile(
 @pytest.fixture(scope="module")
 def translated() -> dict[str, dict[str, Any]]:
     """The resources of the default profile that CloudFormation gets, by logical id; options have tests of their own."""
-    resources: dict[str, dict[str, Any]] = yaml_parse(translate(ROOT / "template.yaml"))["Resources"]
+    resources = application.translated()["Resources"]
     return {name: resource for name, resource in resources.items() if "Condition" not in resource}
 
 

@@ -1,14 +1,12 @@
 """QuickSight in the template: what it may read, where its results are, and that without it there is nothing of it."""
 
 import re
-from functools import cache
 from typing import Any, cast
 
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from local.check_template import translate
-from tests.application import ROOT
+from tests.application import ROOT, translated
 
 GLUE = "arn:${AWS::Partition}:glue:${AWS::Region}:${AWS::AccountId}"
 ATHENA = "arn:${AWS::Partition}:athena:${AWS::Region}:${AWS::AccountId}"
@@ -48,14 +46,8 @@ GRANTS = {
 }
 
 
-@cache
-def template() -> dict[str, Any]:
-    """The template as the transform leaves it."""
-    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
-
-
 def properties(name: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", template()["Resources"][name]["Properties"])
+    return cast("dict[str, Any]", translated()["Resources"][name]["Properties"])
 
 
 def statements() -> list[dict[str, Any]]:
@@ -108,12 +100,12 @@ def test_the_role_is_for_quicksight_in_this_account() -> None:
 
 
 def test_a_stack_without_a_principal_has_nothing_of_quicksight() -> None:
-    assert template()["Parameters"]["QuickSightPrincipalArn"]["Default"] == ""
-    assert template()["Conditions"]["HasQuickSight"] == {
+    assert translated()["Parameters"]["QuickSightPrincipalArn"]["Default"] == ""
+    assert translated()["Conditions"]["HasQuickSight"] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "QuickSightPrincipalArn"}, ""]}]
     }
     for section in ("Resources", "Outputs"):
-        named = {name: one for name, one in template()[section].items() if "QuickSight" in name}
+        named = {name: one for name, one in translated()[section].items() if "QuickSight" in name}
         assert named
         assert {one.get("Condition") for one in named.values()} == {"HasQuickSight"}
 
@@ -131,7 +123,7 @@ def test_a_stack_without_a_principal_has_nothing_of_quicksight() -> None:
     ],
 )
 def test_the_principal_is_a_user_or_group_of_quicksight(arn: str, allowed: bool) -> None:
-    pattern = template()["Parameters"]["QuickSightPrincipalArn"]["AllowedPattern"]
+    pattern = translated()["Parameters"]["QuickSightPrincipalArn"]["AllowedPattern"]
 
     assert bool(re.match(pattern, arn)) is allowed
 

@@ -1,14 +1,11 @@
 """Redshift in the template: nothing of it by default, and what it and its roles may do where a stack has it."""
 
 import re
-from functools import cache
 from typing import Any, cast
 
 import pytest
-from samcli.yamlhelper import yaml_parse
 
-from local.check_template import translate
-from tests.application import ROOT, TEMPLATE, complaints
+from tests.application import TEMPLATE, complaints, translated
 from tests.integration.test_policies import GLUE, Grants, _grants
 
 NAMES = (
@@ -18,12 +15,6 @@ NAMES = (
 CONDITIONS = {"HasRedshift", "HasGovernedRedshift"}
 SUBNETS = "subnet-0123456789abcdef0,subnet-0123456789abcdef1,subnet-0123456789abcdef2"
 WORKGROUP = "${RedshiftWorkgroup.Workgroup.WorkgroupArn}"
-
-
-@cache
-def template() -> dict[str, Any]:
-    """The template as the transform leaves it."""
-    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
 
 
 def properties(name: str, **conditions: bool) -> dict[str, Any]:
@@ -40,14 +31,14 @@ def properties(name: str, **conditions: bool) -> dict[str, Any]:
             case _:
                 return node
 
-    return cast("dict[str, Any]", chosen(template()["Resources"][name]["Properties"]))
+    return cast("dict[str, Any]", chosen(translated()["Resources"][name]["Properties"]))
 
 
 def test_a_stack_has_nothing_of_redshift_by_default() -> None:
-    conditional = {name for name, one in template()["Resources"].items() if one.get("Condition") in CONDITIONS}
+    conditional = {name for name, one in translated()["Resources"].items() if one.get("Condition") in CONDITIONS}
     typed = {
         name
-        for name, one in template()["Resources"].items()
+        for name, one in translated()["Resources"].items()
         if one["Type"].startswith(("AWS::Redshift", "AWS::LakeFormation", "Custom::"))
     }
 
@@ -58,7 +49,7 @@ def test_a_stack_has_nothing_of_redshift_by_default() -> None:
         "Fn::Not": [{"Fn::Equals": [{"Ref": "RedshiftSubnetIds"}, ""]}]
     }
     for output in ("RedshiftWorkgroupName", "RedshiftDatabase"):
-        assert template()["Outputs"][output]["Condition"] == "HasRedshift"
+        assert translated()["Outputs"][output]["Condition"] == "HasRedshift"
 
 
 @pytest.mark.parametrize(

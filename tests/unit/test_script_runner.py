@@ -261,7 +261,7 @@ def test_what_a_script_says_for_itself_is_cut_short(run: Run) -> None:
 
 def test_every_encoding_of_derivatives_is_accepted() -> None:
     encodings = derivative_encoder._ENCODINGS.values()
-    assert {encoding.extension: encoding.content_type for encoding in encodings} == CONTENT_TYPES
+    assert {encoding.extension for encoding in encodings} == CONTENT_TYPES.keys()
 
 
 def test_a_script_that_hangs_is_stopped(run: Run) -> None:

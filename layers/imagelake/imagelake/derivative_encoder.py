@@ -16,16 +16,15 @@ class Encoding:
     """A file format for derivatives: the most pixels it takes each way, and the settings for Pillow's encoder."""
 
     extension: str
-    content_type: str
     max_side: float
     settings: dict[str, Any]
 
 
 # At 1024 px JPEG takes 3 ms, WebP with method 2 takes 32 ms and is 15 % smaller, with method 4 79 ms and 21 %.
 _ENCODINGS = {
-    "JPEG": Encoding("jpg", "image/jpeg", 65_500, {"quality": 80, "comment": b""}),
-    "PNG": Encoding("png", "image/png", inf, {"compress_level": 6}),
-    "WEBP": Encoding("webp", "image/webp", 16_383, {"quality": 80, "method": 2}),
+    "JPEG": Encoding("jpg", 65_500, {"quality": 80, "comment": b""}),
+    "PNG": Encoding("png", inf, {"compress_level": 6}),
+    "WEBP": Encoding("webp", 16_383, {"quality": 80, "method": 2}),
 }
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "RunRejection",
     "Script",
     "ScriptResult",
+    "available_scripts",
     "find_scripts",
     "run_scripts",
     "stop",
@@ -114,7 +115,7 @@ def find_scripts(names: Sequence[str]) -> tuple[Script, ...]:
     """
     if not names:
         raise SettingsError("PROCESSING_SCRIPTS names no script")
-    available = _available_scripts()
+    available = available_scripts()
     for name in names:
         if name not in available:
             raise SettingsError(
@@ -124,7 +125,8 @@ def find_scripts(names: Sequence[str]) -> tuple[Script, ...]:
 
 
 @cache
-def _available_scripts() -> dict[str, Path]:
+def available_scripts() -> dict[str, Path]:
+    """The files of the provided scripts, by name."""
     package = importlib.util.find_spec("scripts")
     folders = list(package.submodule_search_locations or []) if package else []
     return {file.stem: file for folder in reversed(folders) for file in Path(folder).glob("[!_]*.py")}
