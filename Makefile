@@ -26,8 +26,8 @@ run: $(READY) ## start the local lake and keep it running until Ctrl-C
 demo: $(READY) ## start the local lake, show what it does, stop
 	exec env $(ACTIVATED) python -m local demo
 
-dashboard: $(READY) ## draw the analysts' dashboard of a made-up week into .local/dashboard/
-	$(ACTIVATED) python -m local.dashboard
+dashboard: $(READY) ## draw the analysts' dashboard of a made-up week into .tools/dashboard/
+	$(ACTIVATED) python -m tools.dashboard
 
 test: $(READY) ## all checks and all tests, stopping at the first that fails
 	start=$$(date +%s); \
@@ -40,9 +40,9 @@ check: $(READY) ## lint, formatting, types, import directions, pinned packages, 
 	$(call step,mypy,mypy)
 	$(call step,import directions,lint-imports --no-cache)
 	$(call step,lock as declared,$(UV) lock --check --offline)
-	$(call step,requirements as locked,sh local/requirements.sh $(UV) --check)
-	$(call step,analytics as in its files,python -m local.analytics_template --check)
-	$(call step,template,python -m local.check_template)
+	$(call step,requirements as locked,sh tools/requirements.sh $(UV) --check)
+	$(call step,analytics as in its files,python -m tools.analytics_template --check)
+	$(call step,template,python -m tools.check_template)
 
 unit: $(READY) ## tests of single modules
 	$(pytest) tests/unit
@@ -55,17 +55,17 @@ e2e: $(READY) ## tests against a running local lake
 
 build: $(READY) ## build functions and layers for AWS, and print their sizes
 	$(call step,sam build,sam build)
-	$(ACTIVATED) python -m local.package_sizes
+	$(ACTIVATED) python -m tools.package_sizes
 
 format: $(READY) ## fix formatting, imports and what ruff can fix
 	$(ACTIVATED) ruff check --fix
 	$(ACTIVATED) ruff format
 
 requirements: $(READY) ## write the requirements.txt files that `sam build` installs, from uv.lock
-	sh local/requirements.sh $(UV)
+	sh tools/requirements.sh $(UV)
 
 analytics: $(READY) ## write the stacks of views, named queries and dashboard from the files in analytics/
-	$(ACTIVATED) python -m local.analytics_template
+	$(ACTIVATED) python -m tools.analytics_template
 
 local-invoke: $(READY) ## run every function with its sample event in a container
 	$(ACTIVATED) python -m local.invoke
@@ -74,6 +74,6 @@ clean: ## remove all that make installed, built or cached; keeps .local/
 	rm -rf .venv .venv-lambda .tools .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): uv.lock pyproject.toml .python-version local/setup.sh Makefile
-	sh local/setup.sh $(UV_VERSION)
+$(READY): uv.lock pyproject.toml .python-version tools/setup.sh Makefile
+	sh tools/setup.sh $(UV_VERSION)
 	touch $@

@@ -12,7 +12,7 @@ from itertools import batched
 from typing import Final
 
 from benchmarks.catalog_rows import records_of
-from imagelake import catalog
+from imagelake.catalog import parquet
 from imagelake.keys import Partition
 from imagelake.model import ImageRecord
 from tests.application import TEMPLATE
@@ -53,7 +53,7 @@ def main() -> None:
     for rate in RATES:
         rows_an_hour = rate * SECONDS
         part = records[:rows_an_hour]
-        compacted = len(catalog.to_parquet(part)) / len(part) * rows_an_hour
+        compacted = len(parquet.to_parquet(part)) / len(part) * rows_an_hour
         for shards in SHARDS:
             rows = max(1, min(rate * window // shards, mapping["BatchSize"], fitting))
             files = rows_an_hour / rows
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _mean_size(records: list[ImageRecord], rows: int) -> float:
-    sizes = [len(catalog.to_parquet(batch)) for batch in list(batched(records, rows, strict=False))[:5]]
+    sizes = [len(parquet.to_parquet(batch)) for batch in list(batched(records, rows, strict=False))[:5]]
     return sum(sizes) / len(sizes)
 
 

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.catalog_rows import SETTINGS, batches, hours_until, images_by_hour, records_of, written_to
-from imagelake import catalog
+from imagelake.catalog import parquet
 from imagelake.keys import Partition
-from local import sql
 from tests.duckdb_catalog import catalog_over, parquet_under
+from tools import sql
 
 IMAGES: Final = 1_000_000
 SINGLE: Final = 20_000
@@ -84,13 +84,13 @@ def write(folder: Path, images: int) -> None:
 def _write_hour(folder: Path, hour: Partition, images: int, single: int) -> None:
     records = records_of(hour, images)
     with written_to(folder / "hours"):
-        catalog.write(records, "hour", SETTINGS)
+        parquet.write(records, "hour", SETTINGS)
     with written_to(folder / "batches"):
         for number, batch in enumerate(batches(records, WINDOW_SECONDS)):
-            catalog.write(batch, f"{number:032x}", SETTINGS)
+            parquet.write(batch, f"{number:032x}", SETTINGS)
     with written_to(folder / "parquet"):
         for number, record in enumerate(records[:single]):
-            catalog.write([record], f"{number:032x}", SETTINGS)
+            parquet.write([record], f"{number:032x}", SETTINGS)
     target = folder / "json" / hour.path
     target.mkdir(parents=True)
     for number, record in enumerate(records[:single]):
@@ -124,7 +124,7 @@ def _measure(layout: str, folder: Path) -> dict[str, Cost]:
 def _source(layout: str, folder: Path) -> str:
     if layout != "json":
         return parquet_under(folder / ("hours" if layout == "table" else layout))
-    columns = catalog.duckdb_columns()
+    columns = parquet.duckdb_columns()
     options = "format = 'newline_delimited', hive_partitioning = true, hive_types_autocast = false"
     return f"read_json('{folder}/json/**/*.json', columns = {columns}, {options})"
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 import duckdb
 import pytest
 
-from imagelake import object_store, partitions
-from imagelake.kafka_record import Position
+from imagelake.ingest.kafka_record import Position
 from imagelake.keys import Partition, RawKey
 from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import WriteCatalogSettings
+from imagelake.stores import buckets, partitions
 
 SETTINGS: Final = WriteCatalogSettings("lake", "image_lake", "images", "")
 DAYS: Final = 7
@@ -167,7 +167,7 @@ def written_to(folder: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch, duckdb.connect() as database:
         patch.setattr(duckdb, "connect", database.cursor)
-        patch.setattr(object_store, "overwrite", overwrite)
+        patch.setattr(buckets, "overwrite", overwrite)
         patch.setattr(partitions, "register", lambda _table, _partitions: None)
         yield
 

@@ -82,7 +82,7 @@ def handler(event, context):
     return {"outcome": "processed"}
 handler({"bucket": "b", "key": "k"}, Context())
 """,
-    "request_upload": _USUAL_HEAD
+    "http_api": _USUAL_HEAD
     + """
 class Upload(BaseModel):
     content_type: str
@@ -163,7 +163,7 @@ def _build(folder: Path) -> None:
         "DomainLayer": "layers/imagelake",
         "ScriptsLayer": "layers/scripts",
         "ProcessImageFunction": "functions/process_image",
-        "RequestUploadFunction": "functions/request_upload",
+        "HttpApiFunction": "functions/http_api",
     }.items():
         makefile = ROOT / "packaging" / host_architecture() / "Makefile"
         subprocess.run(
@@ -220,7 +220,7 @@ def main() -> None:
         sys.stdout.write("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|\n")
         environment = _environment(endpoint)
         layers = ("DomainLayer/python", "ScriptsLayer/python")
-        for name, function in (("process_image", "ProcessImageFunction"), ("request_upload", "RequestUploadFunction")):
+        for name, function in (("process_image", "ProcessImageFunction"), ("http_api", "HttpApiFunction")):
             variants = [
                 (source, packages, folders)
                 for source, folders in (

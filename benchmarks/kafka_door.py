@@ -32,9 +32,9 @@ from botocore.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from imagelake.kafka_record import KafkaRecord
+from imagelake.ingest.kafka_record import KafkaRecord
+from kafka_poller.message import Message, Source, split
 from local import emulator
-from local.kafka.message import Message, Source, split
 
 BUCKET = "raw"
 SOURCE = Source("b-1:9098", "arn:aws:kafka:us-east-1:000000000000:cluster/benchmark/1")

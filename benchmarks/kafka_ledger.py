@@ -42,16 +42,16 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from imagelake import processing
-from imagelake.processing import ImageArrived
+from imagelake.process import one_image
+from imagelake.process.one_image import ImageArrived
 from imagelake.settings import ProcessImageSettings, load
+from kafka_poller import broker
+from kafka_poller.delivery import RetryPolicy
+from kafka_poller.message import Message as Delivered
+from kafka_poller.message import Source
+from kafka_poller.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller, polling
 from local import lake as local_lake
 from local.emulator import REGION, ROOT
-from local.kafka import broker
-from local.kafka.delivery import RetryPolicy
-from local.kafka.message import Message as Delivered
-from local.kafka.message import Source
-from local.kafka.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller, polling
 from local.kafka_side import CLUSTER_ARN, KafkaSide
 from local.lake import Lake
 
@@ -390,7 +390,7 @@ def _enter(environment: dict[str, str]) -> None:
 
 def _bring_to_its_end(put: dict[str, Any], queue_url: str, bucket: str, key: str) -> None:
     dynamodb, sqs = _clients()
-    outcome = processing.process(ImageArrived(bucket=bucket, key=key), load(ProcessImageSettings), 20)
+    outcome = one_image.process(ImageArrived(bucket=bucket, key=key), load(ProcessImageSettings), 20)
     try:
         dynamodb.put_item(Item=outcome.item, **put)
     except dynamodb.exceptions.ConditionalCheckFailedException:

@@ -16,8 +16,8 @@ from typing import Final
 
 import pytest
 
-from imagelake import retention
 from imagelake.keys import Partition, RawKey
+from imagelake.retention import purge
 from imagelake.settings import EnforceRetentionSettings
 from tests.integration.stand_ins import StandIns, install
 
@@ -69,7 +69,7 @@ def _measure(stored: int) -> Cost:
         gc.collect()
         gc.freeze()  # a million stand-ins are the collector's to walk, and no store's
         began = time.perf_counter()
-        deleted = sum(retention.purge(work, SETTINGS, NOW, 600).deleted for work in retention.find_work(SETTINGS, NOW))
+        deleted = sum(purge.purge(work, SETTINGS, NOW, 600).deleted for work in purge.find_work(SETTINGS, NOW))
         seconds = time.perf_counter() - began
         gc.unfreeze()
         requests = stores.s3.calls.total() + stores.table.calls.total() + stores.glue.calls.total()

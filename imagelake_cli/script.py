@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from imagelake.engine.limits import Limits
+from imagelake.engine.runner import RunRejection, Script, ScriptResult, available_scripts, run_scripts, stop
 from imagelake.errors import Fault
-from imagelake.limits import Limits
-from imagelake.script_runner import RunRejection, Script, ScriptResult, available_scripts, run_scripts, stop
 from imagelake_cli import check_pictures, script_template
 from imagelake_cli.ending import explained
 

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from kafka_poller.broker import BrokerError
 from local import demo, lake
 from local.deployment import DeploymentError
 from local.emulator import EmulatorError
-from local.kafka.broker import BrokerError
 
 console = Console()
 app = typer.Typer(help="The whole of Image Lake on this machine, without an AWS account.", no_args_is_help=True)

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from imagelake_cli import formats
+from kafka_poller.broker import MESSAGE_LIMIT
 from local.api_client import ApiClient, send
-from local.kafka.broker import MESSAGE_LIMIT
 from local.lake import DESCRIPTION, Lake
 from local.samples import Sample, make_samples
 
@@ -77,7 +77,7 @@ TOKEN=$(curl -s {lake.emulator.endpoint_url}/ -H 'Content-Type: application/x-am
   | {read_id})
 curl -s "$API/images?limit=2" -H "Authorization: $TOKEN"
 curl -s $API/uploads -H "Authorization: $TOKEN" --json '{{"content_type": "image/jpeg"}}'
-.venv/bin/python -m local.kafka send PICTURE.jpg -b {lake.kafka.bootstrap_servers} -t {lake.kafka.topic} --source me
+.venv/bin/python -m kafka_poller send PICTURE.jpg -b {lake.kafka.bootstrap_servers} -t {lake.kafka.topic} --source me
 """
 
 

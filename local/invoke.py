@@ -28,7 +28,7 @@ from local.samples import make_samples
 console = Console()
 
 EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
-    "request_upload": ("a form, status 201", lambda result: result["statusCode"] == 201),
+    "http_api": ("a form, status 201", lambda result: result["statusCode"] == 201),
     "consume_image_topic": ("no record to be delivered again", lambda result: result == {"batchItemFailures": []}),
     "process_image": ("the outcome `processed`", lambda result: result["outcome"] == "processed"),
     "write_catalog": ("a Parquet file", lambda result: len(result["files"]) == 1),

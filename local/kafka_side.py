@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from imagelake.kafka_record import Position
+from imagelake.ingest.kafka_record import Position
+from kafka_poller import broker
+from kafka_poller.delivery import RetryPolicy
+from kafka_poller.message import Source
+from kafka_poller.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller, polling
 from local.deployment import Stack
 from local.emulator import ACCOUNT, REGION, Emulator
-from local.kafka import broker
-from local.kafka.delivery import RetryPolicy
-from local.kafka.message import Source
-from local.kafka.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller, polling
 
 TOPIC: Final = "images"
 PARTITIONS: Final = 8

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from samcli.yamlhelper import yaml_parse
 
-from local.check_template import translate
+from tools.check_template import translate
 
 type Resources = dict[str, dict[str, Any]]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from local import sql
+from tools import sql
 
 
 @contextmanager

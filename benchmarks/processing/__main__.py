@@ -21,10 +21,10 @@ from PIL import Image
 from benchmarks.processing import photographs
 from benchmarks.processing.similarity import ssim
 from benchmarks.processing.worker import DEFAULT_JOB, LIMITS, lanczos
-from imagelake.image_guard import inspect
-from imagelake.opened_image import Decoding
-from imagelake.sandbox import MALLOC
-from imagelake.script_runner import find_scripts, run_scripts
+from imagelake.engine.decoders.opened_image import Decoding
+from imagelake.engine.guard import inspect
+from imagelake.engine.runner import find_scripts, run_scripts
+from imagelake.engine.sandbox.sandbox import MALLOC
 
 CONTESTANTS = ("engine", "best", "usual", "idiom", "floor")
 _HERE = Path(__file__).parent

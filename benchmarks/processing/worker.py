@@ -15,12 +15,12 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from imagelake.display_image import to_display
-from imagelake.limits import Limits
-from imagelake.sandbox_process import _load as load_script
-from imagelake.script_job import Job
-from imagelake.script_result import Output
-from imagelake.script_runner import find_scripts, run_scripts
+from imagelake.engine.decoders.display import to_display
+from imagelake.engine.limits import Limits
+from imagelake.engine.runner import find_scripts, run_scripts
+from imagelake.engine.sandbox.warm_process import _load as load_script
+from imagelake.engine.scripts.job import Job
+from imagelake.engine.scripts.result import Output
 
 type Contestant = Callable[[bytes], None]
 

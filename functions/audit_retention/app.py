@@ -7,7 +7,8 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake import audit, audit_report
+from imagelake.audit import auditor
+from imagelake.audit import report as audit_report
 from imagelake.settings import AuditRetentionSettings, load
 
 logger = Logger()
@@ -18,7 +19,7 @@ metrics = Metrics()
 def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return the figures, and the keys of the report in the audit bucket."""
     settings = load(AuditRetentionSettings)
-    result = audit.audit(settings, datetime.now(UTC))
+    result = auditor.audit(settings, datetime.now(UTC))
     reports = audit_report.publish(result, settings.audit_bucket)
     metrics.add_metric("OverdueObjects", MetricUnit.Count, result.overdue)
     metrics.add_metric("EarlyDeletions", MetricUnit.Count, result.early)

@@ -8,7 +8,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake import compaction
+from imagelake.catalog import compaction
 from imagelake.errors import Fault, unforeseen
 from imagelake.settings import CompactCatalogSettings, load
 

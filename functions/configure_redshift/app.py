@@ -7,7 +7,7 @@ from aws_lambda_powertools.utilities.parser.models import CloudFormationCustomRe
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field
 
-from imagelake import custom_resource, redshift
+from imagelake.catalog import custom_resource, redshift
 from imagelake.settings import ConfigureRedshiftSettings, load
 
 logger = Logger()

@@ -7,7 +7,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake.image_topic import ConcurrentBatchProcessor, ImageTopic
+from imagelake.ingest.image_topic import ConcurrentBatchProcessor, ImageTopic
 from imagelake.settings import ConsumeImageTopicSettings, load
 
 logger = Logger()

@@ -8,8 +8,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from imagelake import retention
-from imagelake.retention import Work
+from imagelake.retention import purge
+from imagelake.retention.purge import Work
 from imagelake.settings import EnforceRetentionSettings, load
 
 logger = Logger()
@@ -34,11 +34,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings, request = load(EnforceRetentionSettings), Request.model_validate(event)
     now = min(request.as_of, datetime.now(UTC))  # nobody can have tomorrow's images purged today
     if request.work is None:
-        work = retention.find_work(settings, now)
+        work = purge.find_work(settings, now)
         due_hours = sum(piece.hour is not None for piece in work)
         return {"work": [piece.model_dump(exclude_none=True) for piece in work], "due_hours": due_hours}
     seconds = context.get_remaining_time_in_millis() / 1000 - RECEIPT_SECONDS
-    progress = retention.purge(request.work, settings, now, seconds)
+    progress = purge.purge(request.work, settings, now, seconds)
     metrics.add_metric("ObjectsPurged", MetricUnit.Count, progress.deleted)
     metrics.flush_metrics()
     logger.info("purged", extra=progress.model_dump())

@@ -11,10 +11,11 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake import erasure, problems
-from imagelake.erasure import Caller
+from imagelake.api import problems
 from imagelake.errors import unforeseen
 from imagelake.model import Tombstone
+from imagelake.retention import erasure
+from imagelake.retention.erasure import Caller
 from imagelake.settings import EraseImageSettings, load
 
 logger = Logger()

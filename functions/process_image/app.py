@@ -5,9 +5,10 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake import processing, script_runner
+from imagelake.engine import runner
 from imagelake.errors import unforeseen
-from imagelake.processing import ImageArrived
+from imagelake.process import one_image
+from imagelake.process.one_image import ImageArrived
 from imagelake.settings import ProcessImageSettings, load
 
 logger = Logger()
@@ -19,10 +20,10 @@ STORING_SECONDS = 10.0
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return a `processing.Outcome`; raise only when another try may help."""
-    script_runner.warm_up()
+    runner.warm_up()
     seconds = context.get_remaining_time_in_millis() / 1000 - STORING_SECONDS
     with unforeseen():
         image = ImageArrived.model_validate(event)
-        outcome = processing.process(image, load(ProcessImageSettings), seconds)
+        outcome = one_image.process(image, load(ProcessImageSettings), seconds)
     logger.info("image %s", outcome.outcome, extra={"key": image.key, "reason": outcome.reason})
     return outcome.model_dump(mode="json", exclude_none=True)

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, BaseModel
 
-from imagelake import reconciliation
+from imagelake.process import reconciliation
 from imagelake.settings import ReconcileSettings, load
 
 logger = Logger()

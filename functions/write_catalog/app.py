@@ -10,11 +10,12 @@ from aws_lambda_powertools.utilities.parser.models.dynamodb import DynamoDBStrea
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
-from imagelake import catalog, dead_letters
+from imagelake.catalog import parquet
 from imagelake.errors import unforeseen
 from imagelake.keys import Partition
 from imagelake.model import ImageRecord, Tombstone
 from imagelake.settings import WriteCatalogSettings, load
+from imagelake.stores import dead_letters
 
 logger = Logger()
 
@@ -29,10 +30,10 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         buried = set().union(*erased.values())
         rows = [entry for entry in batch if entry.dynamodb.Keys["image_id"] not in buried]
         records = [record for entry in rows if (record := _read(entry, settings)) is not None and _is_kept(record)]
-        name = catalog.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
-        keys = catalog.write(records, name, settings) if records else []
+        name = parquet.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
+        keys = parquet.write(records, name, settings) if records else []
         for partition, image_ids in erased.items():
-            catalog.erase(settings.lake_bucket, partition, image_ids)
+            parquet.erase(settings.lake_bucket, partition, image_ids)
     logger.info("catalog written", extra={"records": len(records), "files": keys, "erased": len(buried)})
     return {"records": len(records), "files": keys}
 

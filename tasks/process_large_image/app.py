@@ -4,9 +4,9 @@ import sys
 
 from aws_lambda_powertools import Logger
 
-from imagelake import large_image
 from imagelake.errors import ImageLakeError, unforeseen
-from imagelake.large_image import LargeImageArrived
+from imagelake.process import large_image
+from imagelake.process.large_image import LargeImageArrived
 from imagelake.settings import ProcessLargeImageSettings, load
 
 logger = Logger()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imagelake import aws, images_table, object_store, partitions
+from imagelake.stores import buckets, images_table, partitions, session
 from local import lake as local_lake
 from local.api_client import ApiClient, send
 from local.emulator import REGION
@@ -64,7 +64,7 @@ def await_end(client: ApiClient) -> Await:
 @contextmanager
 def in_process(lake: Lake) -> Iterator[None]:
     """Lets this process write into the lake with the functions' own modules, as the emulator's root user."""
-    caches = (aws.session, object_store.s3_client, images_table._dynamodb, images_table._table, partitions._glue)
+    caches = (session.session, buckets.s3_client, images_table._dynamodb, images_table._table, partitions._glue)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,

@@ -13,14 +13,15 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
-from imagelake import catalog, retention
+from imagelake.catalog import parquet
 from imagelake.keys import Partition
 from imagelake.model import ImageRecord
+from imagelake.retention import purge
 from imagelake.settings import EnforceRetentionSettings, WriteCatalogSettings
-from local import sql
 from local.emulator import ROOT
 from local.lake import Lake
 from tests.e2e.conftest import eventually, in_process
+from tools import sql
 
 DATABASE, BUCKET, STACK = "answers", "image-lake-answers", "image-lake-answers"
 DAY = "2026-11-20"
@@ -196,12 +197,12 @@ def fill() -> None:
     settings = WriteCatalogSettings(BUCKET, DATABASE, "images", "")
     written = batches()
     for name in [*written, "1"]:
-        catalog.write(written[name], name, settings)
-    assert catalog.erase(BUCKET, Partition(DAY, "10"), {image_id("k")}) == 1
+        parquet.write(written[name], name, settings)
+    assert parquet.erase(BUCKET, Partition(DAY, "10"), {image_id("k")}) == 1
     purging = EnforceRetentionSettings(BUCKET, BUCKET, BUCKET, "none", DATABASE, "images", 7)
     purged = Partition(DAY, "08")
     due = purged.closed_at + timedelta(days=7)
-    assert retention.purge(retention.Work(store="catalog", hour=purged.path), purging, due, 60).deleted == 1
+    assert purge.purge(purge.Work(store="catalog", hour=purged.path), purging, due, 60).deleted == 1
 
 
 @pytest.fixture

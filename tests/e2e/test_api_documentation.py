@@ -35,7 +35,7 @@ def test_the_python_in_the_documentation_uploads_an_image(
 
 
 def test_what_a_running_lake_says_can_be_pasted_into_a_shell(lake: Lake) -> None:
-    commands = [line for line in how_to_go_on(lake).split("\n\n", 1)[1].splitlines() if "local.kafka" not in line]
+    commands = [line for line in how_to_go_on(lake).split("\n\n", 1)[1].splitlines() if "kafka_poller" not in line]
 
     run = subprocess.run(["sh", "-euc", "\n".join(commands)], capture_output=True, text=True, check=False)
 

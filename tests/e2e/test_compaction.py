@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from imagelake import catalog, object_store, partitions
-from imagelake.compaction import GRACE
+from imagelake.catalog import parquet
+from imagelake.catalog.compaction import GRACE
 from imagelake.keys import Partition, catalog_prefix, compaction_prefix
 from imagelake.model import ImageRecord
-from imagelake.partitions import Table
 from imagelake.settings import WriteCatalogSettings
+from imagelake.stores import buckets, partitions
+from imagelake.stores.partitions import Table
 from local.lake import Lake
 from tests.e2e.conftest import invoke
 
@@ -40,7 +41,7 @@ def plant(lake: Lake, hour: Partition) -> None:
     ]
     failed = [one.model_copy(update={"status": "failed", "processed_at": None}) for one in processed]
     for number in range(FILES):
-        catalog.write(failed[number::FILES] + processed[(number + 1) % FILES :: FILES], uuid.uuid4().hex, settings)
+        parquet.write(failed[number::FILES] + processed[(number + 1) % FILES :: FILES], uuid.uuid4().hex, settings)
 
 
 def table(lake: Lake) -> Table:
@@ -60,7 +61,7 @@ def let_time_pass(lake: Lake, hour: Partition) -> Iterator[None]:
         "before-sign.s3.PutObject",
         lambda request, **_: request.headers.add_header("X-Emulated-Time", f"{before:%Y-%m-%dT%H:%M:%S.000Z}"),
     )
-    for key in object_store.keys(bucket, compaction_prefix(hour)):
+    for key in buckets.keys(bucket, compaction_prefix(hour)):
         s3.put_object(Bucket=bucket, Key=key, Body=s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
@@ -101,5 +102,5 @@ def test_an_hour_is_compacted_and_every_query_meanwhile_counts_every_row_once(la
         ["replaced"],
         ["cleaned"],
     ]
-    assert len(object_store.keys(bucket, catalog_prefix(hour))) == 1
-    assert object_store.keys(bucket, compaction_prefix(hour)) == []
+    assert len(buckets.keys(bucket, catalog_prefix(hour))) == 1
+    assert buckets.keys(bucket, compaction_prefix(hour)) == []

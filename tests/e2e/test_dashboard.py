@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from local import lake as local_lake
-from local import sql
-from local.dashboard import answers
 from local.lake import Lake
 from local.samples import Sample
 from tests.e2e.conftest import Await, Upload, eventually
+from tools import sql
+from tools.dashboard import answers
 
 
 def test_every_chart_has_its_answer(

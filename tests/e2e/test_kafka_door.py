@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from local.kafka.broker import MESSAGE_LIMIT
+from kafka_poller.broker import MESSAGE_LIMIT
 from local.lake import Lake
 from local.samples import Sample
 from tests.e2e.conftest import ENDED, eventually

@@ -10,8 +10,8 @@ import pytest
 
 from local.emulator import ROOT
 from local.lake import Lake
-from local.package_sizes import LIMIT_BYTES, function_sizes
 from tests.application import FUNCTION_FOLDERS, logical_id
+from tools.package_sizes import LIMIT_BYTES, function_sizes
 
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 """PEP 552: by hash, and the source is not looked at."""

@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from imagelake import catalog, images_table, object_store
+from imagelake.catalog import parquet
 from imagelake.keys import Partition, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import WriteCatalogSettings
+from imagelake.stores import buckets, images_table
 from local.api_client import ApiClient, send
 from local.lake import Lake
 from local.samples import Sample
@@ -75,7 +76,7 @@ def plant(lake: Lake, hour: Partition, images: int) -> None:
         key = RawKey(hour, str(uuid.uuid4()))
         # Not under `raw/` as events go: an object of that hour would be processed again.
         derivative = key.derived("thumb_256", "jpg")
-        object_store.overwrite(outputs["LakeBucketName"], derivative, b"derivative", "image/jpeg")
+        buckets.overwrite(outputs["LakeBucketName"], derivative, b"derivative", "image/jpeg")
         records.append(
             ImageRecord(
                 image_id=key.image_id,
@@ -90,10 +91,10 @@ def plant(lake: Lake, hour: Partition, images: int) -> None:
             )
         )
         images_table._table(outputs["ImagesTableName"]).put_item(Item=records[-1].to_item())
-        object_store.overwrite(outputs["RawBucketName"], str(key), b"not an image", "image/jpeg")
+        buckets.overwrite(outputs["RawBucketName"], str(key), b"not an image", "image/jpeg")
     lake.client("s3").delete_object(Bucket=outputs["RawBucketName"], Key=str(key))
     settings = WriteCatalogSettings(outputs["LakeBucketName"], outputs["CatalogDatabase"], outputs["CatalogTable"], "")
-    catalog.write(records, uuid.uuid4().hex, settings)
+    parquet.write(records, uuid.uuid4().hex, settings)
 
 
 @pytest.mark.usefixtures("domain")

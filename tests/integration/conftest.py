@@ -16,8 +16,9 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
-from imagelake import aws as aws_session
-from imagelake import dead_letters, images_table, object_store, partitions, redshift
+from imagelake.catalog import redshift
+from imagelake.stores import buckets, dead_letters, images_table, partitions
+from imagelake.stores import session as aws_session
 from tests.application import ACCOUNT, REGION, STACK, TEMPLATE, event, physical_name, resolve, resources, variables
 
 ACCESS_KEY, SECRET_KEY = "testing", "testing-secret"
@@ -25,14 +26,14 @@ RAW_BUCKET, LAKE_BUCKET = physical_name("RawBucket"), physical_name("LakeBucket"
 IMAGES_TABLE = physical_name("ImagesTable")
 DATABASE, TABLE = physical_name("CatalogDatabase"), physical_name("CatalogTable")
 QUEUE_URL = resolve({"Ref": "DeadLetterQueue"})
-CALLER = event("request_upload")["requestContext"]["authorizer"]["claims"]["sub"]
+CALLER = event("http_api")["requestContext"]["authorizer"]["claims"]["sub"]
 
 
 @pytest.fixture(autouse=True, scope="package")
 def _credentials() -> Iterator[None]:
     """Keys that open nothing, for all clients; making a client takes longer than most tests."""
     clients = (
-        *(aws_session.session, object_store.s3_client, images_table._dynamodb, images_table._table),
+        *(aws_session.session, buckets.s3_client, images_table._dynamodb, images_table._table),
         *(partitions._glue, dead_letters._sqs, redshift._serverless, redshift._data),
     )
     with pytest.MonkeyPatch.context() as patch:

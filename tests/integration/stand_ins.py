@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from imagelake import audit, dead_letters, images_table, object_store, partitions
+from imagelake.audit import auditor
+from imagelake.stores import buckets, dead_letters, images_table, partitions
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
 
 
@@ -27,14 +28,14 @@ def install(patch: pytest.MonkeyPatch, now: datetime) -> StandIns:
     clock = Clock(now)
     made = StandIns(clock, FakeS3(clock, {"raw", "audit"}), FakeTable(clock), FakeGlue(), FakeQueue())
     clients: list[tuple[ModuleType, str, object]] = [
-        (object_store, "s3_client", made.s3),
+        (buckets, "s3_client", made.s3),
         (images_table, "_table", made.table),
         (partitions, "_glue", made.glue),
         (dead_letters, "_sqs", made.queue),
-        (audit, "_s3", made.s3),
-        (audit, "_glue", made.glue),
-        (audit, "_sqs", made.queue),
-        (audit, "_dynamodb", FakeScan(made.table)),
+        (auditor, "_s3", made.s3),
+        (auditor, "_glue", made.glue),
+        (auditor, "_sqs", made.queue),
+        (auditor, "_dynamodb", FakeScan(made.table)),
     ]
     for module, name, client in clients:
         patch.setattr(module, name, _always(client))

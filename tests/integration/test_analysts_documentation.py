@@ -12,8 +12,8 @@ from sqlglot import exp
 from typer.testing import CliRunner
 
 from imagelake_cli.main import app
-from local.sql import to_duckdb
 from tests.application import ROOT, TEMPLATE
+from tools.sql import to_duckdb
 
 TEXT = (ROOT / "docs/analysts.md").read_text(encoding="utf-8")
 NAMED = sorted((ROOT / "analytics/queries").glob("*.sql"))

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local import sql
+from tools import sql
 
 
 def test_the_benchmark_of_the_catalog_asks_every_query(tmp_path: Path) -> None:

@@ -14,14 +14,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions.compact_catalog.app import handler as compact_catalog
-from imagelake import catalog, compaction, object_store, partitions, retention
-from imagelake.compaction import GRACE, Compaction, compact
+from imagelake.catalog import compaction, parquet
+from imagelake.catalog.compaction import GRACE, Compaction, compact
 from imagelake.errors import Fault
 from imagelake.keys import Partition, catalog_prefix, compaction_prefix
 from imagelake.model import ImageRecord
-from imagelake.partitions import Table
-from imagelake.retention import Work
+from imagelake.retention import purge
+from imagelake.retention.purge import Work
 from imagelake.settings import CompactCatalogSettings, EnforceRetentionSettings, WriteCatalogSettings
+from imagelake.stores import buckets, partitions
+from imagelake.stores.partitions import Table
 from tests.application import event, physical_name
 from tests.integration.conftest import DATABASE, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, TABLE, Context, client
 
@@ -65,7 +67,7 @@ def fragment(hour: Partition = HOUR, files: int = 2) -> list[str]:
     """Several small files in an hour; returns the image_ids in them."""
     rows = [[row(hour), row(hour)] for _ in range(files)]
     for batch in rows:
-        catalog.write(batch, uuid.uuid4().hex, WRITER)
+        parquet.write(batch, uuid.uuid4().hex, WRITER)
     return sorted(one.image_id for batch in rows for one in batch)
 
 
@@ -120,7 +122,7 @@ def between_calls(action: Action, calls: set[int] | None = None) -> Iterator[lis
         finally:
             acting.release()
 
-    clients: tuple[Any, ...] = (object_store.s3_client(), partitions._glue())
+    clients: tuple[Any, ...] = (buckets.s3_client(), partitions._glue())
     for one in clients:
         one.meta.events.register("before-call", before)
     try:
@@ -142,7 +144,7 @@ def moments() -> Iterator[int]:
 
 
 def clear() -> None:
-    object_store.delete(LAKE_BUCKET, keys())
+    buckets.delete(LAKE_BUCKET, keys())
     partitions.unregister(Table(DATABASE, TABLE, LAKE_BUCKET), HOUR)
 
 
@@ -231,7 +233,7 @@ def test_a_row_that_is_erased_before_any_call_stays_erased() -> None:
         erasures: list[int] = []
 
         def erase(doomed: str = doomed, erasures: list[int] = erasures) -> None:
-            erasures.append(catalog.erase(LAKE_BUCKET, HOUR, {doomed}))
+            erasures.append(parquet.erase(LAKE_BUCKET, HOUR, {doomed}))
 
         with between_calls(erase, {call}):
             for number in range(RUNS):
@@ -246,18 +248,18 @@ def test_a_row_that_is_erased_before_any_call_stays_erased() -> None:
 def test_a_copy_that_is_on_its_way_while_a_row_is_erased_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 reads what it copies before anybody can see the copy; here it does so before and after an erasure."""
     doomed, *others = fragment()
-    copy = object_store.copy
+    copy = buckets.copy
 
     def copy_slowly(bucket: str, source: str, target: str, etag: str) -> bool:
-        monkeypatch.setattr(object_store, "copy", copy)
-        content, _ = object_store.read(bucket, source) or (b"", "")
-        catalog.erase(LAKE_BUCKET, HOUR, {doomed})
-        object_store.overwrite(bucket, target, content, catalog.PARQUET)
+        monkeypatch.setattr(buckets, "copy", copy)
+        content, _ = buckets.read(bucket, source) or (b"", "")
+        parquet.erase(LAKE_BUCKET, HOUR, {doomed})
+        buckets.overwrite(bucket, target, content, parquet.PARQUET)
         assert stored(doomed) == [target]
         return etag != ""
 
     run(1)
-    monkeypatch.setattr(object_store, "copy", copy_slowly)
+    monkeypatch.setattr(buckets, "copy", copy_slowly)
     run(1, NOW + timedelta(hours=1))
 
     assert stored(doomed) == []
@@ -272,7 +274,7 @@ def test_an_erasure_that_is_overtaken_by_a_whole_run_at_any_of_its_calls_still_e
             run(step)
 
             with between_calls(lambda step=step: run(1, NOW + step * timedelta(hours=1)), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
-                catalog.erase(LAKE_BUCKET, HOUR, {doomed})
+                parquet.erase(LAKE_BUCKET, HOUR, {doomed})
 
             assert stored(doomed) == [], (step, call)
             assert Query().read() == others
@@ -282,7 +284,7 @@ def test_a_row_that_comes_before_any_call_is_seen_in_the_end_and_once() -> None:
     for call in moments():
         expected, late = fragment(), row()
 
-        with between_calls(lambda late=late: catalog.write([late], uuid.uuid4().hex, WRITER), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
+        with between_calls(lambda late=late: parquet.write([late], uuid.uuid4().hex, WRITER), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
             run()
 
         assert Query().read() == sorted([*expected, late.image_id]), call
@@ -303,10 +305,10 @@ def test_a_second_run_before_any_call_of_the_first_does_no_harm() -> None:
 
 def test_rows_of_a_batch_that_was_written_again_after_its_hour_was_compacted_become_one_again() -> None:
     batch = [row(), row()]
-    catalog.write(batch, "again", WRITER)
+    parquet.write(batch, "again", WRITER)
     fragment()
     run()
-    catalog.write(batch, "again", WRITER)
+    parquet.write(batch, "again", WRITER)
     assert len(set(Query().read())) < len(Query().read())
 
     run(first=NOW + timedelta(hours=RUNS))
@@ -316,8 +318,8 @@ def test_rows_of_a_batch_that_was_written_again_after_its_hour_was_compacted_bec
 
 def test_an_image_that_was_redriven_keeps_both_of_its_rows() -> None:
     failed = row(status="failed", processed_at=None, reason="fault: ThrottlingException on GetObject")
-    catalog.write([failed], "first", WRITER)
-    catalog.write([failed.model_copy(update={"status": "processed", "processed_at": NOW})], "second", WRITER)
+    parquet.write([failed], "first", WRITER)
+    parquet.write([failed.model_copy(update={"status": "processed", "processed_at": NOW})], "second", WRITER)
 
     run()
 
@@ -328,7 +330,7 @@ def test_large_files_are_several_and_are_left_as_they_are(monkeypatch: pytest.Mo
     monkeypatch.setattr(compaction, "FILE_BYTES", 20_000)
     rows = [row(script_output=f'"{uuid.uuid4().hex * 10}"') for _ in range(2_000)]
     for number in range(0, 2_000, 500):
-        catalog.write(rows[number : number + 500], f"batch{number}", WRITER)
+        parquet.write(rows[number : number + 500], f"batch{number}", WRITER)
 
     run()
     files = keys()
@@ -343,8 +345,8 @@ def test_an_hour_of_files_that_are_more_than_half_as_large_as_they_may_be_is_lef
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for number in range(2):
-        catalog.write([row(script_output=f'"{uuid.uuid4().hex * 10}"') for _ in range(500)], f"batch{number}", WRITER)
-    smallest = min(file.bytes for file in object_store.arrivals(LAKE_BUCKET, catalog_prefix(HOUR)))
+        parquet.write([row(script_output=f'"{uuid.uuid4().hex * 10}"') for _ in range(500)], f"batch{number}", WRITER)
+    smallest = min(file.bytes for file in buckets.arrivals(LAKE_BUCKET, catalog_prefix(HOUR)))
     monkeypatch.setattr(compaction, "FILE_BYTES", 2 * smallest - 1)
 
     [result] = run(1)
@@ -354,7 +356,7 @@ def test_an_hour_of_files_that_are_more_than_half_as_large_as_they_may_be_is_lef
 
 def test_an_hour_whose_rows_were_all_erased_is_compacted_too() -> None:
     doomed = fragment()
-    catalog.erase(LAKE_BUCKET, HOUR, {*doomed})
+    parquet.erase(LAKE_BUCKET, HOUR, {*doomed})
 
     results = run()
 
@@ -412,9 +414,9 @@ def test_an_hour_is_purged_wherever_it_is() -> None:
     run(1, due.closed_at)
     assert len(keys("compaction/")) == 2
 
-    found = [work for work in retention.find_work(settings, NOW) if work.hour]
+    found = [work for work in purge.find_work(settings, NOW) if work.hour]
     for work in found:
-        retention.purge(work, settings, NOW, 60)
+        purge.purge(work, settings, NOW, 60)
 
     assert found == [Work(store="catalog", hour=due.path), Work(store="compaction", hour=due.path)]
     assert keys() == []

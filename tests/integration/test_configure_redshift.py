@@ -21,10 +21,10 @@ from botocore import xform_name
 from sqlglot import expressions
 
 from functions.configure_redshift.app import handler
-from imagelake import custom_resource, redshift
+from imagelake.catalog import custom_resource, redshift
 from imagelake.errors import Fault
-from imagelake.partitions import COLUMNS
 from imagelake.settings import ConfigureRedshiftSettings
+from imagelake.stores.partitions import COLUMNS
 from tests.application import ROOT, TEMPLATE, event, physical_name
 from tests.integration.conftest import Context
 

@@ -15,11 +15,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from imagelake import object_store, settings
+from imagelake import settings
 from imagelake.errors import Fault, Rejection, SettingsError
 from imagelake.keys import RawKey
 from imagelake.model import MAX_TAGS_BYTES, Arrival
-from local.kafka.message import Message, Source
+from imagelake.stores import buckets
+from imagelake.stores.session import calling
+from kafka_poller.message import Message, Source
 
 ACCOUNT = "123456789012"
 MSK = Source("b-1:9098", f"arn:aws:kafka:us-east-1:{ACCOUNT}:cluster/images/0b5c9a6e-1111-2222-3333-444455556666-1")
@@ -338,7 +340,7 @@ def test_a_claim_check_into_another_account_is_rejected(door: Door, monkeypatch:
         asked.append(request)
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": ""}}, "GetObject")
 
-    monkeypatch.setattr(object_store.s3_client(), "get_object", deny)
+    monkeypatch.setattr(buckets.s3_client(), "get_object", deny)
     door.take(claim("s3://claims/in/a.jpg"))
     assert door.rejection().startswith("claim_denied: ")
     assert asked[0]["ExpectedBucketOwner"] == ACCOUNT
@@ -357,14 +359,14 @@ def test_reasons_and_logs_hold_nothing_of_what_the_producer_wrote(door: Door, ca
 
 
 def fail_puts(monkeypatch: pytest.MonkeyPatch, doomed: Callable[[dict[str, Any]], bool], error: Exception) -> None:
-    put = object_store.s3_client().put_object
+    put = buckets.s3_client().put_object
 
     def put_object(**request: Any) -> Any:
         if doomed(request):
             raise error
         return put(**request)
 
-    monkeypatch.setattr(object_store.s3_client(), "put_object", put_object)
+    monkeypatch.setattr(buckets.s3_client(), "put_object", put_object)
 
 
 @pytest.mark.parametrize(
@@ -471,5 +473,5 @@ def test_without_an_allow_list_no_claim_check_is_redeemed(door: Door, monkeypatc
 
 def test_a_fault_names_the_operation_and_nothing_else() -> None:
     error = ClientError({"Error": {"Code": "SlowDown", "Message": "secret"}}, "PutObject")
-    with pytest.raises(Fault, match=r"^SlowDown on PutObject$"), Fault.on("PutObject"):
+    with pytest.raises(Fault, match=r"^SlowDown on PutObject$"), calling("PutObject"):
         raise error

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from functions.write_catalog import app
-from imagelake import compaction, retention
+from imagelake.catalog import compaction
 from imagelake.keys import Partition
 from imagelake.model import ImageRecord, Tombstone
+from imagelake.retention import purge
 from imagelake.settings import CompactCatalogSettings, EnforceRetentionSettings
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.conftest import Context, stream_of
@@ -143,8 +144,8 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        for work in retention.find_work(PURGE, self.now):
-            retention.purge(work, PURGE, self.now, 60)
+        for work in purge.find_work(PURGE, self.now):
+            purge.purge(work, PURGE, self.now, 60)
         self.is_read = False
         self.expected = {
             image_id: record

@@ -16,10 +16,11 @@ from PIL import Image
 from imagelake.keys import Partition
 from imagelake.model import ImageRecord
 from imagelake_cli.athena import QueryError
-from local import lake, sql
-from local.dashboard import __main__ as command
-from local.dashboard import answers, charts, definition, sample_week
-from local.dashboard.answers import Rows
+from local import lake
+from tools import sql
+from tools.dashboard import __main__ as command
+from tools.dashboard import answers, charts, definition, sample_week
+from tools.dashboard.answers import Rows
 
 QUERIES = answers.queries()
 DASHBOARD = definition.read(QUERIES)

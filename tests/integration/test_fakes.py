@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagelake import images_table, object_store
 from imagelake.keys import Partition, RawKey
 from imagelake.model import ImageRecord
+from imagelake.stores import buckets, images_table
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET
 from tests.integration.fakes import Clock, FakeS3, FakeTable
 
@@ -45,21 +45,21 @@ def _do(s3: Any, bucket: str, call: tuple[Any, ...]) -> Any:
             return _outcome(lambda: s3.put_object(Bucket=bucket, Key=key, Body=body, IfMatch=found["ETag"])["ETag"])
         case "delete", key:
             # AWS leaves a marker where nothing was, and so does the stand-in; moto does not.
-            if object_store.read(bucket, key):
+            if buckets.read(bucket, key):
                 s3.delete_object(Bucket=bucket, Key=key)
         case "purge", prefix:
-            for page in object_store.versions(bucket, prefix):
-                object_store.delete_versions(bucket, page)
+            for page in buckets.versions(bucket, prefix):
+                buckets.delete_versions(bucket, page)
     return None
 
 
 def _seen(bucket: str) -> Any:
-    versions = [version for page in object_store.versions(bucket, "") for version in page]
+    versions = [version for page in buckets.versions(bucket, "") for version in page]
     return (
         sorted((version.key, version.bytes, version.is_marker) for version in versions),
-        object_store.folders(bucket, "raw/"),
-        object_store.keys(bucket, "raw/"),
-        object_store.read(bucket, KEYS[0]),
+        buckets.folders(bucket, "raw/"),
+        buckets.keys(bucket, "raw/"),
+        buckets.read(bucket, KEYS[0]),
     )
 
 
@@ -67,14 +67,14 @@ def _seen(bucket: str) -> Any:
 @given(st.lists(calls, max_size=8), st.booleans())
 def test_s3(sequence: list[tuple[Any, ...]], is_versioned: bool) -> None:  # Hypothesis passes it
     bucket = RAW_BUCKET if is_versioned else LAKE_BUCKET
-    real, fake = object_store.s3_client(), FakeS3(Clock(NOW), {RAW_BUCKET})
-    for page in object_store.versions(bucket, ""):
-        object_store.delete_versions(bucket, page)
+    real, fake = buckets.s3_client(), FakeS3(Clock(NOW), {RAW_BUCKET})
+    for page in buckets.versions(bucket, ""):
+        buckets.delete_versions(bucket, page)
 
     answers = [_do(real, bucket, call) for call in sequence]
     seen = _seen(bucket)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(object_store, "s3_client", lambda: fake)
+        patch.setattr(buckets, "s3_client", lambda: fake)
         assert [_do(fake, bucket, call) for call in sequence] == answers
         assert _seen(bucket) == seen
 

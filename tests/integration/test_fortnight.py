@@ -17,20 +17,15 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
 from functions.write_catalog import app as write_catalog
-from imagelake import (
-    audit,
-    catalog,
-    erasure,
-    images_table,
-    processing,
-    reconciliation,
-    retention,
-    script_runner,
-)
+from imagelake.audit import auditor
+from imagelake.catalog import parquet
+from imagelake.engine import runner
 from imagelake.errors import Rejection
 from imagelake.keys import Partition, RawKey
-from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone, to_iso
-from imagelake.processing import ImageArrived
+from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
+from imagelake.process import one_image, reconciliation
+from imagelake.process.one_image import ImageArrived
+from imagelake.retention import erasure, purge
 from imagelake.settings import (
     AuditRetentionSettings,
     EnforceRetentionSettings,
@@ -39,6 +34,8 @@ from imagelake.settings import (
     ReconcileSettings,
     WriteCatalogSettings,
 )
+from imagelake.stores import images_table
+from imagelake.values import to_iso
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeTable
 from tests.integration.stand_ins import install
 
@@ -84,7 +81,7 @@ class Lake:
     truths: dict[str, Truth] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
     later: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
-    audits: list[audit.Audit] = field(default_factory=list)
+    audits: list[auditor.Audit] = field(default_factory=list)
     _written: int = 0
     _batches: int = 0
     _numbers: int = 0
@@ -144,7 +141,7 @@ class Lake:
         if self.chance.random() < 0.02:
             self._record_failure(key)
             return
-        outcome = processing.process(ImageArrived(bucket="raw", key=str(key)), PROCESS, 30)
+        outcome = one_image.process(ImageArrived(bucket="raw", key=str(key)), PROCESS, 30)
         if outcome.outcome == "gone":
             return
         assert outcome.item is not None
@@ -237,8 +234,8 @@ class Lake:
 
     def purge(self) -> None:
         """One run of the purge."""
-        for work in retention.find_work(ENFORCE, self.clock.now):
-            retention.purge(work, ENFORCE, self.clock.now, 60)
+        for work in purge.find_work(ENFORCE, self.clock.now):
+            purge.purge(work, ENFORCE, self.clock.now, 60)
 
     # Time
 
@@ -317,11 +314,11 @@ def _without_lines(content: bytes, image_ids: Any) -> tuple[bytes, int]:
     return b"\n".join(kept), len(rows) - len(kept)
 
 
-def _run_scripts(content: bytes, *_: Any) -> script_runner.ScriptResult:
+def _run_scripts(content: bytes, *_: Any) -> runner.ScriptResult:
     if content == b"bad":
         raise Rejection("not_an_image", "of the simulation")
-    made = script_runner.EncodedDerivative("thumb_256", "jpg", "image/jpeg", 1, 1, b"derivative")
-    return script_runner.ScriptResult({}, {}, (made,), 0.1, 1.0)
+    made = runner.EncodedDerivative("thumb_256", "jpg", "image/jpeg", 1, 1, b"derivative")
+    return runner.ScriptResult({}, {}, (made,), 0.1, 1.0)
 
 
 @pytest.fixture
@@ -332,12 +329,12 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
     made = Lake(stores.clock, chance, stores.s3, stores.table, stores.glue, stores.queue, workflow)
     workflow.lake = made
     monkeypatch.setattr(reconciliation, "_step_functions", lambda: workflow)
-    monkeypatch.setattr(script_runner, "find_scripts", lambda _names: ())
-    monkeypatch.setattr(script_runner, "run_scripts", _run_scripts)
-    monkeypatch.setattr(catalog, "to_parquet", _to_lines)
-    monkeypatch.setattr(catalog, "without_rows", _without_lines)
+    monkeypatch.setattr(runner, "find_scripts", lambda _names: ())
+    monkeypatch.setattr(runner, "run_scripts", _run_scripts)
+    monkeypatch.setattr(parquet, "to_parquet", _to_lines)
+    monkeypatch.setattr(parquet, "without_rows", _without_lines)
     monkeypatch.setattr(write_catalog, "load", lambda _settings: CATALOG)
-    for module in (processing, write_catalog):
+    for module in (one_image, write_catalog):
         monkeypatch.setattr(module, "datetime", stores.clock.patched())
     return made
 
@@ -436,7 +433,7 @@ def test_a_fortnight_keeps_the_promise(lake: Lake) -> None:
             if now.hour == 0:
                 _forget(lake)
         if (now.hour, now.minute) == (5, 55) or now == down_until + 2 * HOUR:
-            lake.audits.append(audit.audit(AUDIT, now))
+            lake.audits.append(auditor.audit(AUDIT, now))
 
     assert lake.s3.calls["PutObject"] > 14 * 24 * 60
     assert lake.queue.sent == []

@@ -1,6 +1,6 @@
 import pytest
 
-from imagelake.script_runner import Limits, RunRejection, ScriptResult, find_scripts, run_scripts
+from imagelake.engine.runner import Limits, RunRejection, ScriptResult, find_scripts, run_scripts
 from tests.integration.hostile_corpus import GROUPS, PROCESSED, HostileFile, corpus
 
 MAX_SECONDS = 10

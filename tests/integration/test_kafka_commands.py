@@ -1,4 +1,4 @@
-"""`python -m local.kafka send` with a broker, without one, and with one that stops to answer."""
+"""`python -m kafka_poller send` with a broker, without one, and with one that stops to answer."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from typer.testing import CliRunner, Result
 
-from local.kafka import __main__ as command
-from local.kafka import broker
+from kafka_poller import __main__ as command
+from kafka_poller import broker
 
 NOWHERE = "127.0.0.1:9"
 

@@ -18,10 +18,10 @@ import pytest
 from botocore.config import Config
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from local.kafka import broker, poller
-from local.kafka.delivery import Condition, FunctionFailedError, FunctionUnavailableError, RetryPolicy
-from local.kafka.message import Message, Source
-from local.kafka.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller
+from kafka_poller import broker, poller
+from kafka_poller.delivery import Condition, FunctionFailedError, FunctionUnavailableError, RetryPolicy
+from kafka_poller.message import Message, Source
+from kafka_poller.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller
 
 QUICK = RetryPolicy(maximum_retry_attempts=2, backoff=0.01, maximum_backoff=0.05)
 

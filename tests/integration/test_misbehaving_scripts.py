@@ -19,10 +19,10 @@ from textwrap import dedent, indent
 import pytest
 from PIL import Image
 
+from imagelake.engine.runner import Limits, Reason, Script, find_scripts, run_scripts
+from imagelake.engine.sandbox.sandbox import SandboxError
 from imagelake.errors import Rejection
-from imagelake.sandbox import SandboxError
-from imagelake.script_metadata import Json
-from imagelake.script_runner import Limits, Reason, Script, find_scripts, run_scripts
+from imagelake.values import Json
 from tests.unit.pictures import encoded, photo
 
 SECONDS = 10.0
@@ -245,7 +245,7 @@ def warm_processes(of: int | None = None) -> dict[int, set[int]]:
     parents = {int(process.name): parent(process) for process in Path("/proc").glob("[0-9]*")}
     found = {}
     for warm in {child for child, its_parent in parents.items() if its_parent == (of or os.getpid())}:
-        if b"sandbox_process" in Path(f"/proc/{warm}/cmdline").read_bytes():
+        if b"warm_process" in Path(f"/proc/{warm}/cmdline").read_bytes():
             generation = found[warm] = {warm}
             while generation:
                 generation = {child for child, its_parent in parents.items() if its_parent in generation}

@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageStat
 
-from imagelake.script_runner import Limits, find_scripts, run_scripts
+from imagelake.engine.runner import Limits, find_scripts, run_scripts
 from tests.unit.pictures import encoded
 
 

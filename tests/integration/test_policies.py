@@ -21,7 +21,7 @@ GLUE = "arn:${AWS::Partition}:glue:${AWS::Region}:${AWS::AccountId}"
 STATES = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
 
 ROLES: dict[str, tuple[str, Grants]] = {
-    "RequestUploadRole": (
+    "HttpApiRole": (
         FUNCTION,
         {
             ("s3:PutObject", "${RawBucket.Arn}/raw/*"),
@@ -30,8 +30,8 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("dynamodb:BatchWriteItem", "${ImagesTable.Arn}"),
             ("dynamodb:GetItem", "${ImagesTable.Arn}"),
             ("dynamodb:Query", "${ImagesTable.Arn}/index/by_uploader"),
-            ("logs:CreateLogStream", "${RequestUploadLogGroup.Arn}"),
-            ("logs:PutLogEvents", "${RequestUploadLogGroup.Arn}"),
+            ("logs:CreateLogStream", "${HttpApiLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${HttpApiLogGroup.Arn}"),
         },
     ),
     "ProcessImageRole": (
@@ -298,7 +298,7 @@ def test_the_auditor_reads_nothing_of_an_image() -> None:
 
 
 def test_the_api_sees_arrivals_among_the_raw_images_only(translated: dict[str, dict[str, Any]]) -> None:
-    [policy] = translated["RequestUploadRole"]["Properties"]["Policies"]
+    [policy] = translated["HttpApiRole"]["Properties"]["Policies"]
     conditions = [one["Condition"] for one in policy["PolicyDocument"]["Statement"] if one["Action"] == "s3:ListBucket"]
 
     assert conditions == [{"StringLike": {"s3:prefix": "raw/*"}}]
@@ -341,7 +341,7 @@ def test_the_api_is_all_that_may_call_a_function_from_outside(translated: dict[s
     }
     for one in permissions:
         assert (one["Action"], one["Principal"]) == ("lambda:InvokeFunction", "apigateway.amazonaws.com")
-        expected = "EraseImageFunction" if "/DELETE/" in _spelled(one["SourceArn"]) else "RequestUploadFunction"
+        expected = "EraseImageFunction" if "/DELETE/" in _spelled(one["SourceArn"]) else "HttpApiFunction"
         assert _spelled(one["FunctionName"]) == f"${{{expected}}}"
 
 

@@ -14,11 +14,11 @@ from botocore.stub import Stubber
 from PIL import Image
 
 from functions.process_image.app import handler
-from imagelake import object_store
+from imagelake.engine.runner import find_scripts
 from imagelake.errors import Fault
 from imagelake.keys import Partition, RawKey
 from imagelake.model import Arrival, ImageRecord
-from imagelake.script_runner import find_scripts
+from imagelake.stores import buckets
 from local.samples import Sample, make_samples
 from tests.application import event
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client
@@ -234,10 +234,10 @@ def test_a_refusal_of_s3_is_a_fault_with_code_and_operation(
     call: str, code: str, fault: str, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process(NOTES)
-    stubbed = Stubber(object_store.s3_client())
+    stubbed = Stubber(buckets.s3_client())
     if call == "put_object":  # the picture is read before
-        picture = object_store.RawObject(HILLS.content, HILLS.content_type, datetime.now(UTC), ARRIVAL)
-        monkeypatch.setattr(object_store, "read_image", lambda *_: picture)
+        picture = buckets.RawObject(HILLS.content, HILLS.content_type, datetime.now(UTC), ARRIVAL)
+        monkeypatch.setattr(buckets, "read_image", lambda *_: picture)
     stubbed.add_client_error(call, code, "private-holiday.jpg")
 
     with stubbed, pytest.raises(Fault) as raised:
@@ -250,7 +250,7 @@ def test_s3_out_of_reach_is_a_fault(process: Process, monkeypatch: pytest.Monkey
     def unreachable(**_: Any) -> None:
         raise EndpointConnectionError(endpoint_url="https://s3.amazonaws.com")
 
-    monkeypatch.setattr(object_store.s3_client(), "put_object", unreachable)
+    monkeypatch.setattr(buckets.s3_client(), "put_object", unreachable)
 
     with pytest.raises(Fault, match=r"^EndpointConnectionError on PutObject$"):
         process(HILLS)

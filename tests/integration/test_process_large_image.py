@@ -9,9 +9,10 @@ import pytest
 from botocore.stub import Stubber
 from PIL import Image
 
-from imagelake import images_table, large_image, object_store
 from imagelake.keys import Partition, RawKey
 from imagelake.model import Arrival, AwaitedUpload, Tombstone
+from imagelake.process import large_image
+from imagelake.stores import buckets, images_table
 from tasks.process_large_image.app import logger, main
 from tests.application import resolve, task_variables
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, client, dead_letters_sent
@@ -133,7 +134,7 @@ def test_an_image_that_is_gone_leaves_no_item() -> None:
 
 
 def test_a_fault_is_tried_again(picture: bytes) -> None:
-    with Stubber(object_store.s3_client()) as stubbed:
+    with Stubber(buckets.s3_client()) as stubbed:
         stubbed.add_client_error("get_object", "SlowDown")
         stubbed.add_client_error("get_object", "NoSuchKey")
 
@@ -144,7 +145,7 @@ def test_a_fault_is_tried_again(picture: bytes) -> None:
 
 def test_a_fault_that_lasts_is_recorded_and_reported_and_a_redrive_mends_it(picture: bytes) -> None:
     awaited()
-    with Stubber(object_store.s3_client()) as stubbed:
+    with Stubber(buckets.s3_client()) as stubbed:
         for _ in range(3):
             stubbed.add_client_error("get_object", "AccessDenied", "private-holiday.png")
 
@@ -164,7 +165,7 @@ def test_a_fault_that_lasts_is_recorded_and_reported_and_a_redrive_mends_it(pict
 def test_a_late_failure_changes_no_outcome(picture: bytes) -> None:
     run(picture)
     processed = item()
-    with Stubber(object_store.s3_client()) as stubbed:
+    with Stubber(buckets.s3_client()) as stubbed:
         for _ in range(3):
             stubbed.add_client_error("get_object", "AccessDenied")
 

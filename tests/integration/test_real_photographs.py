@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from imagelake.engine.runner import Limits, find_scripts, run_scripts
 from imagelake.errors import Rejection
-from imagelake.script_metadata import Json
-from imagelake.script_runner import Limits, find_scripts, run_scripts
+from imagelake.values import Json
 from tests.integration import photographs
 
 LIMITS = Limits()

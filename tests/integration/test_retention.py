@@ -17,13 +17,16 @@ from functions.enforce_retention.app import handler as enforce_retention
 from functions.erase_image.app import handler as erase_image
 from functions.reconcile.app import handler as reconcile
 from functions.write_catalog.app import handler as write_catalog
-from imagelake import audit, catalog, images_table, object_store, partitions, reconciliation
+from imagelake.audit import auditor
+from imagelake.catalog import parquet
 from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import Partition, RawKey, catalog_prefix
 from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
-from imagelake.partitions import Table
-from imagelake.retention import Work, find_work, purge
+from imagelake.process import reconciliation
+from imagelake.retention.purge import Work, find_work, purge
 from imagelake.settings import EnforceRetentionSettings, WriteCatalogSettings, load
+from imagelake.stores import buckets, images_table, partitions
+from imagelake.stores.partitions import Table
 from tests.application import event, physical_name
 from tests.integration.conftest import (
     CALLER,
@@ -47,7 +50,7 @@ CATALOG = Table(DATABASE, TABLE, LAKE_BUCKET)
 
 @pytest.fixture(autouse=True)
 def _clients() -> None:
-    for made in (audit._s3, audit._dynamodb, audit._glue, audit._sqs, reconciliation._step_functions):
+    for made in (auditor._s3, auditor._dynamodb, auditor._glue, auditor._sqs, reconciliation._step_functions):
         made.cache_clear()
 
 
@@ -121,8 +124,8 @@ def test_purges_a_due_hour_everywhere_and_leaves_the_others(run_purge: Callable[
     due, young = cataloged(DUE, versions=3), cataloged(RECENT)
     hidden = cataloged(DUE)
     client("s3").delete_object(Bucket=RAW_BUCKET, Key=str(RawKey(DUE, hidden.image_id)))
-    catalog.write([due, hidden], "old", WRITER)
-    catalog.write([young], "new", WRITER)
+    parquet.write([due, hidden], "old", WRITER)
+    parquet.write([young], "new", WRITER)
 
     progress = run_purge()
 
@@ -234,7 +237,7 @@ def test_a_deletion_that_s3_refuses_is_a_fault_and_leaves_a_started_receipt(tell
     tell("enforce_retention")
     cataloged(DUE)
 
-    with Stubber(object_store.s3_client()) as s3:
+    with Stubber(buckets.s3_client()) as s3:
         s3.add_response("put_object", {})
         listed = {"Versions": [{"Key": "k", "VersionId": "v", "LastModified": NOW, "Size": 1}]}
         s3.add_response("list_object_versions", listed)
@@ -290,7 +293,7 @@ def on_the_stream(*items: dict[str, Any]) -> dict[str, Any]:
 
 def test_erases_an_image_everywhere_and_its_neighbour_nowhere(tell: Callable[[str], Context], tmp_path: Path) -> None:
     gone, stays = cataloged(RECENT, versions=2), cataloged(RECENT)
-    catalog.write([gone, stays], "batch", WRITER)
+    parquet.write([gone, stays], "batch", WRITER)
 
     answer = erase_image(request(gone.image_id), tell("erase_image"))
 
@@ -403,33 +406,33 @@ def test_a_row_whose_time_is_up_is_not_written(tell: Callable[[str], Context]) -
 
 def test_two_erasures_in_one_file_do_not_bring_each_other_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, stays = cataloged(RECENT), cataloged(RECENT), cataloged(RECENT)
-    catalog.write([first, second, stays], "batch", WRITER)
-    without_rows, interrupted = catalog.without_rows, list[bool]()
+    parquet.write([first, second, stays], "batch", WRITER)
+    without_rows, interrupted = parquet.without_rows, list[bool]()
 
     def slow(content: bytes, image_ids: Any) -> tuple[bytes, int]:
         if not interrupted:
             interrupted.append(True)
-            catalog.erase(LAKE_BUCKET, RECENT, {second.image_id})
+            parquet.erase(LAKE_BUCKET, RECENT, {second.image_id})
         return without_rows(content, image_ids)
 
-    monkeypatch.setattr(catalog, "without_rows", slow)
-    catalog.erase(LAKE_BUCKET, RECENT, {first.image_id})
+    monkeypatch.setattr(parquet, "without_rows", slow)
+    parquet.erase(LAKE_BUCKET, RECENT, {first.image_id})
 
     assert rows(RECENT, tmp_path) == [stays.image_id]
 
 
 def test_an_erasure_does_not_bring_back_a_purged_file(monkeypatch: pytest.MonkeyPatch) -> None:
     record = cataloged(RECENT)
-    [key] = catalog.write([record], "batch", WRITER)
-    without_rows = catalog.without_rows
+    [key] = parquet.write([record], "batch", WRITER)
+    without_rows = parquet.without_rows
 
     def slow(content: bytes, image_ids: Any) -> tuple[bytes, int]:
         client("s3").delete_object(Bucket=LAKE_BUCKET, Key=key)
         return without_rows(content, image_ids)
 
-    monkeypatch.setattr(catalog, "without_rows", slow)
+    monkeypatch.setattr(parquet, "without_rows", slow)
 
-    assert catalog.erase(LAKE_BUCKET, RECENT, {record.image_id}) == 0
+    assert parquet.erase(LAKE_BUCKET, RECENT, {record.image_id}) == 0
     assert kept(LAKE_BUCKET, "catalog/") == []
 
 
@@ -538,7 +541,7 @@ def findings(report: dict[str, Any]) -> set[tuple[str, str, str]]:
 
 
 def test_a_lake_as_promised_has_no_finding(run_audit: Callable[[], dict[str, Any]]) -> None:
-    catalog.write([cataloged(RECENT, versions=2), cataloged(RECENT)], "batch", WRITER)
+    parquet.write([cataloged(RECENT, versions=2), cataloged(RECENT)], "batch", WRITER)
 
     report = run_audit()
 
@@ -567,7 +570,7 @@ def partition_without_data() -> None:
 
 
 def data_without_partition() -> None:
-    catalog.write([cataloged(RECENT)], "batch", WRITER)
+    parquet.write([cataloged(RECENT)], "batch", WRITER)
     client("glue").delete_partition(
         DatabaseName=DATABASE, TableName=TABLE, PartitionValues=[RECENT.ingest_date, RECENT.hour]
     )
@@ -582,7 +585,7 @@ def expired_item() -> None:
 
 def item_without_expiry() -> None:
     record = cataloged(RECENT)
-    catalog.write([record], "batch", WRITER)
+    parquet.write([record], "batch", WRITER)
     eternal = record.to_item()
     del eternal["expires_at"], eternal["expiry_shard"]
     client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=images_table.serialize(eternal))
@@ -590,7 +593,7 @@ def item_without_expiry() -> None:
 
 def early_deletion_of_a_file() -> None:
     record = cataloged(RECENT)
-    catalog.write([record], "batch", WRITER)
+    parquet.write([record], "batch", WRITER)
     key = str(RawKey(RECENT, record.image_id))
     [version] = client("s3").list_object_versions(Bucket=RAW_BUCKET, Prefix=key)["Versions"]
     client("s3").delete_object(Bucket=RAW_BUCKET, Key=key, VersionId=version["VersionId"])
@@ -598,13 +601,13 @@ def early_deletion_of_a_file() -> None:
 
 def early_hiding_of_a_file() -> None:
     record = cataloged(RECENT)
-    catalog.write([record], "batch", WRITER)
+    parquet.write([record], "batch", WRITER)
     client("s3").delete_object(Bucket=RAW_BUCKET, Key=str(RawKey(RECENT, record.image_id)))
 
 
 def early_deletion_of_a_derivative() -> None:
     record = cataloged(RECENT)
-    catalog.write([record], "batch", WRITER)
+    parquet.write([record], "batch", WRITER)
     client("s3").delete_object(Bucket=LAKE_BUCKET, Key=record.derivatives[0].key)
 
 
@@ -614,7 +617,7 @@ def early_deletion_of_rows() -> None:
 
 def early_deletion_of_an_item() -> None:
     record = cataloged(RECENT)
-    catalog.write([record], "batch", WRITER)
+    parquet.write([record], "batch", WRITER)
     client("dynamodb").delete_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": record.image_id}})
 
 
@@ -647,7 +650,7 @@ def erased_image_that_is_back() -> None:
         hour=RECENT.hour,
     )
     images_table.bury(IMAGES_TABLE, tombstone)
-    catalog.write([record], "batch", WRITER)
+    parquet.write([record], "batch", WRITER)
 
 
 def hoarding_queue() -> None:
@@ -691,8 +694,8 @@ def test_the_auditor_catches(
 def test_purge_and_audit_agree(
     run_purge: Callable[[], list[dict[str, Any]]], run_audit: Callable[[], dict[str, Any]]
 ) -> None:
-    catalog.write([cataloged(DUE, versions=2), cataloged(DUE)], "old", WRITER)
-    catalog.write([cataloged(RECENT)], "new", WRITER)
+    parquet.write([cataloged(DUE, versions=2), cataloged(DUE)], "old", WRITER)
+    parquet.write([cataloged(RECENT)], "new", WRITER)
     assert run_audit()["overdue"] > 0
 
     run_purge()

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagelake import catalog, erasure, retention
+from imagelake.catalog import parquet
 from imagelake.errors import Fault
 from imagelake.keys import Partition, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
+from imagelake.retention import erasure, purge
 from imagelake.settings import EnforceRetentionSettings, EraseImageSettings, WriteCatalogSettings
 from tests.integration.fakes import refused
 from tests.integration.stand_ins import StandIns, install
@@ -46,7 +47,7 @@ class World:
         """Images as the corridor leaves them."""
         records = [self._image(hour) for _ in range(images)]
         if records:
-            catalog.write(records, uuid.uuid4().hex, WRITE)
+            parquet.write(records, uuid.uuid4().hex, WRITE)
         if hour != DUE_HOUR:
             self.kept |= {record.image_id: RawKey(hour, record.image_id) for record in records}
         return records
@@ -99,7 +100,7 @@ class World:
             self.erased.add(str(key))
 
     def an_erasure_in_the_due_hour(self) -> None:
-        catalog.erase("lake", DUE_HOUR, {str(uuid.uuid4())})
+        parquet.erase("lake", DUE_HOUR, {str(uuid.uuid4())})
 
     def a_throttle(self) -> None:
         raise refused("SlowDown", "S3")
@@ -125,9 +126,9 @@ EVENTS = [name for name in vars(World) if name.startswith(("a_", "an_", "another
 
 def purge_all() -> None:
     """One run, in which a piece of work that fails does not keep the others, as in the workflow."""
-    for work in retention.find_work(PURGE, FIRST_RUN):
+    for work in purge.find_work(PURGE, FIRST_RUN):
         with _tolerated():
-            retention.purge(work, PURGE, FIRST_RUN, 60)
+            purge.purge(work, PURGE, FIRST_RUN, 60)
 
 
 @contextmanager
@@ -156,8 +157,8 @@ def _without(content: bytes, image_ids: Any) -> tuple[bytes, int]:
 def test_the_promise_holds_whatever_happens_during_a_purge(due: int, plan: dict[int, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         stores = install(patch, FIRST_RUN)
-        patch.setattr(catalog, "to_parquet", _lines)
-        patch.setattr(catalog, "without_rows", _without)
+        patch.setattr(parquet, "to_parquet", _lines)
+        patch.setattr(parquet, "without_rows", _without)
         world = World(stores, plan=plan)
         for hour, images in ((DUE_HOUR, due), (LAST_KEPT_HOUR, 2), (NOW_HOUR, 2)):
             world.add(hour, images)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from imagelake.sandbox import SandboxError
-from imagelake.script_runner import run_scripts
+from imagelake.engine.runner import run_scripts
+from imagelake.engine.sandbox.sandbox import SandboxError
 from imagelake_cli import script as command
 from imagelake_cli.main import app
 from tests.unit.pictures import encoded, photo

@@ -7,8 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from imagelake.reason import Reason
-from imagelake.script_runner import Limits, Script, find_scripts, run_scripts
+from imagelake.engine.reason import Reason
+from imagelake.engine.runner import Limits, Script, find_scripts, run_scripts
 from tests.unit.pictures import encoded, photo
 
 ROOT = Path(__file__).parents[2]

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.write_catalog.app import handler
-from imagelake import catalog, object_store, partitions
+from imagelake.catalog import parquet
 from imagelake.errors import Fault
 from imagelake.keys import Partition, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
-from imagelake.partitions import Table
-from local.sql import to_duckdb
+from imagelake.stores import buckets, partitions
+from imagelake.stores.partitions import Table
 from tests.application import event
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.conftest import (
@@ -35,6 +35,7 @@ from tests.integration.conftest import (
     dead_letters_sent,
     stream_of,
 )
+from tools.sql import to_duckdb
 
 RECEIVED = datetime(2026, 11, 22, 9, 30, 15, tzinfo=UTC)
 HIVE_TO_DUCKDB = {
@@ -220,7 +221,7 @@ def test_a_partition_that_glue_refuses_raises(write: Invoke) -> None:
 
 
 def test_s3_failing_registers_nothing(write: Invoke) -> None:
-    with Stubber(object_store.s3_client()) as s3:
+    with Stubber(buckets.s3_client()) as s3:
         s3.add_client_error("put_object", "AccessDenied")
         with pytest.raises(Fault, match=r"^AccessDenied on PutObject$"):
             write(_batch_of(_record(1)))
@@ -251,7 +252,7 @@ def test_logs_no_personal_data(write: Invoke, logs: StringIO) -> None:
 
 def test_a_file_has_the_types_of_the_contract(tmp_path: Path) -> None:
     file = tmp_path / "images.parquet"
-    file.write_bytes(catalog.to_parquet([_record(1)]))
+    file.write_bytes(parquet.to_parquet([_record(1)]))
 
     with duckdb.connect() as database:
         described = database.read_parquet(str(file))
@@ -272,7 +273,7 @@ def test_a_file_has_the_types_of_the_contract(tmp_path: Path) -> None:
 def test_a_file_is_sorted_by_arrival(tmp_path: Path) -> None:
     file = tmp_path / "images.parquet"
     records = [_record(number, RECEIVED + timedelta(seconds=number * 7 % 5)) for number in range(20)]
-    file.write_bytes(catalog.to_parquet(records))
+    file.write_bytes(parquet.to_parquet(records))
 
     with duckdb.connect() as database:
         rows = database.read_parquet(str(file)).select("received_at", "image_id").fetchall()
@@ -287,7 +288,7 @@ def test_a_file_has_statistics_of_every_column_but_those_of_many_values(tmp_path
         {name: TypeDeserializer().deserialize(value) for name, value in template.items()}
     )
     records = [whole.model_copy(update={"width": width}) for width in (640, 1600, 4000)]
-    file.write_bytes(catalog.to_parquet([*records, whole.model_copy(update={"width": None})]))
+    file.write_bytes(parquet.to_parquet([*records, whole.model_copy(update={"width": None})]))
 
     with duckdb.connect() as database:
         statistics = {
@@ -354,6 +355,6 @@ records = st.builds(
 @settings(max_examples=40, deadline=None)
 @given(st.lists(records, min_size=1, max_size=4, unique_by=lambda record: record.image_id))
 def test_rows_read_back_from_a_file_equal_the_records(folder: Path, kept: Sequence[ImageRecord]) -> None:
-    rows = _read(catalog.to_parquet(kept), folder)
+    rows = _read(parquet.to_parquet(kept), folder)
 
     assert rows == [_expected(record) for record in sorted(kept, key=lambda one: (one.received_at, one.image_id))]

@@ -9,8 +9,8 @@ import yaml
 from sqlglot import TokenType, exp
 from sqlglot.optimizer.qualify import qualify
 
-from imagelake.partitions import COLUMNS
-from local import analytics_template, sql
+from imagelake.stores.partitions import COLUMNS
+from tools import analytics_template, sql
 
 FILES = [*sorted(sql.VIEWS.glob("*.sql")), *sql.query_files()]
 COLUMNS_AND_PARTITION = {**COLUMNS, "ingest_date": "string", "hour": "string"}

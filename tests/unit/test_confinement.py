@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagelake import confinement
+from imagelake.engine.sandbox import confinement
 
 ALLOW, KILL, REFUSE, NOT_IMPLEMENTED = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
 MACHINES = sorted(confinement._MACHINES)
@@ -81,7 +81,7 @@ def test_ends_a_process_that_speaks_for_another_machine(machine: str) -> None:
 def test_without_a_filter_an_ordinary_user_can_start_no_process() -> None:
     program = """
         import os
-        from imagelake import confinement
+        from imagelake.engine.sandbox import confinement
 
         confinement._MACHINES.clear()
         if os.getuid() == 0:
@@ -98,7 +98,7 @@ def test_without_a_filter_an_ordinary_user_can_start_no_process() -> None:
 
 
 def test_a_process_ends_with_a_parent_that_is_gone_already() -> None:
-    program = "from imagelake import confinement; confinement.end_with(1 << 30, 15); print('goes on')"
+    program = "from imagelake.engine.sandbox import confinement; confinement.end_with(1 << 30, 15); print('goes on')"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (result.returncode, result.stdout) == (-15, b"")
 

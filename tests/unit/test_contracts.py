@@ -18,13 +18,16 @@ from boto3.dynamodb.types import TypeDeserializer
 from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
 
 from functions.consume_image_topic.app import METRICS
-from functions.request_upload.app import app as api
-from imagelake import images_table, large_image, partitions, reconciliation, settings
+from functions.http_api.app import app as api
+from imagelake import settings
+from imagelake.api.uploads import UploadRequest
 from imagelake.keys import RawKey
-from imagelake.large_image import LargeImageArrived
-from imagelake.model import ImageRecord, to_iso
-from imagelake.processing import ImageArrived
-from imagelake.uploads import UploadRequest
+from imagelake.model import ImageRecord
+from imagelake.process import large_image, reconciliation
+from imagelake.process.large_image import LargeImageArrived
+from imagelake.process.one_image import ImageArrived
+from imagelake.stores import images_table, partitions
+from imagelake.values import to_iso
 from local.invoke import EXPECTED
 from tests.application import (
     FUNCTION_FOLDERS,
@@ -76,7 +79,7 @@ def test_the_catalog_has_one_schema_in_contract_code_and_glue() -> None:
 
 
 def test_the_template_routes_what_the_function_answers() -> None:
-    events = TEMPLATE["Resources"]["RequestUploadFunction"]["Properties"]["Events"].values()
+    events = TEMPLATE["Resources"]["HttpApiFunction"]["Properties"]["Events"].values()
     routed = {(route["Properties"]["Method"], route["Properties"]["Path"]) for route in events}
     answered = {(route.method, route.openapi_path) for route in [*api._static_routes, *api._dynamic_routes]}
 
@@ -138,19 +141,19 @@ def test_every_log_group_forgets() -> None:
 # Samples
 
 
-def test_the_sample_of_request_upload_is_what_api_gateway_sends() -> None:
-    sample = APIGatewayProxyEventModel.model_validate(event("request_upload"))
+def test_the_sample_of_http_api_is_what_api_gateway_sends() -> None:
+    sample = APIGatewayProxyEventModel.model_validate(event("http_api"))
 
     assert sample.requestContext.authorizer is not None
     assert sample.requestContext.authorizer.claims is not None
     assert (sample.httpMethod, sample.path, sample.requestContext.stage) == ("POST", "/uploads", "v1")
 
 
-def test_the_sample_of_request_upload_asks_for_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in variables_of("request_upload").items():
+def test_the_sample_of_http_api_asks_for_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables_of("http_api").items():
         monkeypatch.setenv(name, str(resolve(value)))
 
-    assert UploadRequest.model_validate_json(event("request_upload")["body"]).content_type == "image/jpeg"
+    assert UploadRequest.model_validate_json(event("http_api")["body"]).content_type == "image/jpeg"
 
 
 def test_the_sample_of_process_image_is_what_the_workflow_makes_of_object_created() -> None:

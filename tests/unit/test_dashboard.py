@@ -8,10 +8,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from local import analytics_template
-from local.dashboard import answers, definition, quicksight
-from local.dashboard.definition import IDENTIFYING, Dashboard
 from tests.application import TEMPLATE
+from tools import analytics_template
+from tools.dashboard import answers, definition, quicksight
+from tools.dashboard.definition import IDENTIFYING, Dashboard
 
 QUERIES = answers.queries()
 DASHBOARD = definition.read(QUERIES)

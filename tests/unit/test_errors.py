@@ -4,12 +4,13 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from imagelake.errors import Fault, ImageLakeError, Rejection
+from imagelake.stores.session import calling
 
 
 def test_a_fault_names_code_and_operation_but_not_what_was_sent() -> None:
     denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "holiday.jpg is not yours"}}, "GetObject")
 
-    with pytest.raises(Fault) as fault, Fault.on("GetObject"):
+    with pytest.raises(Fault) as fault, calling("GetObject"):
         raise denied
 
     assert str(fault.value) == "AccessDenied on GetObject"
@@ -17,12 +18,12 @@ def test_a_fault_names_code_and_operation_but_not_what_was_sent() -> None:
 
 
 def test_a_service_out_of_reach_is_a_fault() -> None:
-    with pytest.raises(Fault, match=r"^EndpointConnectionError on Query$"), Fault.on("Query"):
+    with pytest.raises(Fault, match=r"^EndpointConnectionError on Query$"), calling("Query"):
         raise EndpointConnectionError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
 
 
 def test_errors_of_our_own_pass_unchanged() -> None:
-    with pytest.raises(KeyError), Fault.on("GetItem"):
+    with pytest.raises(KeyError), calling("GetItem"):
         raise KeyError("sub")
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from imagelake.engine.guard import Header, inspect
+from imagelake.engine.limits import Limits
+from imagelake.engine.reason import Reason
 from imagelake.errors import Rejection
-from imagelake.image_guard import Header, inspect
-from imagelake.limits import Limits
-from imagelake.reason import Reason
 from tests.unit.pictures import encoded, photo
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from imagelake import images, object_store
-from imagelake.settings import RequestUploadSettings
+from imagelake.api import images
+from imagelake.settings import HttpApiSettings
+from imagelake.stores import buckets
 
-SETTINGS = RequestUploadSettings("raw", "lake", "images", 25_000_000, accept_heif=False)
+SETTINGS = HttpApiSettings("raw", "lake", "images", 25_000_000, accept_heif=False)
 IMAGE_ID = "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f"
 PLACE = f"ingest_date=2026-11-22/hour=09/{IMAGE_ID}"
 AWAITED: dict[str, Any] = {
@@ -43,8 +44,8 @@ PROCESSED = AWAITED | {
 def arrived(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The raw objects that are there; a test may add one."""
     keys: set[str] = set()
-    monkeypatch.setattr(object_store, "existing", lambda _, wanted: keys & set(wanted))
-    monkeypatch.setattr(object_store, "link", lambda bucket, key: f"https://{bucket}/{key}?signed")
+    monkeypatch.setattr(buckets, "existing", lambda _, wanted: keys & set(wanted))
+    monkeypatch.setattr(buckets, "link", lambda bucket, key: f"https://{bucket}/{key}?signed")
     return keys
 
 

@@ -10,9 +10,9 @@ from boto3.dynamodb.types import TypeDeserializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagelake import images_table
 from imagelake.errors import InvalidCursorError
-from imagelake.images_table import Listing
+from imagelake.stores import images_table
+from imagelake.stores.images_table import Listing
 
 OWN = Listing("ada", stored_status=None, source=None, received_from=None, received_to=None)
 RECEIVED_AT = "2026-11-22T09:30:15.250Z"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.kafka.delivery import (
+from kafka_poller.delivery import (
     Condition,
     Delivery,
     FunctionFailedError,
@@ -16,7 +16,7 @@ from local.kafka.delivery import (
     RetryPolicy,
     StoppedError,
 )
-from local.kafka.message import PAYLOAD_LIMIT, Message
+from kafka_poller.message import PAYLOAD_LIMIT, Message
 
 type Behaviour = Callable[[list[int]], Any]
 

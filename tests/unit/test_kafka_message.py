@@ -9,8 +9,8 @@ from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagelake.kafka_record import KafkaRecord, Position
-from local.kafka.message import Message, Source, split
+from imagelake.ingest.kafka_record import KafkaRecord, Position
+from kafka_poller.message import Message, Source, split
 
 EVENTS = Path(__file__).parents[2] / "events"
 MSK = Source("b-1:9098,b-2:9098", "arn:aws:kafka:eu-central-1:123456789012:cluster/images/0b5c9a6e-1")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from imagelake.model import HEADER_COLUMNS, MAX_TAGS, MAX_TAGS_BYTES, SCRIPT_COLUMNS, Arrival, Derivative, ImageRecord
+from imagelake.engine.columns import HEADER_COLUMNS, SCRIPT_COLUMNS
+from imagelake.model import MAX_TAGS, MAX_TAGS_BYTES, Arrival, Derivative, ImageRecord
 
 RECEIVED = datetime(2026, 11, 22, 9, 30, 15, 250_000, tzinfo=UTC)
 RECORD: dict[str, Any] = {

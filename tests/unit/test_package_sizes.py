@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local import package_sizes
+from tools import package_sizes
 
 
 def test_without_a_build_it_says_how_to_make_one(

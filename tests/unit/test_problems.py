@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from imagelake.problems import invalid_request, problem
-from imagelake.uploads import UploadBatch, UploadRequest
+from imagelake.api.problems import invalid_request, problem
+from imagelake.api.uploads import UploadBatch, UploadRequest
 
 SENT = "a5e1-private"
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagelake import images_table
+from imagelake.engine.columns import HEADER_COLUMNS
+from imagelake.engine.scripts.metadata import check_size, split_columns, to_json
 from imagelake.errors import Rejection
-from imagelake.model import HEADER_COLUMNS
-from imagelake.script_metadata import check_size, split_columns, to_json
+from imagelake.stores import images_table
 
 JSON = st.recursive(
     st.none()

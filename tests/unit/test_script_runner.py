@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagelake import derivative_encoder
+from imagelake.engine.runner import Limits, Reason, RunRejection, Script, ScriptResult, find_scripts, run_scripts
+from imagelake.engine.sandbox.warm_process import _imports
+from imagelake.engine.scripts import encoder
+from imagelake.engine.scripts.result import CONTENT_TYPES
 from imagelake.errors import Rejection, SettingsError
-from imagelake.sandbox_process import _imports
-from imagelake.script_result import CONTENT_TYPES
-from imagelake.script_runner import Limits, Reason, RunRejection, Script, ScriptResult, find_scripts, run_scripts
 from tests.unit.pictures import encoded, photo
 
 type Run = Callable[..., ScriptResult]
@@ -260,7 +260,7 @@ def test_what_a_script_says_for_itself_is_cut_short(run: Run) -> None:
 
 
 def test_every_encoding_of_derivatives_is_accepted() -> None:
-    encodings = derivative_encoder._ENCODINGS.values()
+    encodings = encoder._ENCODINGS.values()
     assert {encoding.extension for encoding in encodings} == CONTENT_TYPES.keys()
 
 

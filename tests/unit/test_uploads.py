@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from imagelake import settings, uploads
+from imagelake import settings
+from imagelake.api import uploads
+from imagelake.api.uploads import MAX_BATCH, UploadBatch, UploadRequest
 from imagelake.model import CONTENT_TYPES, MAX_TAGS
-from imagelake.uploads import MAX_BATCH, UploadBatch, UploadRequest
 
 MAX_IMAGE_BYTES = 25_000_000
 JPEG: dict[str, Any] = {"content_type": "image/jpeg"}

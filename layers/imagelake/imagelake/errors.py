@@ -54,21 +54,6 @@ class Fault(ImageLakeError):  # noqa: N818  # the workflow's word for what may b
         super().__init__(message)
         self.code = code
 
-    @classmethod
-    @contextmanager
-    def on(cls, operation: str) -> Iterator[None]:
-        """Turn whatever boto3 raises inside into a `Fault` on `operation`."""
-        from botocore.exceptions import BotoCoreError, ClientError  # the engine imports this module, and no boto3
-
-        try:
-            yield
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            raise cls(f"{code} on {operation}", code) from error
-        except BotoCoreError as error:
-            code = type(error).__name__
-            raise cls(f"{code} on {operation}", code) from error
-
 
 @contextmanager
 def unforeseen() -> Iterator[None]:
@@ -79,7 +64,7 @@ def unforeseen() -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
         frames = traceback.extract_tb(error.__traceback__)
-        ours = [frame for frame in frames if Path(frame.filename).parent == Path(__file__).parent]
+        ours = [frame for frame in frames if Path(frame.filename).is_relative_to(Path(__file__).parent)]
         place = (ours or frames)[-1]
         raise Fault(f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}") from None
 

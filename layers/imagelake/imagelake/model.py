@@ -6,23 +6,22 @@ process it. `ImageRecord` is the one row an image has, in the images table, in t
 
 import json
 import math
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     StringConstraints,
     model_validator,
 )
 from pydantic_core import from_json
 
 from imagelake.keys import Partition, RawKey
+from imagelake.values import Int32, Moment, Number
 
 type Status = Literal["awaiting_upload", "processing", "processed", "rejected", "failed"]
 
@@ -118,35 +117,6 @@ BOOKKEEPING: Final = frozenset({"expiry_shard", "attempts", "attempted_at"})
 def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:
     """What makes an item findable once it has expired: a digit of its random id, and epoch seconds, rounded up."""
     return {"expiry_shard": image_id[-1], "expires_at": math.ceil(expires_at.timestamp())}
-
-
-def _to_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("in UTC, not a time of the years 1 to 9999") from None
-
-
-def to_iso(moment: datetime) -> str:
-    """An aware time as ISO 8601 in UTC, always with milliseconds, so that text sorts like time."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-type Moment = Annotated[AwareDatetime, AfterValidator(_to_utc), PlainSerializer(to_iso, when_used="json")]
-
-
-type Int32 = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
-"""What a column of the catalog of type `int` holds."""
-
-
-def _check_number(value: float) -> float:
-    if value and not 1e-130 <= abs(value) <= 1e125:
-        raise ValueError("DynamoDB holds 0 and numbers of 1e-130 to 1e+125")
-    return value
-
-
-type Number = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_check_number)]
-"""What both an item and a column of the catalog of type `double` hold."""
 
 
 class Derivative(BaseModel):
@@ -276,13 +246,3 @@ class Tombstone(BaseModel):
         """The tombstone as an item of the images table."""
         item = self.model_dump(mode="json", exclude_none=True)
         return item | expiry_attributes(self.image_id, self.expires_at)
-
-
-HEADER_COLUMNS: Final = ("format", "width", "height", "mode", "frames", "orientation")
-"""Columns that the engine fills from the header of the file, and no provided script can."""
-
-SCRIPT_COLUMNS: Final = (
-    "camera_make", "camera_model", "taken_at", "gps_lat", "gps_lon", "phash", "dominant_color", "brightness",
-    "sharpness",
-)  # fmt: skip
-"""Columns that a provided script fills by returning metadata of that name."""

@@ -42,8 +42,8 @@ def _parse(variable: str, text: str, kind: object) -> object:
 
 
 @dataclass(frozen=True)
-class RequestUploadSettings:
-    """Settings of `functions/request_upload`."""
+class HttpApiSettings:
+    """Settings of `functions/http_api`."""
 
     raw_bucket: str
     lake_bucket: str

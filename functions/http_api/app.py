@@ -1,0 +1,128 @@
+"""The HTTP API: forms for uploads, and what became of an image."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, cast
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic_core import PydanticCustomError
+
+from imagelake.api import images, problems, uploads
+from imagelake.api.uploads import UploadBatch, UploadRequest
+from imagelake.errors import InvalidCursorError
+from imagelake.model import Status
+from imagelake.settings import HttpApiSettings, load
+from imagelake.stores import images_table
+from imagelake.stores.images_table import Listing
+
+logger = Logger()
+app = APIGatewayRestResolver(enable_validation=True)
+
+
+def _parse_time(text: str) -> datetime:
+    """RFC 3339, and nothing else that Pydantic would take, such as seconds since 1970."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):  # it is a list where it is given twice
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise PydanticCustomError("time", "must be one time with its zone, such as 2026-11-22T09:00:00Z; + is %2B")
+    return moment
+
+
+type TimeParameter = Annotated[datetime, BeforeValidator(_parse_time)]
+type Uploads = Annotated[
+    Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
+    Discriminator(lambda body: "<batch>" if isinstance(body, dict) and "uploads" in body else "<one>"),
+]
+
+
+@app.post("/uploads")
+def request_upload(body: Annotated[Uploads, Body()]) -> Response[dict[str, Any]]:
+    """Forms for one image or a batch."""
+    settings = load(HttpApiSettings)
+    requests = body.uploads if isinstance(body, UploadBatch) else [body]
+    request_id = app.current_event.request_context.request_id
+    answers = uploads.request_uploads(requests, _caller(), request_id, datetime.now(UTC), settings)
+    answer = {"uploads": answers} if isinstance(body, UploadBatch) else answers[0]
+    return Response(HTTPStatus.CREATED, "application/json", answer)
+
+
+@app.get("/images/<image_id>")
+def get_image(image_id: Annotated[str, Path(max_length=64)]) -> Response[Any]:
+    """One image of the caller's."""
+    settings = load(HttpApiSettings)
+    item = images_table.get(settings.images_table, image_id)
+    if item is None or item.get("uploader") != _caller():
+        return problems.image_not_found()
+    return Response(HTTPStatus.OK, "application/json", images.show([item], settings)[0])
+
+
+@app.get("/images")
+def list_images(
+    status: Annotated[Status | None, Query()] = None,
+    source: Annotated[str | None, Query(max_length=64)] = None,
+    received_from: Annotated[TimeParameter | None, Query(alias="from")] = None,
+    received_to: Annotated[TimeParameter | None, Query(alias="to")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: Annotated[str | None, Query(max_length=512)] = None,
+) -> dict[str, Any]:
+    """The caller's images, newest first."""
+    _refuse_other_parameters("status", "source", "from", "to", "limit", "cursor")
+    if received_from and received_to and received_from > received_to:
+        raise RequestValidationError([{"loc": ("query", "from"), "type": "time_span", "msg": "must not be after to"}])
+    settings = load(HttpApiSettings)
+    stored_status = "awaiting_upload" if status == "processing" else status
+    listing = Listing(_caller(), stored_status, source, received_from, received_to)
+    page = images_table.list_images(settings.images_table, listing, limit, cursor)
+    shown = images.show(page.items, settings)
+    return {"images": [image for image in shown if status in (None, image["status"])], "cursor": page.cursor}
+
+
+def _refuse_other_parameters(*names: str) -> None:
+    """A filter that is misspelt would be a filter without effect."""
+    if unknown := app.current_event.resolved_query_string_parameters.keys() - {*names}:
+        detail = f"must be one of {', '.join(names)}"
+        faults = [{"loc": ("query", name), "type": "unknown_parameter", "msg": detail} for name in sorted(unknown)]
+        raise RequestValidationError(faults)
+
+
+def _caller() -> str:
+    """The caller's subject, from the token that the authorizer has checked."""
+    return cast("str", app.current_event.request_context.authorizer.claims["sub"])
+
+
+@app.exception_handler([RequestValidationError, RequestUnsupportedContentType])
+def _invalid_request(error: RequestValidationError | RequestUnsupportedContentType) -> Response[str]:
+    request, json_type = app.current_event, "application/json"
+    if request.http_method == "POST" and not request.headers.get("content-type", json_type).startswith(json_type):
+        return problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body must be JSON, sent as {json_type}.")
+    return problems.invalid_request(error.errors())
+
+
+@app.exception_handler(InvalidCursorError)
+def _invalid_cursor(error: InvalidCursorError) -> Response[str]:
+    return problems.invalid_request([{"loc": ("query", "cursor"), "type": "cursor", "msg": str(error)}])
+
+
+@app.exception_handler(NotFoundError)
+def _not_found(error: NotFoundError) -> Response[str]:
+    return problems.problem(HTTPStatus.NOT_FOUND, str(error.msg))
+
+
+@app.exception_handler(Exception)
+def _fault(error: Exception) -> Response[str]:
+    logger.error("request failed", extra={"error": type(error).__name__, "path": app.current_event.path})
+    return problems.server_error()
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one request that API Gateway passed on."""
+    return app.resolve(event, context)

@@ -1,0 +1,140 @@
+"""Requests for an upload: what a caller may ask, and the form that takes the image."""
+
+import base64
+import os
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from imagelake.keys import Partition
+from imagelake.model import CONTENT_TYPES, HEIF_CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size
+from imagelake.settings import HttpApiSettings, load
+from imagelake.stores import buckets, images_table
+from imagelake.values import to_iso
+
+MAX_BATCH: Final = 100
+AWAITED_FOR: Final = timedelta(days=1)
+"""How long an upload is remembered. The form is good for minutes; an arrival that got lost is put back within hours."""
+
+
+class UploadRequest(BaseModel):
+    """One image that the caller is about to upload.
+
+    `content_length` is bytes, `sha256` 64 hexadecimal digits: the form takes no other file where they are given.
+    `filename` is kept as the tag of that name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    content_type: str
+    content_length: Annotated[int, Field(ge=1)] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")] | None = None
+    filename: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
+    tags: Tags = Field(default_factory=dict)
+
+    @field_validator("content_type")
+    @classmethod
+    def _is_supported(cls, value: str) -> str:
+        accepted = CONTENT_TYPES | (HEIF_CONTENT_TYPES if load(HttpApiSettings).accept_heif else {})
+        if value not in accepted:
+            raise PydanticCustomError("content_type", "must be one of {accepted}", {"accepted": ", ".join(accepted)})
+        return value
+
+    @field_validator("content_length")
+    @classmethod
+    def _is_within_limit(cls, value: int | None) -> int | None:
+        limit = load(HttpApiSettings).max_image_bytes
+        if value is not None and value > limit:
+            raise PydanticCustomError("content_length", "is over the limit of {limit} bytes", {"limit": limit})
+        return value
+
+    @model_validator(mode="after")
+    def _filename_fits_tags(self) -> Self:
+        if self.filename is not None and "filename" in self.tags:
+            raise PydanticCustomError("filename", "filename and the tag filename cannot both be given")
+        check_tags_size(self.all_tags)
+        return self
+
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """The tags, with the file's name among them."""
+        return self.tags | ({"filename": self.filename} if self.filename is not None else {})
+
+
+class UploadBatch(BaseModel):
+    """Up to `MAX_BATCH` images that the caller is about to upload."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    uploads: Annotated[list[UploadRequest], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+def request_uploads(
+    requests: Sequence[UploadRequest], uploader: str, request_id: str, now: datetime, settings: HttpApiSettings
+) -> list[dict[str, Any]]:
+    """Record each upload as awaited and sign its form.
+
+    Returns:
+        For each request `{"image_id", "upload": {"url", "fields"}, "expires_at"}`; the form ends at `expires_at`.
+
+    Raises:
+        Fault: DynamoDB did not answer, or denied access.
+    """
+    awaited = [_await(request, uploader, now) for request in requests]
+    images_table.expect_uploads(settings.images_table, awaited)
+    form_expires_at = to_iso(now + timedelta(seconds=buckets.FORM_SECONDS))
+    return [
+        {
+            "image_id": upload.image_id,
+            "upload": _form(request, upload, request_id, settings),
+            "expires_at": form_expires_at,
+        }
+        for request, upload in zip(requests, awaited, strict=True)
+    ]
+
+
+def _form(request: UploadRequest, upload: AwaitedUpload, request_id: str, settings: HttpApiSettings) -> dict[str, Any]:
+    arrival = Arrival(
+        source=upload.source,
+        source_ref=request_id,
+        uploader=upload.uploader,
+        sha256=request.sha256.lower() if request.sha256 else None,
+        tags=request.all_tags,
+    )
+    return buckets.upload_form(
+        settings.raw_bucket,
+        upload.raw_key,
+        upload.content_type,
+        (request.content_length or 1, request.content_length or settings.max_image_bytes),
+        arrival.to_metadata(),
+        _base64(request.sha256),
+    )
+
+
+def _await(request: UploadRequest, uploader: str, now: datetime) -> AwaitedUpload:
+    partition = Partition.of(now)
+    return AwaitedUpload(
+        image_id=str(_uuid7(now)),
+        uploader=uploader,
+        received_at=now,
+        expires_at=now + AWAITED_FOR,
+        content_type=request.content_type,
+        ingest_date=partition.ingest_date,
+        hour=partition.hour,
+    )
+
+
+def _base64(sha256: str | None) -> str | None:
+    return base64.b64encode(bytes.fromhex(sha256)).decode() if sha256 else None
+
+
+def _uuid7(now: datetime) -> uuid.UUID:
+    """RFC 9562, section 5.7; Python has its own from 3.14 on."""
+    milliseconds = int(now.timestamp() * 1000)
+    random = int.from_bytes(os.urandom(10))
+    value = milliseconds << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+    return uuid.UUID(int=value)

@@ -1,0 +1,211 @@
+"""Compaction: the many small files of an hour become few, and no reader ever misses a row or sees one twice.
+
+S3 cannot replace several files at once, but Glue can move a partition. So an hour that takes no more images is
+compacted in steps, far enough apart for the queries that began before each to end:
+
+1. All rows are copied under `compaction/`, merged; the partition is moved there.
+2. Nobody reads the small files any more. The merged ones take their place, and the partition is moved back.
+3. Nobody reads the copy any more. It is deleted.
+
+What to do next is read from Glue and S3, so a run that was interrupted or came twice does no harm. Rows that come late
+are written beside the small files and seen after step 2. Rows that are erased meanwhile stay erased: before a partition
+moves, what was copied is compared with what is there.
+"""
+
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+from imagelake.catalog import parquet
+from imagelake.errors import Fault, InvalidKeyError
+from imagelake.keys import Partition, catalog_prefix, compaction_prefix
+from imagelake.settings import CompactCatalogSettings
+from imagelake.stores import buckets, partitions
+from imagelake.stores.buckets import Arrived
+from imagelake.stores.partitions import Registered, Table
+
+GRACE: Final = timedelta(minutes=50)
+"""For queries under way to end before files they may be reading go; Athena's own limit is 30 minutes."""
+FILE_BYTES: Final = 128 * 1024 * 1024
+"""About how large files become: large enough to read at full speed, small enough to be read side by side."""
+DUE_MARGIN: Final = timedelta(hours=4)
+"""An hour that is purged this soon is left to the purge."""
+DOWNLOADS: Final = 16
+_SOURCES: Final = "_sources.json"  # queries pass over what begins with an underscore
+
+type Step = Literal["merged", "replaced", "cleaned"]
+
+
+@dataclass
+class Compaction:
+    """What a run did: hours by step, files before and after, faults by hour, and hours left for lack of time."""
+
+    hours: dict[Step, int] = field(default_factory=lambda: {"merged": 0, "replaced": 0, "cleaned": 0})
+    files_before: int = 0
+    files_after: int = 0
+    faults: dict[str, str] = field(default_factory=dict)
+    postponed: int = 0
+
+
+@dataclass(frozen=True)
+class _Hour:
+    """An hour with the files of its catalog and those of its copies."""
+
+    registered: Registered
+    files: Sequence[Arrived]
+    copies: Sequence[Arrived]
+
+    @property
+    def partition(self) -> Partition:
+        return self.registered.partition
+
+    @property
+    def is_moved(self) -> bool:
+        return self.registered.prefix.startswith(compaction_prefix(self.partition))
+
+    @property
+    def is_fragmented(self) -> bool:
+        """Whether two files or more are well under the size they could have."""
+        return sum(file.bytes < FILE_BYTES / 2 for file in self.files) > 1
+
+
+def compact(settings: CompactCatalogSettings, now: datetime, seconds: float) -> Compaction:
+    """Take every hour that has a step before it one step on, oldest first, as far as `seconds` allow.
+
+    Raises:
+        Fault: S3 or Glue did not answer or denied access, when asked what there is to do.
+    """
+    deadline, result = time.monotonic() + seconds, Compaction()
+    table = Table(settings.catalog_database, settings.catalog_table, settings.lake_bucket)
+    for hour in _hours(table, settings.retention_days, now):
+        step = _next_step(hour, now)
+        if step is None:
+            continue
+        if time.monotonic() > deadline:
+            result.postponed += 1
+            continue
+        try:
+            _take(step, hour, table, now, result)
+        except Fault as fault:  # the next run finds the hour as it is
+            result.faults[hour.partition.path] = str(fault)
+    return result
+
+
+def _hours(table: Table, retention_days: int, now: datetime) -> list[_Hour]:
+    files, copies = (_by_hour(table.bucket, root) for root in ("catalog/", "compaction/"))
+    found = [
+        _Hour(registered, files[registered.partition], copies[registered.partition])
+        for registered in partitions.registered(table, Partition.of(now))
+    ]
+    last_moment = timedelta(days=retention_days) - DUE_MARGIN
+    return sorted(
+        (hour for hour in found if hour.partition.closed_at <= now < hour.partition.start + last_moment),
+        key=lambda hour: hour.partition,
+    )
+
+
+def _by_hour(bucket: str, root: str) -> dict[Partition, list[Arrived]]:
+    found: dict[Partition, list[Arrived]] = defaultdict(list)
+    for file in buckets.arrivals(bucket, root):
+        try:
+            found[Partition.parse("/".join(file.key.split("/")[1:3]))].append(file)
+        except InvalidKeyError:  # outside the layout: for the auditor to report
+            continue
+    return found
+
+
+def _next_step(hour: _Hour, now: datetime) -> Step | None:
+    moved_at = hour.registered.moved_at
+    if moved_at and now - moved_at < GRACE:
+        return None
+    if hour.is_moved:
+        return "replaced"
+    if any(_is_forsaken(copy, now) for copy in hour.copies):
+        return "cleaned"
+    return "merged" if hour.is_fragmented and not hour.copies else None
+
+
+def _take(step: Step, hour: _Hour, table: Table, now: datetime, result: Compaction) -> None:
+    if step == "merged":
+        _merge(hour.partition, table, now)
+    elif step == "replaced":
+        result.files_after += _replace(hour, table, now)
+        result.files_before += len(hour.files)
+    else:
+        forsaken = [copy.key for copy in hour.copies if _is_forsaken(copy, now)]
+        buckets.delete(table.bucket, forsaken)
+    result.hours[step] += 1
+
+
+def _is_forsaken(copy: Arrived, now: datetime) -> bool:
+    """Whether no other run still makes the copy, of an hour that is where its keys say."""
+    return now - copy.last_modified > GRACE
+
+
+def _merge(partition: Partition, table: Table, now: datetime) -> None:
+    """Step 1."""
+    for _ in range(parquet.REPLACEMENTS):
+        sources = list(buckets.arrivals(table.bucket, catalog_prefix(partition)))
+        content = (f"{source.key} {source.etag}" for source in sources)
+        copy = f"{compaction_prefix(partition)}{parquet.batch_name(content)}/"
+        with tempfile.TemporaryDirectory() as folder:
+            files = _download(table.bucket, sources, Path(folder))
+            if files is None:
+                continue
+            for number, merged in enumerate(parquet.merge(files, Path(folder), FILE_BYTES)):
+                name = parquet.batch_name([copy, str(number)])
+                buckets.overwrite(table.bucket, f"{copy}{name}.parquet", merged.read_bytes(), parquet.PARQUET)
+        keys = json.dumps([source.key for source in sources]).encode()
+        buckets.overwrite(table.bucket, f"{copy}{_SOURCES}", keys, "application/json")
+        if _are_unchanged(table.bucket, sources):
+            partitions.move(table, partition, copy, now)
+            return
+        # What has changed may be that rows were erased: they must not stay here.
+        buckets.delete(table.bucket, buckets.keys(table.bucket, copy))
+    raise Fault("ConcurrentReplacement on PutObject")
+
+
+def _replace(hour: _Hour, table: Table, now: datetime) -> int:
+    """Step 2; returns how many files the hour has now."""
+    bucket, copy, target = table.bucket, hour.registered.prefix, catalog_prefix(hour.partition)
+    manifest = buckets.read(bucket, f"{copy}{_SOURCES}")
+    if manifest is None:
+        raise Fault("NoSuchKey on GetObject")
+    for _ in range(parquet.REPLACEMENTS):
+        merged = [file for file in buckets.arrivals(bucket, copy) if file.key.endswith(".parquet")]
+        names = {file.key: target + file.key.rpartition("/")[2] for file in merged}
+        copied = [buckets.copy(bucket, file.key, names[file.key], file.etag) for file in merged]
+        if all(copied) and _are_unchanged(bucket, merged):
+            buckets.delete(bucket, json.loads(manifest[0]))
+            partitions.move(table, hour.partition, target, now)
+            return len(buckets.keys(bucket, target))
+    raise Fault("ConcurrentReplacement on CopyObject")
+
+
+def _download(bucket: str, sources: Sequence[Arrived], folder: Path) -> list[Path] | None:
+    """The files of `sources`, or None when one of them is gone."""
+
+    def download(number: int) -> Path | None:
+        found = buckets.read(bucket, sources[number].key)
+        if found is None:
+            return None
+        file = folder / f"{number}.parquet"
+        file.write_bytes(found[0])
+        return file
+
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        files = [file for file in pool.map(download, range(len(sources))) if file]
+    return files if len(files) == len(sources) else None
+
+
+def _are_unchanged(bucket: str, files: Sequence[Arrived]) -> bool:
+    """Whether all of `files` are as they were; others may have come beside them."""
+    prefix = files[0].key.rpartition("/")[0] + "/" if files else ""
+    return set(files) <= set(buckets.arrivals(bucket, prefix))

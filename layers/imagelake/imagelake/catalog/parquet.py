@@ -1,0 +1,150 @@
+"""The analytical catalog: Parquet files in the lake bucket, registered hour by hour in Glue.
+
+A file is named after the batch of stream records it was made from. Lambda hands a failed batch over again as it was,
+so a retry writes the same files again and no row twice.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence, Set
+from pathlib import Path
+from typing import Final
+
+from imagelake.errors import Fault
+from imagelake.keys import Partition, catalog_prefix, compaction_prefix
+from imagelake.model import ImageRecord
+from imagelake.settings import WriteCatalogSettings
+from imagelake.stores import buckets, partitions
+from imagelake.stores.buckets import Arrived
+from imagelake.stores.partitions import COLUMNS, Table
+
+PARQUET: Final = "application/vnd.apache.parquet"
+MERGE_MEMORY: Final = "2GB"
+"""What merging may take before it goes on in files."""
+REPLACEMENTS: Final = 5
+"""How often a file is read again because somebody else replaced it meanwhile."""
+
+_DUCKDB_TYPES: Final = {
+    "string": "VARCHAR",
+    "map<string,string>": "MAP(VARCHAR, VARCHAR)",
+    "array<string>": "VARCHAR[]",
+}
+
+
+def batch_name(sequence_numbers: Iterable[str]) -> str:
+    """The name of a batch of stream records: 32 hexadecimal digits, the same for the same records in the same order."""
+    return hashlib.sha256("\n".join(sequence_numbers).encode()).hexdigest()[:32]
+
+
+def write(records: Sequence[ImageRecord], batch: str, settings: WriteCatalogSettings) -> list[str]:
+    """Write one Parquet file for each hour that `records` arrived in, and make the hours known to Glue.
+
+    Args:
+        records: at least one.
+        batch: what to name the files.
+        settings: where to.
+
+    Returns:
+        The keys of the files.
+
+    Raises:
+        Fault: S3 or Glue did not answer, or denied access.
+    """
+    by_partition: dict[Partition, list[ImageRecord]] = defaultdict(list)
+    for record in records:
+        by_partition[Partition(record.ingest_date, record.hour)].append(record)
+    keys = []
+    for partition, members in sorted(by_partition.items()):
+        key = f"{catalog_prefix(partition)}{batch}.parquet"
+        buckets.overwrite(settings.lake_bucket, key, to_parquet(members), PARQUET)
+        keys.append(key)
+    table = Table(settings.catalog_database, settings.catalog_table, settings.lake_bucket)
+    partitions.register(table, list(by_partition))
+    return keys
+
+
+def duckdb_columns() -> dict[str, str]:
+    """The columns of a file with DuckDB's types, in order."""
+    return {name: _DUCKDB_TYPES.get(kind, kind) for name, kind in COLUMNS.items()}
+
+
+def to_parquet(records: Sequence[ImageRecord]) -> bytes:
+    """The records as one Parquet file, sorted by arrival: Zstandard, statistics, times in microseconds."""
+    import duckdb  # a quarter of a second and 60 MB that only the writer of the catalog pays for
+
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
+        rows, target = Path(folder, "rows.jsonl"), Path(folder, "rows.parquet")
+        rows.write_text("\n".join(json.dumps(record.to_row()) for record in records), encoding="utf-8")
+        table = database.read_json(str(rows), format="newline_delimited", columns=duckdb_columns())
+        table.order("received_at, image_id").write_parquet(str(target), compression="zstd")
+        return target.read_bytes()
+
+
+def erase(bucket: str, partition: Partition, image_ids: Set[str]) -> int:
+    """Rewrite those files of an hour that have rows of these images, without them; a file may end up empty.
+
+    Whoever merges files meanwhile sees that what they had read has changed, or their result is seen here.
+
+    Returns:
+        How many rows are gone; an hour that is being compacted has each of them twice.
+
+    Raises:
+        Fault: S3 did not answer, or denied access, or others kept replacing a file.
+    """
+    erased, looked_at = 0, set[Arrived]()
+    while True:
+        files = {
+            file
+            for prefix in (catalog_prefix(partition), compaction_prefix(partition))
+            for file in buckets.arrivals(bucket, prefix)
+            if file.key.endswith(".parquet")
+        }
+        found = sum(_erase(bucket, file.key, image_ids) for file in sorted(files - looked_at))
+        if not found:
+            return erased
+        erased, looked_at = erased + found, files
+
+
+def _erase(bucket: str, key: str, image_ids: Set[str]) -> int:
+    for _ in range(REPLACEMENTS):
+        found = buckets.read(bucket, key)
+        if found is None:
+            return 0
+        content, etag = found
+        rest, erased = without_rows(content, image_ids)
+        if not erased or buckets.replace(bucket, key, rest, PARQUET, etag):
+            return erased
+    raise Fault("ConcurrentReplacement on PutObject")
+
+
+def without_rows(content: bytes, image_ids: Set[str]) -> tuple[bytes, int]:
+    """A Parquet file without the rows of these images, and how many those were."""
+    import duckdb  # as in to_parquet
+
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
+        source, target = Path(folder, "before.parquet"), Path(folder, "after.parquet")
+        source.write_bytes(content)
+        rows = database.read_parquet(str(source), hive_partitioning=False)
+        rest = rows.filter(
+            duckdb.ColumnExpression("image_id").isnotin(*(duckdb.ConstantExpression(one) for one in sorted(image_ids)))
+        )
+        rest.order("received_at, image_id").write_parquet(str(target), compression="zstd")
+        return target.read_bytes(), len(rows) - len(rest)
+
+
+def merge(sources: Sequence[Path], folder: Path, file_bytes: int) -> list[Path]:
+    """The rows of Parquet files, each row once, in files of about `file_bytes` in `folder`, sorted by arrival."""
+    import duckdb  # as in to_parquet
+
+    target = folder / "merged"
+    with duckdb.connect(config={"memory_limit": MERGE_MEMORY, "temp_directory": str(folder / "spilled")}) as database:
+        # A batch that was written again after its hour was compacted has its rows twice.
+        once = database.sql(
+            "SELECT DISTINCT ON (image_id, status, processed_at) *"
+            " FROM read_parquet($sources, hive_partitioning = false)",
+            params={"sources": [str(source) for source in sources]},
+        )
+        once.order("received_at, image_id").write_parquet(str(target), compression="zstd", file_size_bytes=file_bytes)
+    return sorted(target.iterdir(), key=lambda file: int(file.stem.rpartition("_")[2]))

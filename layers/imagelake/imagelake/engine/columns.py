@@ -1,0 +1,42 @@
+"""The columns of the catalog that the engine fills."""
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from imagelake.values import Int32, Moment, Number
+
+type _Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,16}$")]
+
+
+class HeaderColumns(BaseModel):
+    """What the header of the file says; no provided script can fill these. See `imagelake.model.ImageRecord`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: _Word
+    width: Annotated[Int32, Field(ge=1)]
+    height: Annotated[Int32, Field(ge=1)]
+    mode: _Word
+    frames: Annotated[Int32, Field(ge=1)]
+    orientation: Annotated[int, Field(ge=1, le=8)]
+
+
+class ScriptColumns(BaseModel):
+    """What a provided script fills by returning metadata of that name. See `imagelake.model.ImageRecord`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    camera_make: str | None = None
+    camera_model: str | None = None
+    taken_at: Moment | None = None
+    gps_lat: Annotated[Number, Field(ge=-90, le=90)] | None = None
+    gps_lon: Annotated[Number, Field(ge=-180, le=180)] | None = None
+    phash: str | None = None
+    dominant_color: str | None = None
+    brightness: Number | None = None
+    sharpness: Number | None = None
+
+
+HEADER_COLUMNS: Final = tuple(HeaderColumns.model_fields)
+SCRIPT_COLUMNS: Final = tuple(ScriptColumns.model_fields)

@@ -1,0 +1,183 @@
+"""Processing one image: read it, run the provided scripts, store the derivatives, say what became of it.
+
+A rejected image is a result; what is raised is a fault, and another try may help.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from imagelake.engine import guard, runner
+from imagelake.engine.limits import Limits
+from imagelake.engine.reason import Reason
+from imagelake.engine.runner import Script
+from imagelake.errors import Rejection, SettingsError
+from imagelake.keys import RawKey
+from imagelake.model import Derivative, ImageRecord
+from imagelake.settings import ProcessImageSettings
+from imagelake.stores import buckets, images_table
+from imagelake.stores.buckets import RawObject
+
+TOO_LARGE: Final = frozenset({Reason.TOO_MANY_PIXELS, Reason.SIDE_TOO_LONG})
+"""Rejections of what a task with more memory may take."""
+
+
+class ImageArrived(BaseModel):
+    """What the workflow says of a new object in the raw bucket."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bucket: str
+    key: Annotated[str, StringConstraints(pattern=r"^raw/")]
+    version_id: str | None = None
+
+
+class Outcome(BaseModel):
+    """What the workflow is told: the item to catalog, in DynamoDB's JSON, and for a rejected image why.
+
+    An image that is `gone` has been erased, or its days are over: there is nothing to catalog. One that is `large` is
+    for the task of `large_image`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["processed", "rejected", "large", "gone"]
+    item: dict[str, Any] | None = None
+    reason: str | None = None
+
+
+def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float) -> Outcome:
+    """Process one image, in at most `seconds`.
+
+    Raises:
+        InvalidKeyError: the key is not one of a raw image.
+        Fault: S3 did not answer, or denied access.
+    """
+    key = RawKey.parse(image.key)
+    raw = buckets.read_image(image.bucket, image.key, image.version_id)
+    if raw is None or raw.received_at + timedelta(days=settings.retention_days) <= datetime.now(UTC):
+        return Outcome(outcome="gone")
+    record = _arrived(key, raw, settings)
+    try:
+        _check_content(raw, record)
+        scripts = runner.find_scripts(settings.processing_scripts.split(","))
+        record = record.model_copy(update=_versions(scripts))
+        return _outcome(_run_scripts(key, raw, record, scripts, settings, seconds))
+    except Rejection as rejection:
+        reason = str(rejection)
+        if rejection.code in TOO_LARGE and _fits_a_task(raw.content, settings):
+            if settings.large_images:
+                return Outcome(outcome="large")
+            reason += "; the parameter LargeImages would have it taken"
+        rejected = {"status": "rejected", "reason": reason, "processed_at": datetime.now(UTC)}
+        return _outcome(record.model_copy(update=rejected))
+
+
+def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> ImageRecord:
+    received_at = key.partition.arrival(raw.received_at)
+    return ImageRecord(
+        image_id=key.image_id,
+        status="processed",
+        **raw.arrival.model_dump(exclude={"sha256"}),
+        received_at=received_at,
+        processed_at=datetime.now(UTC),
+        expires_at=received_at + timedelta(days=settings.retention_days),
+        sha256=hashlib.sha256(raw.content).hexdigest(),
+        bytes=len(raw.content),
+        content_type=raw.content_type,
+        ingest_date=key.partition.ingest_date,
+        hour=key.partition.hour,
+    )
+
+
+def _check_content(raw: RawObject, record: ImageRecord) -> None:
+    if raw.arrival.sha256 not in (None, record.sha256):
+        raise Rejection("checksum_mismatch", "the file does not have the SHA-256 that its sender gave")
+
+
+def _versions(scripts: Sequence[Script]) -> dict[str, str]:
+    return {
+        "script": ",".join(script.name for script in scripts),
+        "script_version": ",".join(script.version for script in scripts),
+    }
+
+
+def _run_scripts(
+    key: RawKey,
+    raw: RawObject,
+    record: ImageRecord,
+    scripts: Sequence[Script],
+    settings: ProcessImageSettings,
+    seconds: float,
+) -> ImageRecord:
+    result = runner.run_scripts(
+        raw.content,
+        scripts,
+        _script_params(settings),
+        _limits(settings),
+        seconds,
+    )
+    derivatives = []
+    for made in result.derivatives:
+        target = key.derived(made.name, made.extension)
+        buckets.store_once(settings.lake_bucket, target, made.content, made.content_type)
+        derivatives.append(
+            Derivative(key=target, name=made.name, width=made.width, height=made.height, content_type=made.content_type)
+        )
+    return ImageRecord.model_validate(
+        record.model_dump()
+        | result.columns
+        | {
+            "processed_at": datetime.now(UTC),
+            "script_output": json.dumps(result.script_output),
+            "derivatives": derivatives,
+        }
+    )
+
+
+def _limits(settings: ProcessImageSettings) -> Limits:
+    return Limits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        max_side=settings.max_image_side,
+        max_frames=settings.max_image_frames,
+        max_total_pixels=settings.max_total_pixels,
+        max_scans=settings.max_image_scans,
+        memory_mb=settings.script_memory_mb,
+        formats=(*Limits.formats, "HEIF") if settings.accept_heif else Limits.formats,
+    )
+
+
+def _fits_a_task(content: bytes, settings: ProcessImageSettings) -> bool:
+    """Whether the limits of the task for large images allow what these do not; in the task, they are the same."""
+    larger = replace(
+        _limits(settings),
+        max_pixels=settings.large_max_image_pixels,
+        max_total_pixels=settings.large_max_image_pixels,
+        max_side=settings.large_max_image_side,
+    )
+    try:
+        guard.inspect(content, larger)
+    except Rejection:
+        return False
+    return True
+
+
+def _script_params(settings: ProcessImageSettings) -> dict[str, dict[str, Any]]:
+    try:
+        params = json.loads(settings.script_params)
+    except ValueError:
+        params = None
+    if not isinstance(params, dict) or not all(isinstance(values, dict) for values in params.values()):
+        raise SettingsError("SCRIPT_PARAMS must be a JSON object of objects, by script name")
+    return params
+
+
+def _outcome(record: ImageRecord) -> Outcome:
+    assert record.status != "failed"  # noqa: S101  # narrows the type for the checker
+    return Outcome(outcome=record.status, item=images_table.serialize(record.to_item()), reason=record.reason)

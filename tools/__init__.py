@@ -1,0 +1,1 @@
+"""Generators and checks of this repository: what `make` runs besides tests."""

@@ -1,0 +1,129 @@
+"""Writes the nested stacks of `analytics/` from the files beside them.
+
+    python -m tools.analytics_template [--check]
+
+`analytics/template.yaml` has the view and the named queries, `analytics/dashboard/template.yaml` the dashboard.
+
+With `--check` it compares instead of writing.
+"""
+
+import json
+import sys
+from typing import Any, Final
+
+import yaml
+from samcli.yamlhelper import yaml_parse
+
+from local.emulator import ROOT
+from tools.dashboard import answers, definition, quicksight
+from tools.sql import VIEWS, named, query_files
+
+TEMPLATE: Final = ROOT / "analytics" / "template.yaml"
+_ATHENA_TYPES: Final = {
+    "string": "varchar",
+    "int": "integer",
+    "map<string,string>": "map(varchar,varchar)",
+    "array<string>": "array(varchar)",
+}
+_HEADER: Final = "# Written by make analytics from analytics/**/*.sql and the columns in template.yaml.\n"
+_DASHBOARD_HEADER: Final = "# Written by make analytics from dashboard.yaml and the named queries.\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes SQL as it is in its file, and what is shared in full, as CloudFormation wants it."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the name of yaml's parameter
+        return True
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def template() -> str:
+    """The nested stack as YAML."""
+    queries = {f"{''.join(part.title() for part in file.stem.split('_'))}Query": file.stem for file in query_files()}
+    document = {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "The view current_images, and questions that analysts have.",
+        "Parameters": {"CatalogDatabase": {"Type": "String"}, "AthenaWorkGroup": {"Type": "String"}},
+        "Resources": {
+            "CurrentImagesView": _view("current_images"),
+            **{logical_id: _named_query(name) for logical_id, name in queries.items()},
+        },
+    }
+    return _HEADER + _dumped(document)
+
+
+def dashboard_template() -> str:
+    """The nested stack of the dashboard as YAML."""
+    queries = answers.queries()
+    return _DASHBOARD_HEADER + _dumped(quicksight.template(definition.read(queries), queries))
+
+
+def _dumped(document: dict[str, Any]) -> str:
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _named_query(name: str) -> dict[str, Any]:
+    question, sql = named(name)
+    properties = {
+        "Name": name,
+        "Description": question,
+        "Database": {"Ref": "CatalogDatabase"},
+        "WorkGroup": {"Ref": "AthenaWorkGroup"},
+        "QueryString": sql,
+    }
+    return {"Type": "AWS::Athena::NamedQuery", "Properties": properties}
+
+
+def _view(name: str) -> dict[str, Any]:
+    """A view as Athena keeps them in Glue: https://docs.aws.amazon.com/athena/latest/ug/views.html."""
+    description, sql = named(name, VIEWS)
+    table = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]["CatalogTable"]["Properties"]
+    columns = [*table["TableInput"]["StorageDescriptor"]["Columns"], *table["TableInput"]["PartitionKeys"]]
+    definition = {
+        "originalSql": sql,
+        "catalog": "awsdatacatalog",
+        "schema": "${CatalogDatabase}",
+        "columns": [{"name": one["Name"], "type": _ATHENA_TYPES.get(one["Type"], one["Type"])} for one in columns],
+    }
+    encoded = {"Fn::Base64": {"Fn::Sub": json.dumps(definition)}}
+    properties = {
+        "CatalogId": {"Ref": "AWS::AccountId"},
+        "DatabaseName": {"Ref": "CatalogDatabase"},
+        "TableInput": {
+            "Name": name,
+            "Description": description,
+            "TableType": "VIRTUAL_VIEW",
+            "Parameters": {"presto_view": "true", "comment": "Presto View"},
+            "ViewExpandedText": "/* Presto View */",
+            "ViewOriginalText": {"Fn::Join": ["", ["/* Presto View: ", encoded, " */"]]},
+            # Athena refuses a view whose table says nothing of how it is read, though nothing is read by it.
+            "StorageDescriptor": {
+                "Columns": [dict(one) for one in columns],
+                "SerdeInfo": {"Name": "-", "SerializationLibrary": "-"},
+            },
+        },
+    }
+    return {"Type": "AWS::Glue::Table", "Properties": properties}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files, or say which is not as it would be written."""
+    stale = []
+    for file, written in ((TEMPLATE, template()), (quicksight.TEMPLATE, dashboard_template())):
+        if "--check" not in arguments:
+            file.write_text(written, encoding="utf-8")
+        elif not file.is_file() or file.read_text(encoding="utf-8") != written:
+            stale.append(str(file.relative_to(ROOT)))
+    if stale:
+        print(f"{', '.join(stale)}: not as written by make analytics")
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
