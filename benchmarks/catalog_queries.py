@@ -26,7 +26,7 @@ from typing import Final
 
 from benchmarks.catalog_rows import SETTINGS, batches, hours_until, images_by_hour, records_of, written_to
 from imagelake.catalog import parquet
-from imagelake.keys import Partition
+from imagelake.keys import ArrivalHour
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tools import sql
 
@@ -81,7 +81,7 @@ def write(folder: Path, images: int) -> None:
     (folder / "written").touch()
 
 
-def _write_hour(folder: Path, hour: Partition, images: int, single: int) -> None:
+def _write_hour(folder: Path, hour: ArrivalHour, images: int, single: int) -> None:
     records = records_of(hour, images)
     with written_to(folder / "hours"):
         parquet.write(records, "hour", SETTINGS)

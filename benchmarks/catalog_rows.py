@@ -14,12 +14,13 @@ import duckdb
 import pytest
 
 from imagelake.ingest.kafka_record import Position
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Derivative, ImageRecord
-from imagelake.settings import WriteCatalogSettings
 from imagelake.stores import buckets, partitions
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
 
-SETTINGS: Final = WriteCatalogSettings("lake", "image_lake", "images", "")
+SETTINGS: Final = CatalogTable("image_lake", "images", Bucket("lake"))
 DAYS: Final = 7
 
 _KAFKA_SHARE: Final = 0.5
@@ -51,20 +52,20 @@ _SCRIPTS: Final = {
 }
 
 
-def hours_until(now: datetime) -> list[Partition]:
+def hours_until(now: datetime) -> list[ArrivalHour]:
     """The hours of the week before the one of `now`."""
-    last = Partition.of(now)
-    return [Partition.of(last.start - timedelta(hours=number)) for number in range(24 * DAYS, 0, -1)]
+    last = ArrivalHour.of(now)
+    return [ArrivalHour.of(last.start - timedelta(hours=number)) for number in range(24 * DAYS, 0, -1)]
 
 
-def images_by_hour(hours: Sequence[Partition], images: int) -> dict[Partition, int]:
+def images_by_hour(hours: Sequence[ArrivalHour], images: int) -> dict[ArrivalHour, int]:
     """How many of `images` arrive in each hour: three times as many at noon as at midnight, UTC."""
     weights = [2 - math.cos(int(hour.hour) / 24 * math.tau) for hour in hours]
     ends = [round(images * sum(weights[:number]) / sum(weights)) for number in range(len(hours) + 1)]
     return {hour: ends[number + 1] - ends[number] for number, hour in enumerate(hours)}
 
 
-def records_of(hour: Partition, images: int) -> list[ImageRecord]:
+def records_of(hour: ArrivalHour, images: int) -> list[ImageRecord]:
     """What the stream says of the images of an hour, in the order it says so; the same at every call."""
     rng = random.Random(f"{hour.path} {images}")  # noqa: S311  # no secret
     moments = sorted(hour.start + timedelta(milliseconds=rng.randrange(3_600_000)) for _ in range(images))
@@ -83,7 +84,7 @@ def records_of(hour: Partition, images: int) -> list[ImageRecord]:
     return [record for _, record in sorted(records, key=lambda one: one[0])]
 
 
-def _record(rng: random.Random, hour: Partition, number: int, received_at: datetime, phash: str) -> ImageRecord:
+def _record(rng: random.Random, hour: ArrivalHour, number: int, received_at: datetime, phash: str) -> ImageRecord:
     kafka = rng.random() < _KAFKA_SHARE
     position = Position("images", number % 8, int(hour.start.timestamp()) + number)
     image_id = position.image_id("lake") if kafka else _uuid7(rng, received_at)
@@ -111,7 +112,7 @@ def _record(rng: random.Random, hour: Partition, number: int, received_at: datet
     return ImageRecord.model_validate(known | _found(rng, hour, image_id, received_at, phash))
 
 
-def _found(rng: random.Random, hour: Partition, image_id: str, received_at: datetime, phash: str) -> dict[str, Any]:
+def _found(rng: random.Random, hour: ArrivalHour, image_id: str, received_at: datetime, phash: str) -> dict[str, Any]:
     width, height = rng.choice(_SIZES)
     make, model = rng.choice(_CAMERAS) if rng.random() < 0.7 else (None, None)
     placed = make is not None and rng.random() < 0.6

@@ -42,9 +42,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from imagelake.process import one_image
-from imagelake.process.one_image import ImageArrived
-from imagelake.settings import ProcessImageSettings, load
+from imagelake.process.one_image import ImageArrived, ImageProcessing
+from imagelake.settings import load
 from kafka_poller import broker
 from kafka_poller.delivery import RetryPolicy
 from kafka_poller.message import Message as Delivered
@@ -390,7 +389,7 @@ def _enter(environment: dict[str, str]) -> None:
 
 def _bring_to_its_end(put: dict[str, Any], queue_url: str, bucket: str, key: str) -> None:
     dynamodb, sqs = _clients()
-    outcome = one_image.process(ImageArrived(bucket=bucket, key=key), load(ProcessImageSettings), 20)
+    outcome = load(ImageProcessing).process(ImageArrived(bucket=bucket, key=key), 20)
     try:
         dynamodb.put_item(Item=outcome.item, **put)
     except dynamodb.exceptions.ConditionalCheckFailedException:

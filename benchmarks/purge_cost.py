@@ -16,9 +16,11 @@ from typing import Final
 
 import pytest
 
-from imagelake.keys import Partition, RawKey
-from imagelake.retention import purge
-from imagelake.settings import EnforceRetentionSettings
+from imagelake.keys import ArrivalHour, RawKey
+from imagelake.retention.purge import Purge
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.images_table import ImagesTable
 from tests.integration.stand_ins import StandIns, install
 
 STORED: Final = (10_000, 100_000, 1_000_000)
@@ -28,8 +30,10 @@ OBJECTS_AN_IMAGE: Final = 3
 LATENCY_SECONDS: Final = 0.02
 RUNS: Final = 3
 NOW: Final = datetime(2026, 11, 22, 10, 25, tzinfo=UTC)
-DUE: Final = Partition("2026-11-15", "09")
-SETTINGS: Final = EnforceRetentionSettings("raw", "lake", "audit", "images", "db", "images", 7)
+DUE: Final = ArrivalHour("2026-11-15", "09")
+SETTINGS: Final = Purge(
+    Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), 7
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def _measure(stored: int) -> Cost:
         _fill(stores, DUE, EXPIRING // OBJECTS_AN_IMAGE)
         kept_hours = 24 * 7 - 2
         for number in range(1, kept_hours + 1):
-            hour = Partition.of(DUE.start + timedelta(hours=number))
+            hour = ArrivalHour.of(DUE.start + timedelta(hours=number))
             _fill(stores, hour, (stored - EXPIRING) // OBJECTS_AN_IMAGE // kept_hours)
         stores.s3.before = lambda _operation: time.sleep(LATENCY_SECONDS)
         stores.s3.calls.clear()
@@ -69,14 +73,14 @@ def _measure(stored: int) -> Cost:
         gc.collect()
         gc.freeze()  # a million stand-ins are the collector's to walk, and no store's
         began = time.perf_counter()
-        deleted = sum(purge.purge(work, SETTINGS, NOW, 600).deleted for work in purge.find_work(SETTINGS, NOW))
+        deleted = sum(SETTINGS.run(work, NOW, 600).deleted for work in SETTINGS.find_work(NOW))
         seconds = time.perf_counter() - began
         gc.unfreeze()
         requests = stores.s3.calls.total() + stores.table.calls.total() + stores.glue.calls.total()
         return Cost(requests, deleted, seconds)
 
 
-def _fill(stores: StandIns, hour: Partition, images: int) -> None:
+def _fill(stores: StandIns, hour: ArrivalHour, images: int) -> None:
     expires_at = int((hour.start + timedelta(days=7, minutes=30)).timestamp())
     for _ in range(images):
         key = RawKey(hour, str(uuid.uuid4()))

@@ -14,6 +14,6 @@ os.environ |= resolve(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"
 
 @pytest.fixture(autouse=True)
 def _settings_unread() -> Iterator[None]:
-    settings.load.cache_clear()
+    settings.forget()
     yield
-    settings.load.cache_clear()
+    settings.forget()

@@ -7,9 +7,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake.audit import auditor
-from imagelake.audit import report as audit_report
-from imagelake.settings import AuditRetentionSettings, load
+from imagelake.audit import report
+from imagelake.audit.auditor import Auditor
+from imagelake.settings import load
 
 logger = Logger()
 metrics = Metrics()
@@ -18,9 +18,9 @@ metrics = Metrics()
 @logger.inject_lambda_context
 def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return the figures, and the keys of the report in the audit bucket."""
-    settings = load(AuditRetentionSettings)
-    result = auditor.audit(settings, datetime.now(UTC))
-    reports = audit_report.publish(result, settings.audit_bucket)
+    auditor = load(Auditor)
+    result = auditor.run(datetime.now(UTC))
+    reports = report.publish(result, auditor.audit_bucket)
     metrics.add_metric("OverdueObjects", MetricUnit.Count, result.overdue)
     metrics.add_metric("EarlyDeletions", MetricUnit.Count, result.early)
     metrics.add_metric("OldestObjectAgeHours", MetricUnit.NoUnit, result.oldest_age_hours)

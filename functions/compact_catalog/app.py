@@ -8,9 +8,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake.catalog import compaction
+from imagelake.catalog.compaction import Compactor
 from imagelake.errors import Fault, unforeseen
-from imagelake.settings import CompactCatalogSettings, load
+from imagelake.settings import load
 
 logger = Logger()
 metrics = Metrics()
@@ -24,7 +24,7 @@ def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return a `compaction.Compaction`; raise once all other hours are done when one has failed."""
     with unforeseen():
         seconds = context.get_remaining_time_in_millis() / 1000 - HOUR_SECONDS
-        result = compaction.compact(load(CompactCatalogSettings), datetime.now(UTC), seconds)
+        result = load(Compactor).run(datetime.now(UTC), seconds)
     metrics.add_metric("CatalogFilesCompacted", MetricUnit.Count, result.files_before)
     metrics.add_metric("CatalogFilesLeft", MetricUnit.Count, result.files_after)
     metrics.flush_metrics()

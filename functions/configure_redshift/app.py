@@ -7,8 +7,9 @@ from aws_lambda_powertools.utilities.parser.models import CloudFormationCustomRe
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field
 
-from imagelake.catalog import custom_resource, redshift
-from imagelake.settings import ConfigureRedshiftSettings, load
+from imagelake.catalog import custom_resource
+from imagelake.catalog.redshift import RedshiftCatalog
+from imagelake.settings import load
 
 logger = Logger()
 
@@ -37,9 +38,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
 
 
 def _fulfil(request: CloudFormationCustomResourceBaseModel, seconds: float) -> None:
-    settings = load(ConfigureRedshiftSettings)
+    catalog = load(RedshiftCatalog)
     if request.request_type == "Delete":
-        redshift.remove(settings, seconds)
+        catalog.remove(seconds)
     else:
         properties = Properties.model_validate(request.resource_properties)
-        redshift.configure(settings, properties.daily_rpu_hours, seconds)
+        catalog.configure(properties.daily_rpu_hours, seconds)

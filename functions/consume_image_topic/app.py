@@ -7,8 +7,8 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake.ingest.image_topic import ConcurrentBatchProcessor, ImageTopic
-from imagelake.settings import ConsumeImageTopicSettings, load
+from imagelake.ingest.image_topic import ConcurrentBatchProcessor, ImageTopic, TopicIngestion
+from imagelake.settings import load
 
 logger = Logger()
 metrics = Metrics()
@@ -25,7 +25,7 @@ METRICS = {
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Answers which records Lambda has to deliver again: `{"batchItemFailures": [...]}`."""
-    topic = ImageTopic.of(event, load(ConsumeImageTopicSettings))
+    topic = ImageTopic.of(event, load(TopicIngestion))
     records = [record for partition in event["records"].values() for record in partition]
     with ConcurrentBatchProcessor()(records, topic.take, context) as processor:
         results = processor.process()

@@ -8,9 +8,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from imagelake.retention import purge
-from imagelake.retention.purge import Work
-from imagelake.settings import EnforceRetentionSettings, load
+from imagelake.retention.purge import Purge, Work
+from imagelake.settings import load
 
 logger = Logger()
 metrics = Metrics()
@@ -31,14 +30,14 @@ class Request(BaseModel):
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return the work to do, or a `retention.Progress`; raise to be tried again."""
-    settings, request = load(EnforceRetentionSettings), Request.model_validate(event)
+    purge, request = load(Purge), Request.model_validate(event)
     now = min(request.as_of, datetime.now(UTC))  # nobody can have tomorrow's images purged today
     if request.work is None:
-        work = purge.find_work(settings, now)
+        work = purge.find_work(now)
         due_hours = sum(piece.hour is not None for piece in work)
         return {"work": [piece.model_dump(exclude_none=True) for piece in work], "due_hours": due_hours}
     seconds = context.get_remaining_time_in_millis() / 1000 - RECEIPT_SECONDS
-    progress = purge.purge(request.work, settings, now, seconds)
+    progress = purge.run(request.work, now, seconds)
     metrics.add_metric("ObjectsPurged", MetricUnit.Count, progress.deleted)
     metrics.flush_metrics()
     logger.info("purged", extra=progress.model_dump())

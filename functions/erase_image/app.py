@@ -14,9 +14,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from imagelake.api import problems
 from imagelake.errors import unforeseen
 from imagelake.model import Tombstone
-from imagelake.retention import erasure
-from imagelake.retention.erasure import Caller
-from imagelake.settings import EraseImageSettings, load
+from imagelake.retention.erasure import Caller, Erasure
+from imagelake.settings import load
 
 logger = Logger()
 metrics = Metrics()
@@ -26,11 +25,11 @@ app = APIGatewayRestResolver()
 @app.delete("/images/<image_id>")
 def erase_image(image_id: str) -> Response[str]:
     """Erase one image of the caller's, or any image for an operator."""
-    settings, now = load(EraseImageSettings), datetime.now(UTC)
-    tombstone = erasure.bury(image_id, _caller(), settings, now)
+    erasure, now = load(Erasure), datetime.now(UTC)
+    tombstone = erasure.bury(image_id, _caller(), now)
     if tombstone is None:
         return problems.image_not_found()
-    erased = erasure.erase(tombstone, settings, now)
+    erased = erasure.erase(tombstone, now)
     metrics.add_metric("ImagesErased", MetricUnit.Count, 1)
     metrics.flush_metrics()
     logger.info("image erased", extra={"image_id": image_id, **erased})
@@ -56,9 +55,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if "Records" not in event:
         return app.resolve(event, context)
     with unforeseen():
-        settings = load(EraseImageSettings)
+        erasure = load(Erasure)
         batch = DynamoDBStreamModel.model_validate(event).Records
         tombstones = [Tombstone.model_validate(entry.dynamodb.NewImage) for entry in batch]
         for tombstone in tombstones:
-            erasure.erase(tombstone, settings, datetime.now(UTC))
+            erasure.erase(tombstone, datetime.now(UTC))
     return {"erased": len(tombstones)}

@@ -13,12 +13,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BeforeValidator, Discriminator, Tag
 from pydantic_core import PydanticCustomError
 
-from imagelake.api import images, problems, uploads
-from imagelake.api.uploads import UploadBatch, UploadRequest
+from imagelake.api import problems
+from imagelake.api.images import ShownImages
+from imagelake.api.uploads import UploadBatch, UploadRequest, Uploads
 from imagelake.errors import InvalidCursorError
 from imagelake.model import Status
-from imagelake.settings import HttpApiSettings, load
-from imagelake.stores import images_table
+from imagelake.settings import load
 from imagelake.stores.images_table import Listing
 
 logger = Logger()
@@ -37,19 +37,18 @@ def _parse_time(text: str) -> datetime:
 
 
 type TimeParameter = Annotated[datetime, BeforeValidator(_parse_time)]
-type Uploads = Annotated[
+type UploadsBody = Annotated[
     Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
     Discriminator(lambda body: "<batch>" if isinstance(body, dict) and "uploads" in body else "<one>"),
 ]
 
 
 @app.post("/uploads")
-def request_upload(body: Annotated[Uploads, Body()]) -> Response[dict[str, Any]]:
+def request_upload(body: Annotated[UploadsBody, Body()]) -> Response[dict[str, Any]]:
     """Forms for one image or a batch."""
-    settings = load(HttpApiSettings)
     requests = body.uploads if isinstance(body, UploadBatch) else [body]
     request_id = app.current_event.request_context.request_id
-    answers = uploads.request_uploads(requests, _caller(), request_id, datetime.now(UTC), settings)
+    answers = load(Uploads).request(requests, _caller(), request_id, datetime.now(UTC))
     answer = {"uploads": answers} if isinstance(body, UploadBatch) else answers[0]
     return Response(HTTPStatus.CREATED, "application/json", answer)
 
@@ -57,11 +56,8 @@ def request_upload(body: Annotated[Uploads, Body()]) -> Response[dict[str, Any]]
 @app.get("/images/<image_id>")
 def get_image(image_id: Annotated[str, Path(max_length=64)]) -> Response[Any]:
     """One image of the caller's."""
-    settings = load(HttpApiSettings)
-    item = images_table.get(settings.images_table, image_id)
-    if item is None or item.get("uploader") != _caller():
-        return problems.image_not_found()
-    return Response(HTTPStatus.OK, "application/json", images.show([item], settings)[0])
+    image = load(ShownImages).find(image_id, _caller())
+    return Response(HTTPStatus.OK, "application/json", image) if image else problems.image_not_found()
 
 
 @app.get("/images")
@@ -77,11 +73,11 @@ def list_images(
     _refuse_other_parameters("status", "source", "from", "to", "limit", "cursor")
     if received_from and received_to and received_from > received_to:
         raise RequestValidationError([{"loc": ("query", "from"), "type": "time_span", "msg": "must not be after to"}])
-    settings = load(HttpApiSettings)
+    images = load(ShownImages)
     stored_status = "awaiting_upload" if status == "processing" else status
     listing = Listing(_caller(), stored_status, source, received_from, received_to)
-    page = images_table.list_images(settings.images_table, listing, limit, cursor)
-    shown = images.show(page.items, settings)
+    page = images.images_table.list_images(listing, limit, cursor)
+    shown = images.show(page.items)
     return {"images": [image for image in shown if status in (None, image["status"])], "cursor": page.cursor}
 
 

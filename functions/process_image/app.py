@@ -7,9 +7,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from imagelake.engine import runner
 from imagelake.errors import unforeseen
-from imagelake.process import one_image
-from imagelake.process.one_image import ImageArrived
-from imagelake.settings import ProcessImageSettings, load
+from imagelake.process.one_image import ImageArrived, ImageProcessing
+from imagelake.settings import load
 
 logger = Logger()
 
@@ -19,11 +18,11 @@ STORING_SECONDS = 10.0
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Return a `processing.Outcome`; raise only when another try may help."""
+    """Return a `one_image.Outcome`; raise only when another try may help."""
     runner.warm_up()
     seconds = context.get_remaining_time_in_millis() / 1000 - STORING_SECONDS
     with unforeseen():
         image = ImageArrived.model_validate(event)
-        outcome = one_image.process(image, load(ProcessImageSettings), seconds)
+        outcome = load(ImageProcessing).process(image, seconds)
     logger.info("image %s", outcome.outcome, extra={"key": image.key, "reason": outcome.reason})
     return outcome.model_dump(mode="json", exclude_none=True)

@@ -9,8 +9,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, BaseModel
 
-from imagelake.process import reconciliation
-from imagelake.settings import ReconcileSettings, load
+from imagelake.process.reconciliation import Reconciliation
+from imagelake.settings import load
 
 logger = Logger()
 metrics = Metrics()
@@ -26,7 +26,7 @@ class Request(BaseModel):
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, int]:
     """Return how many arrivals were looked at, restarted and given up."""
     request = Request.model_validate(event)
-    result = reconciliation.reconcile(load(ReconcileSettings), datetime.now(UTC), request.since)
+    result = load(Reconciliation).run(datetime.now(UTC), request.since)
     metrics.add_metric("ImagesRestarted", MetricUnit.Count, result.restarted)
     metrics.add_metric("ImagesGivenUp", MetricUnit.Count, result.given_up)
     metrics.flush_metrics()

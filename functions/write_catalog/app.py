@@ -1,6 +1,7 @@
 """Write what the stream of the images table says into the Parquet catalog; called with batches of its records."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,28 +13,41 @@ from pydantic import ValidationError
 
 from imagelake.catalog import parquet
 from imagelake.errors import unforeseen
-from imagelake.keys import Partition
-from imagelake.model import ImageRecord, Tombstone
-from imagelake.settings import WriteCatalogSettings, load
-from imagelake.stores import dead_letters
+from imagelake.keys import ArrivalHour
+from imagelake.model import DeadLetter, ImageRecord, Tombstone
+from imagelake.settings import load
+from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.dead_letters import DeadLetterQueue
 
 logger = Logger()
+
+
+@dataclass(frozen=True)
+class CatalogWriting:
+    """Where rows go, and what is told of items that nobody can read."""
+
+    catalog: CatalogTable
+    dead_letter_queue_url: DeadLetterQueue
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return the keys of the files written; raise to get the same batch again."""
     with unforeseen():
-        settings = load(WriteCatalogSettings)
+        writing = load(CatalogWriting)
         batch = DynamoDBStreamModel.model_validate(event).Records
         erased = _erased(batch)
         buried = set().union(*erased.values())
         rows = [entry for entry in batch if entry.dynamodb.Keys["image_id"] not in buried]
-        records = [record for entry in rows if (record := _read(entry, settings)) is not None and _is_kept(record)]
+        records = [
+            record
+            for entry in rows
+            if (record := _read(entry, writing.dead_letter_queue_url)) is not None and _is_kept(record)
+        ]
         name = parquet.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
-        keys = parquet.write(records, name, settings) if records else []
-        for partition, image_ids in erased.items():
-            parquet.erase(settings.lake_bucket, partition, image_ids)
+        keys = parquet.write(records, name, writing.catalog) if records else []
+        for hour, image_ids in erased.items():
+            parquet.erase(writing.catalog.lake_bucket, hour, image_ids)
     logger.info("catalog written", extra={"records": len(records), "files": keys, "erased": len(buried)})
     return {"records": len(records), "files": keys}
 
@@ -43,18 +57,18 @@ def _is_kept(record: ImageRecord) -> bool:
     return record.expires_at > datetime.now(UTC)
 
 
-def _erased(batch: list[DynamoDBStreamRecordModel]) -> dict[Partition, set[str]]:
+def _erased(batch: list[DynamoDBStreamRecordModel]) -> dict[ArrivalHour, set[str]]:
     """The images that were erased on request, by hour. The stream has them after every row of theirs."""
-    erased: dict[Partition, set[str]] = defaultdict(set)
+    erased: dict[ArrivalHour, set[str]] = defaultdict(set)
     for entry in batch:
         item: Any = entry.dynamodb.NewImage
         if item and item.get("status") == "erased":
             tombstone = Tombstone.model_validate(item)
-            erased[tombstone.raw_key.partition].add(tombstone.image_id)
+            erased[tombstone.raw_key.hour].add(tombstone.image_id)
     return erased
 
 
-def _read(entry: DynamoDBStreamRecordModel, settings: WriteCatalogSettings) -> ImageRecord | None:
+def _read(entry: DynamoDBStreamRecordModel, dead_letters: DeadLetterQueue) -> ImageRecord | None:
     """The record, or None when nobody can read it: then the dead-letter queue has it, and its neighbours go on."""
     item: Any = entry.dynamodb.NewImage
     try:
@@ -62,8 +76,5 @@ def _read(entry: DynamoDBStreamRecordModel, settings: WriteCatalogSettings) -> I
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
         reason = f"unreadable_item: {', '.join(fields)}"
-        dead_letters.report(
-            settings.dead_letter_queue_url,
-            {"image_id": entry.dynamodb.Keys["image_id"], "status": "failed", "reason": reason},
-        )
+        dead_letters.report(DeadLetter(image_id=entry.dynamodb.Keys["image_id"], status="failed", reason=reason))
         return None

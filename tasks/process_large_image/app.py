@@ -5,9 +5,8 @@ import sys
 from aws_lambda_powertools import Logger
 
 from imagelake.errors import ImageLakeError, unforeseen
-from imagelake.process import large_image
-from imagelake.process.large_image import LargeImageArrived
-from imagelake.settings import ProcessLargeImageSettings, load
+from imagelake.process.large_image import LargeImageArrived, LargeImageProcessing
+from imagelake.settings import load
 
 logger = Logger()
 
@@ -17,7 +16,7 @@ def main(argument: str) -> int:
     image = LargeImageArrived.model_validate_json(argument)
     try:
         with unforeseen():
-            outcome = large_image.process(image, load(ProcessLargeImageSettings))
+            outcome = load(LargeImageProcessing).run(image)
     except ImageLakeError as error:
         logger.error("image without an outcome", extra={"key": image.key, "reason": f"fault: {error}"})
         return 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imagelake.stores import buckets, images_table, partitions, session
+from imagelake.stores import buckets, catalog_table, images_table, session
 from local import lake as local_lake
 from local.api_client import ApiClient, send
 from local.emulator import REGION
@@ -64,7 +64,7 @@ def await_end(client: ApiClient) -> Await:
 @contextmanager
 def in_process(lake: Lake) -> Iterator[None]:
     """Lets this process write into the lake with the functions' own modules, as the emulator's root user."""
-    caches = (session.session, buckets.s3_client, images_table._dynamodb, images_table._table, partitions._glue)
+    caches = (session.session, buckets.s3_client, images_table._dynamodb, images_table._resource, catalog_table._glue)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,

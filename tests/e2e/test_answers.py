@@ -14,10 +14,13 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 
 from imagelake.catalog import parquet
-from imagelake.keys import Partition
+from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord
 from imagelake.retention import purge
-from imagelake.settings import EnforceRetentionSettings, WriteCatalogSettings
+from imagelake.retention.purge import Purge
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.images_table import ImagesTable
 from local.emulator import ROOT
 from local.lake import Lake
 from tests.e2e.conftest import eventually, in_process
@@ -194,15 +197,17 @@ def catalogued(lake: Lake) -> Iterator[Lake]:
 
 def fill() -> None:
     """Write the batches, one of them twice as a retry does; then erase an image and purge an hour."""
-    settings = WriteCatalogSettings(BUCKET, DATABASE, "images", "")
+    settings = CatalogTable(DATABASE, "images", Bucket(BUCKET))
     written = batches()
     for name in [*written, "1"]:
         parquet.write(written[name], name, settings)
-    assert parquet.erase(BUCKET, Partition(DAY, "10"), {image_id("k")}) == 1
-    purging = EnforceRetentionSettings(BUCKET, BUCKET, BUCKET, "none", DATABASE, "images", 7)
-    purged = Partition(DAY, "08")
+    assert parquet.erase(Bucket(BUCKET), ArrivalHour(DAY, "10"), {image_id("k")}) == 1
+    purging = Purge(
+        Bucket(BUCKET), Bucket(BUCKET), ImagesTable("none"), CatalogTable(DATABASE, "images", Bucket(BUCKET)), 7
+    )
+    purged = ArrivalHour(DAY, "08")
     due = purged.closed_at + timedelta(days=7)
-    assert purge.purge(purge.Work(store="catalog", hour=purged.path), purging, due, 60).deleted == 1
+    assert purging.run(purge.Work(store="catalog", hour=purged.path), due, 60).deleted == 1
 
 
 @pytest.fixture

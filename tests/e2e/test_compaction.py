@@ -10,21 +10,20 @@ import pytest
 
 from imagelake.catalog import parquet
 from imagelake.catalog.compaction import GRACE
-from imagelake.keys import Partition, catalog_prefix, compaction_prefix
+from imagelake.keys import ArrivalHour, catalog_prefix, compaction_prefix
 from imagelake.model import ImageRecord
-from imagelake.settings import WriteCatalogSettings
-from imagelake.stores import buckets, partitions
-from imagelake.stores.partitions import Table
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
 from local.lake import Lake
 from tests.e2e.conftest import invoke
 
 FILES, ROWS = 5, 20
 
 
-def plant(lake: Lake, hour: Partition) -> None:
+def plant(lake: Lake, hour: ArrivalHour) -> None:
     """Some small files in an hour, with every image in two of them: once as failed, once as processed."""
     outputs = lake.stack.outputs
-    settings = WriteCatalogSettings(outputs["LakeBucketName"], outputs["CatalogDatabase"], outputs["CatalogTable"], "")
+    settings = CatalogTable(outputs["CatalogDatabase"], outputs["CatalogTable"], Bucket(outputs["LakeBucketName"]))
     arrived = hour.start + timedelta(minutes=30)
     processed = [
         ImageRecord(
@@ -44,30 +43,30 @@ def plant(lake: Lake, hour: Partition) -> None:
         parquet.write(failed[number::FILES] + processed[(number + 1) % FILES :: FILES], uuid.uuid4().hex, settings)
 
 
-def table(lake: Lake) -> Table:
+def table(lake: Lake) -> CatalogTable:
     outputs = lake.stack.outputs
-    return Table(outputs["CatalogDatabase"], outputs["CatalogTable"], outputs["LakeBucketName"])
+    return CatalogTable(outputs["CatalogDatabase"], outputs["CatalogTable"], Bucket(outputs["LakeBucketName"]))
 
 
 @contextmanager
-def let_time_pass(lake: Lake, hour: Partition) -> Iterator[None]:
+def let_time_pass(lake: Lake, hour: ArrivalHour) -> Iterator[None]:
     """Afterwards the hour has moved, and its copies were made, longer ago than the grace."""
     yield
     before = datetime.now(UTC) - GRACE - timedelta(minutes=1)
-    (registered,) = [one for one in partitions.registered(table(lake), hour) if one.partition == hour]
-    partitions.move(table(lake), hour, registered.prefix, before)
+    (registered,) = [one for one in table(lake).registered(hour) if one.partition == hour]
+    table(lake).move(hour, registered.prefix, before)
     s3, bucket = lake.client("s3"), lake.stack.outputs["LakeBucketName"]
     s3.meta.events.register(
         "before-sign.s3.PutObject",
         lambda request, **_: request.headers.add_header("X-Emulated-Time", f"{before:%Y-%m-%dT%H:%M:%S.000Z}"),
     )
-    for key in buckets.keys(bucket, compaction_prefix(hour)):
+    for key in Bucket(bucket).keys(compaction_prefix(hour)):
         s3.put_object(Bucket=bucket, Key=key, Body=s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
 @pytest.mark.usefixtures("domain")
 def test_an_hour_is_compacted_and_every_query_meanwhile_counts_every_row_once(lake: Lake) -> None:
-    hour = Partition.of(datetime.now(UTC) - timedelta(days=3))
+    hour = ArrivalHour.of(datetime.now(UTC) - timedelta(days=3))
     plant(lake, hour)
     bucket = lake.stack.outputs["LakeBucketName"]
     where = f"WHERE ingest_date = '{hour.ingest_date}' AND hour = '{hour.hour}'"
@@ -102,5 +101,5 @@ def test_an_hour_is_compacted_and_every_query_meanwhile_counts_every_row_once(la
         ["replaced"],
         ["cleaned"],
     ]
-    assert len(buckets.keys(bucket, catalog_prefix(hour))) == 1
-    assert buckets.keys(bucket, compaction_prefix(hour)) == []
+    assert len(Bucket(bucket).keys(catalog_prefix(hour))) == 1
+    assert Bucket(bucket).keys(compaction_prefix(hour)) == []

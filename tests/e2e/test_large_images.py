@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from local import deployment, emulator
 from local.deployment import Stack
 from local.emulator import ROOT, Emulator
@@ -47,7 +47,7 @@ class LargeLake:
     def put(self, content: bytes, age: timedelta = timedelta(0)) -> RawKey:
         """Put an image into the raw bucket, as of a while ago."""
         arrived = datetime.now(UTC) - age
-        key = RawKey(Partition.of(arrived), str(uuid.uuid4()))
+        key = RawKey(ArrivalHour.of(arrived), str(uuid.uuid4()))
         s3 = self.emulator.client("s3")
         s3.meta.events.register(
             "before-sign.s3.PutObject",

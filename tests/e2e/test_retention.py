@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from imagelake.catalog import parquet
-from imagelake.keys import Partition, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
-from imagelake.settings import WriteCatalogSettings
-from imagelake.stores import buckets, images_table
+from imagelake.stores import images_table
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
 from local.api_client import ApiClient, send
 from local.lake import Lake
 from local.samples import Sample
@@ -53,21 +54,21 @@ def versions(lake: Lake, output: str, prefix: str) -> list[str]:
     return [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in listed.get(kind, ())]
 
 
-def rows(lake: Lake, hour: Partition) -> int:
+def rows(lake: Lake, hour: ArrivalHour) -> int:
     """How many rows SQL counts in an hour."""
     query = f"SELECT count(*) FROM images WHERE ingest_date = '{hour.ingest_date}' AND hour = '{hour.hour}'"  # noqa: S608  # our own hour
     [[count]] = lake.analysts.ask(query).rows
     return int(count)
 
 
-def receipts(lake: Lake, kind: str, hour: Partition) -> list[dict[str, Any]]:
+def receipts(lake: Lake, kind: str, hour: ArrivalHour) -> list[dict[str, Any]]:
     """The receipts of one kind for one hour."""
     s3, bucket = lake.client("s3"), lake.stack.outputs["AuditBucketName"]
     listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"receipts/{kind}/{hour.path}/").get("Contents", [])
     return [json.loads(s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()) for entry in listed]
 
 
-def plant(lake: Lake, hour: Partition, images: int) -> None:
+def plant(lake: Lake, hour: ArrivalHour, images: int) -> None:
     """Leave an hour as the corridor had left it: files, a deleted version, derivatives, rows, items."""
     outputs = lake.stack.outputs
     arrived = hour.start + timedelta(minutes=30)
@@ -76,7 +77,7 @@ def plant(lake: Lake, hour: Partition, images: int) -> None:
         key = RawKey(hour, str(uuid.uuid4()))
         # Not under `raw/` as events go: an object of that hour would be processed again.
         derivative = key.derived("thumb_256", "jpg")
-        buckets.overwrite(outputs["LakeBucketName"], derivative, b"derivative", "image/jpeg")
+        Bucket(outputs["LakeBucketName"]).overwrite(derivative, b"derivative", "image/jpeg")
         records.append(
             ImageRecord(
                 image_id=key.image_id,
@@ -90,10 +91,10 @@ def plant(lake: Lake, hour: Partition, images: int) -> None:
                 hour=hour.hour,
             )
         )
-        images_table._table(outputs["ImagesTableName"]).put_item(Item=records[-1].to_item())
-        buckets.overwrite(outputs["RawBucketName"], str(key), b"not an image", "image/jpeg")
+        images_table._resource(outputs["ImagesTableName"]).put_item(Item=records[-1].to_item())
+        Bucket(outputs["RawBucketName"]).overwrite(str(key), b"not an image", "image/jpeg")
     lake.client("s3").delete_object(Bucket=outputs["RawBucketName"], Key=str(key))
-    settings = WriteCatalogSettings(outputs["LakeBucketName"], outputs["CatalogDatabase"], outputs["CatalogTable"], "")
+    settings = CatalogTable(outputs["CatalogDatabase"], outputs["CatalogTable"], Bucket(outputs["LakeBucketName"]))
     parquet.write(records, uuid.uuid4().hex, settings)
 
 
@@ -103,7 +104,7 @@ def test_an_expired_hour_is_purged_everywhere_and_nothing_else(
 ) -> None:
     kept = upload(samples["meadow.webp"])
     await_end(kept)
-    hour = Partition.of(datetime.now(UTC) - timedelta(days=DAYS + 1))
+    hour = ArrivalHour.of(datetime.now(UTC) - timedelta(days=DAYS + 1))
     plant(lake, hour, images=5)
     assert rows(lake, hour) == 5
     assert audit(lake)["overdue"] > 0
@@ -130,7 +131,7 @@ def test_an_expired_hour_is_purged_everywhere_and_nothing_else(
 
 
 def test_the_purge_leaves_an_hour_that_is_not_due(lake: Lake) -> None:
-    hour = Partition.of(datetime.now(UTC) - timedelta(days=DAYS) + timedelta(minutes=5))
+    hour = ArrivalHour.of(datetime.now(UTC) - timedelta(days=DAYS) + timedelta(minutes=5))
     lake.client("s3").put_object(
         Bucket=lake.stack.outputs["LakeBucketName"], Key=f"derived/{hour.path}/{uuid.uuid4()}/a.jpg", Body=b"a"
     )
@@ -149,7 +150,7 @@ def test_an_erased_image_is_gone_everywhere_and_does_not_come_back(
     image_id = grant["image_id"]
     await_end(image_id)
     key = RawKey.parse(grant["upload"]["fields"]["key"])
-    hour = key.partition
+    hour = key.hour
     eventually(lambda: _row_ids(lake), lambda found: image_id in found)
 
     assert client.delete(f"/images/{image_id}").status_code == httpx.codes.NO_CONTENT
@@ -192,7 +193,7 @@ def test_only_the_owner_and_operators_erase(lake: Lake, samples: dict[str, Sampl
 def test_a_lost_image_is_started_again(lake: Lake, samples: dict[str, Sample]) -> None:
     """An image without an item, as when the event of its arrival got lost."""
     outputs, arrived = lake.stack.outputs, datetime.now(UTC) - timedelta(minutes=20)
-    key = RawKey(Partition.of(arrived), str(uuid.uuid4()))
+    key = RawKey(ArrivalHour.of(arrived), str(uuid.uuid4()))
     s3, events, rule = lake.client("s3"), lake.client("events"), _arrival_rule(lake)
     s3.meta.events.register(
         "before-sign.s3.PutObject",

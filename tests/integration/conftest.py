@@ -16,8 +16,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
-from imagelake.catalog import redshift
-from imagelake.stores import buckets, dead_letters, images_table, partitions
+from imagelake.stores import buckets, catalog_table, dead_letters, images_table, redshift_workgroup
 from imagelake.stores import session as aws_session
 from tests.application import ACCOUNT, REGION, STACK, TEMPLATE, event, physical_name, resolve, resources, variables
 
@@ -33,8 +32,8 @@ CALLER = event("http_api")["requestContext"]["authorizer"]["claims"]["sub"]
 def _credentials() -> Iterator[None]:
     """Keys that open nothing, for all clients; making a client takes longer than most tests."""
     clients = (
-        *(aws_session.session, buckets.s3_client, images_table._dynamodb, images_table._table),
-        *(partitions._glue, dead_letters._sqs, redshift._serverless, redshift._data),
+        *(aws_session.session, buckets.s3_client, images_table._dynamodb, images_table._resource),
+        *(catalog_table._glue, dead_letters._sqs, redshift_workgroup._serverless, redshift_workgroup._data),
     )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):

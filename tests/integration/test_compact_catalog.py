@@ -15,22 +15,22 @@ from botocore.exceptions import ClientError
 
 from functions.compact_catalog.app import handler as compact_catalog
 from imagelake.catalog import compaction, parquet
-from imagelake.catalog.compaction import GRACE, Compaction, compact
+from imagelake.catalog.compaction import GRACE, Compaction, Compactor
 from imagelake.errors import Fault
-from imagelake.keys import Partition, catalog_prefix, compaction_prefix
+from imagelake.keys import ArrivalHour, catalog_prefix, compaction_prefix
 from imagelake.model import ImageRecord
-from imagelake.retention import purge
-from imagelake.retention.purge import Work
-from imagelake.settings import CompactCatalogSettings, EnforceRetentionSettings, WriteCatalogSettings
-from imagelake.stores import buckets, partitions
-from imagelake.stores.partitions import Table
+from imagelake.retention.purge import Purge, Work
+from imagelake.stores import buckets, catalog_table
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.images_table import ImagesTable
 from tests.application import event, physical_name
 from tests.integration.conftest import DATABASE, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, TABLE, Context, client
 
 NOW = datetime.now(UTC)
-HOUR = Partition.of(NOW - timedelta(days=2))
-SETTINGS = CompactCatalogSettings(LAKE_BUCKET, DATABASE, TABLE, retention_days=7)
-WRITER = WriteCatalogSettings(LAKE_BUCKET, DATABASE, TABLE, "")
+HOUR = ArrivalHour.of(NOW - timedelta(days=2))
+SETTINGS = Compactor(CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET)), 7)
+WRITER = CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET))
 RUNS = 3
 """So many, an hour apart, see a compaction through, whatever came between."""
 
@@ -48,7 +48,7 @@ def _one_call_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "DOWNLOADS", 1)
 
 
-def row(hour: Partition = HOUR, **changes: Any) -> ImageRecord:
+def row(hour: ArrivalHour = HOUR, **changes: Any) -> ImageRecord:
     arrived = hour.start + timedelta(minutes=10)
     fields = {
         "image_id": str(uuid.uuid4()),
@@ -63,7 +63,7 @@ def row(hour: Partition = HOUR, **changes: Any) -> ImageRecord:
     return ImageRecord.model_validate(fields | changes)
 
 
-def fragment(hour: Partition = HOUR, files: int = 2) -> list[str]:
+def fragment(hour: ArrivalHour = HOUR, files: int = 2) -> list[str]:
     """Several small files in an hour; returns the image_ids in them."""
     rows = [[row(hour), row(hour)] for _ in range(files)]
     for batch in rows:
@@ -74,10 +74,10 @@ def fragment(hour: Partition = HOUR, files: int = 2) -> list[str]:
 class Query:
     """What Athena does: find the files of the partitions first, read them later, pass over names with an underscore."""
 
-    def __init__(self, hour: Partition = HOUR) -> None:
+    def __init__(self, hour: ArrivalHour = HOUR) -> None:
         values = [hour.ingest_date, hour.hour]
         found = client("glue").get_partition(DatabaseName=DATABASE, TableName=TABLE, PartitionValues=values)
-        prefix = found["Partition"]["StorageDescriptor"]["Location"].removeprefix(f"s3://{LAKE_BUCKET}/")
+        prefix = found["ArrivalHour"]["StorageDescriptor"]["Location"].removeprefix(f"s3://{LAKE_BUCKET}/")
         self.keys = [key for key in keys(prefix) if not key.rpartition("/")[2].startswith("_")]
 
     def read(self) -> list[str]:
@@ -103,7 +103,7 @@ def stored(image_id: str) -> list[str]:
 
 
 def run(times: int = RUNS, first: datetime = NOW) -> list[Compaction]:
-    return [compact(SETTINGS, first + number * timedelta(hours=1), 60) for number in range(times)]
+    return [SETTINGS.run(first + number * timedelta(hours=1), 60) for number in range(times)]
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def between_calls(action: Action, calls: set[int] | None = None) -> Iterator[lis
         finally:
             acting.release()
 
-    clients: tuple[Any, ...] = (buckets.s3_client(), partitions._glue())
+    clients: tuple[Any, ...] = (buckets.s3_client(), catalog_table._glue())
     for one in clients:
         one.meta.events.register("before-call", before)
     try:
@@ -144,8 +144,8 @@ def moments() -> Iterator[int]:
 
 
 def clear() -> None:
-    buckets.delete(LAKE_BUCKET, keys())
-    partitions.unregister(Table(DATABASE, TABLE, LAKE_BUCKET), HOUR)
+    Bucket(LAKE_BUCKET).delete(keys())
+    WRITER.unregister(HOUR)
 
 
 def test_answers_its_sample(tell: Callable[[str], Context]) -> None:
@@ -181,7 +181,7 @@ def test_a_query_sees_every_row_once_whenever_it_begins_and_however_long_it_read
 
     for number in range(RUNS):
         with between_calls(look):
-            compact(SETTINGS, NOW + number * timedelta(hours=1), 60)
+            SETTINGS.run(NOW + number * timedelta(hours=1), 60)
         assert all(query.read() == expected for query in begun)
         begun.clear()
 
@@ -203,7 +203,7 @@ def test_nothing_is_done_to_an_hour_that_moved_less_than_the_grace_ago() -> None
     run(1)
     query = Query()
 
-    results = [compact(SETTINGS, NOW + GRACE - timedelta(seconds=1), 60), *run(1, NOW + timedelta(minutes=1))]
+    results = [SETTINGS.run(NOW + GRACE - timedelta(seconds=1), 60), *run(1, NOW + timedelta(minutes=1))]
 
     assert all(sum(result.hours.values()) == 0 for result in results)
     assert query.read() == Query().read() == expected
@@ -233,7 +233,7 @@ def test_a_row_that_is_erased_before_any_call_stays_erased() -> None:
         erasures: list[int] = []
 
         def erase(doomed: str = doomed, erasures: list[int] = erasures) -> None:
-            erasures.append(parquet.erase(LAKE_BUCKET, HOUR, {doomed}))
+            erasures.append(parquet.erase(Bucket(LAKE_BUCKET), HOUR, {doomed}))
 
         with between_calls(erase, {call}):
             for number in range(RUNS):
@@ -248,18 +248,18 @@ def test_a_row_that_is_erased_before_any_call_stays_erased() -> None:
 def test_a_copy_that_is_on_its_way_while_a_row_is_erased_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 reads what it copies before anybody can see the copy; here it does so before and after an erasure."""
     doomed, *others = fragment()
-    copy = buckets.copy
+    copy = Bucket.copy
 
-    def copy_slowly(bucket: str, source: str, target: str, etag: str) -> bool:
-        monkeypatch.setattr(buckets, "copy", copy)
-        content, _ = buckets.read(bucket, source) or (b"", "")
-        parquet.erase(LAKE_BUCKET, HOUR, {doomed})
-        buckets.overwrite(bucket, target, content, parquet.PARQUET)
+    def copy_slowly(bucket: Bucket, source: str, target: str, etag: str) -> bool:
+        monkeypatch.setattr(Bucket, "copy", copy)
+        content, _ = bucket.read(source) or (b"", "")
+        parquet.erase(Bucket(LAKE_BUCKET), HOUR, {doomed})
+        bucket.overwrite(target, content, parquet.PARQUET)
         assert stored(doomed) == [target]
         return etag != ""
 
     run(1)
-    monkeypatch.setattr(buckets, "copy", copy_slowly)
+    monkeypatch.setattr(Bucket, "copy", copy_slowly)
     run(1, NOW + timedelta(hours=1))
 
     assert stored(doomed) == []
@@ -274,7 +274,7 @@ def test_an_erasure_that_is_overtaken_by_a_whole_run_at_any_of_its_calls_still_e
             run(step)
 
             with between_calls(lambda step=step: run(1, NOW + step * timedelta(hours=1)), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
-                parquet.erase(LAKE_BUCKET, HOUR, {doomed})
+                parquet.erase(Bucket(LAKE_BUCKET), HOUR, {doomed})
 
             assert stored(doomed) == [], (step, call)
             assert Query().read() == others
@@ -296,8 +296,8 @@ def test_a_second_run_before_any_call_of_the_first_does_no_harm() -> None:
 
         for number in range(RUNS + 1):
             now = NOW + number * timedelta(hours=1)
-            with between_calls(lambda now=now: compact(SETTINGS, now, 60), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
-                compact(SETTINGS, now, 60)
+            with between_calls(lambda now=now: SETTINGS.run(now, 60), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
+                SETTINGS.run(now, 60)
             assert Query().read() == expected, (call, number)
 
         assert len(keys(catalog_prefix(HOUR))) == 1
@@ -346,7 +346,7 @@ def test_an_hour_of_files_that_are_more_than_half_as_large_as_they_may_be_is_lef
 ) -> None:
     for number in range(2):
         parquet.write([row(script_output=f'"{uuid.uuid4().hex * 10}"') for _ in range(500)], f"batch{number}", WRITER)
-    smallest = min(file.bytes for file in buckets.arrivals(LAKE_BUCKET, catalog_prefix(HOUR)))
+    smallest = min(file.bytes for file in Bucket(LAKE_BUCKET).objects(catalog_prefix(HOUR)))
     monkeypatch.setattr(compaction, "FILE_BYTES", 2 * smallest - 1)
 
     [result] = run(1)
@@ -356,7 +356,7 @@ def test_an_hour_of_files_that_are_more_than_half_as_large_as_they_may_be_is_lef
 
 def test_an_hour_whose_rows_were_all_erased_is_compacted_too() -> None:
     doomed = fragment()
-    parquet.erase(LAKE_BUCKET, HOUR, {*doomed})
+    parquet.erase(Bucket(LAKE_BUCKET), HOUR, {*doomed})
 
     results = run()
 
@@ -366,7 +366,7 @@ def test_an_hour_whose_rows_were_all_erased_is_compacted_too() -> None:
 
 
 def test_hours_that_are_open_or_about_to_be_purged_are_left_alone() -> None:
-    open_hour, due = Partition.of(NOW), Partition.of(NOW - timedelta(days=7) + timedelta(hours=3))
+    open_hour, due = ArrivalHour.of(NOW), ArrivalHour.of(NOW - timedelta(days=7) + timedelta(hours=3))
     fragment(open_hour)
     fragment(due)
 
@@ -378,24 +378,24 @@ def test_hours_that_are_open_or_about_to_be_purged_are_left_alone() -> None:
 def test_without_time_an_hour_is_left_for_the_next_run() -> None:
     fragment()
 
-    assert compact(SETTINGS, NOW, -1).postponed == 1
-    assert compact(SETTINGS, NOW, 60).hours["merged"] == 1
+    assert SETTINGS.run(NOW, -1).postponed == 1
+    assert SETTINGS.run(NOW, 60).hours["merged"] == 1
 
 
 def test_an_hour_that_fails_keeps_no_other_from_its_turn(
     monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], Context]
 ) -> None:
-    broken = Partition.of(HOUR.start - timedelta(hours=1))
+    broken = ArrivalHour.of(HOUR.start - timedelta(hours=1))
     fragment()
     fragment(broken)
-    move = partitions.move
+    move = CatalogTable.move
 
-    def refuse(table: Table, partition: Partition, *arguments: Any) -> None:
+    def refuse(table: CatalogTable, partition: ArrivalHour, *arguments: Any) -> None:
         if partition == broken:
             raise Fault("AccessDenied on BatchUpdatePartition")
         move(table, partition, *arguments)
 
-    monkeypatch.setattr(partitions, "move", refuse)
+    monkeypatch.setattr(CatalogTable, "move", refuse)
     monkeypatch.setattr(Context, "get_remaining_time_in_millis", staticmethod(lambda: 900_000))
 
     with pytest.raises(Fault, match="AccessDenied on BatchUpdatePartition"):
@@ -406,18 +406,22 @@ def test_an_hour_that_fails_keeps_no_other_from_its_turn(
 
 
 def test_an_hour_is_purged_wherever_it_is() -> None:
-    due = Partition.of(NOW - timedelta(days=7, hours=3))
-    settings = EnforceRetentionSettings(
-        RAW_BUCKET, LAKE_BUCKET, physical_name("AuditBucket"), IMAGES_TABLE, DATABASE, TABLE, 7
+    due = ArrivalHour.of(NOW - timedelta(days=7, hours=3))
+    settings = Purge(
+        Bucket(RAW_BUCKET),
+        Bucket(physical_name("AuditBucket")),
+        ImagesTable(IMAGES_TABLE),
+        CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET)),
+        7,
     )
     fragment(due)
     run(1, due.closed_at)
     assert len(keys("compaction/")) == 2
 
-    found = [work for work in purge.find_work(settings, NOW) if work.hour]
+    found = [work for work in settings.find_work(NOW) if work.hour]
     for work in found:
-        purge.purge(work, settings, NOW, 60)
+        settings.run(work, NOW, 60)
 
     assert found == [Work(store="catalog", hour=due.path), Work(store="compaction", hour=due.path)]
     assert keys() == []
-    assert partitions.registered(Table(DATABASE, TABLE, LAKE_BUCKET), Partition.of(NOW)) == []
+    assert WRITER.registered(ArrivalHour.of(NOW)) == []

@@ -22,16 +22,20 @@ from sqlglot import expressions
 
 from functions.configure_redshift.app import handler
 from imagelake.catalog import custom_resource, redshift
+from imagelake.catalog.redshift import RedshiftCatalog
 from imagelake.errors import Fault
-from imagelake.settings import ConfigureRedshiftSettings
-from imagelake.stores.partitions import COLUMNS
+from imagelake.schema import HIVE_COLUMNS as COLUMNS
+from imagelake.stores import redshift_workgroup
+from imagelake.stores.redshift_workgroup import RedshiftWorkgroup
 from tests.application import ROOT, TEMPLATE, event, physical_name
 from tests.integration.conftest import Context
 
 WORKGROUP_ARN = "arn:aws:redshift-serverless:us-east-1:123456789012:workgroup/0f1e2d3c-4b5a-4678-9abc-def012345678"
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:redshift!image-lake-test-admin-aB3dE6"  # noqa: S105  # its name
 TIMEOUT = TEMPLATE["Resources"]["ConfigureRedshiftFunction"]["Properties"]["Timeout"]
-SETTINGS = ConfigureRedshiftSettings("ns", "wg", "image_lake", "image_lake_test", "images", "arn:aws:iam::1:role/x")
+SETTINGS = RedshiftCatalog(
+    RedshiftWorkgroup("ns", "wg", "image_lake"), "image_lake_test", "images", "arn:aws:iam::1:role/x"
+)
 
 
 @dataclass
@@ -211,14 +215,14 @@ def cloudformation(monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudFormation]:
 
 @pytest.fixture
 def warehouse() -> Iterator[Warehouse]:
-    redshift._serverless.cache_clear()
-    redshift._data.cache_clear()
+    redshift_workgroup._serverless.cache_clear()
+    redshift_workgroup._data.cache_clear()
     made = Warehouse()
-    made.attach(redshift._serverless())
-    made.attach(redshift._data())
+    made.attach(redshift_workgroup._serverless())
+    made.attach(redshift_workgroup._data())
     yield made
-    redshift._serverless.cache_clear()
-    redshift._data.cache_clear()
+    redshift_workgroup._serverless.cache_clear()
+    redshift_workgroup._data.cache_clear()
 
 
 @dataclass
@@ -239,6 +243,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(redshift, "time", clock)
+    monkeypatch.setattr(redshift_workgroup, "time", clock)
     return clock
 
 
@@ -483,7 +488,7 @@ def test_an_answer_has_at_most_4096_bytes(ask: Ask, warehouse: Warehouse, cloudf
 # SQL
 
 STATEMENTS = [
-    redshift.external_schema(SETTINGS), f"CREATE ROLE {redshift.ROLE}", *redshift.view_and_grants(SETTINGS),
+    SETTINGS.external_schema(), f"CREATE ROLE {redshift.ROLE}", *SETTINGS.view_and_grants(),
 ]  # fmt: skip
 
 
@@ -496,7 +501,7 @@ def test_a_statement_is_one_statement_of_redshift(sql: str) -> None:
 
 
 def test_the_external_schema_is_the_glue_database_read_in_the_role_of_spectrum() -> None:
-    assert redshift.external_schema(SETTINGS) == (
+    assert SETTINGS.external_schema() == (
         "CREATE EXTERNAL SCHEMA IF NOT EXISTS lake FROM DATA CATALOG "
         "DATABASE 'image_lake_test' IAM_ROLE 'arn:aws:iam::1:role/x'"
     )

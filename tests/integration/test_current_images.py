@@ -16,18 +16,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from functions.write_catalog import app
-from imagelake.catalog import compaction
-from imagelake.keys import Partition
+from imagelake.catalog.compaction import Compactor
+from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord, Tombstone
-from imagelake.retention import purge
-from imagelake.settings import CompactCatalogSettings, EnforceRetentionSettings
+from imagelake.retention.purge import Purge
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.images_table import ImagesTable
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.conftest import Context, stream_of
 from tests.integration.stand_ins import install
 
 KEPT = timedelta(days=7)
-PURGE = EnforceRetentionSettings("raw", "lake", "audit", "images", "image_lake", "images", KEPT.days)
-COMPACT = CompactCatalogSettings("lake", "image_lake", "images", KEPT.days)
+PURGE = Purge(
+    Bucket("raw"),
+    Bucket("audit"),
+    ImagesTable("images"),
+    CatalogTable("image_lake", "images", Bucket("lake")),
+    KEPT.days,
+)
+COMPACT = Compactor(CatalogTable("image_lake", "images", Bucket("lake")), KEPT.days)
 VARIABLES = {
     "LAKE_BUCKET": "lake",
     "CATALOG_DATABASE": "image_lake",
@@ -75,7 +83,7 @@ class Histories(RuleBasedStateMachine):
     )
     def arrive(self, statuses: list[str], late: bool, at_once: bool) -> None:
         """Some arrive in the hour of their form and not in their own."""
-        hour = Partition.of(self.now - timedelta(minutes=20) if late else self.now)
+        hour = ArrivalHour.of(self.now - timedelta(minutes=20) if late else self.now)
         for status in statuses:
             record = ImageRecord.model_validate(
                 {
@@ -144,18 +152,18 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        for work in purge.find_work(PURGE, self.now):
-            purge.purge(work, PURGE, self.now, 60)
+        for work in PURGE.find_work(self.now):
+            PURGE.run(work, self.now, 60)
         self.is_read = False
         self.expected = {
             image_id: record
             for image_id, record in self.expected.items()
-            if Partition(record.ingest_date, record.hour).closed_at + KEPT > self.now
+            if ArrivalHour(record.ingest_date, record.hour).closed_at + KEPT > self.now
         }
 
     @rule()
     def compact(self) -> None:
-        assert compaction.compact(COMPACT, self.now, 60).faults == {}
+        assert COMPACT.run(self.now, 60).faults == {}
         self.is_read = False
 
     @invariant()
@@ -205,7 +213,7 @@ class Histories(RuleBasedStateMachine):
                 prefix = partition["StorageDescriptor"]["Location"].removeprefix("s3://lake/")
                 for page in self.stores.s3.get_paginator("list_objects_v2").paginate(Bucket="lake", Prefix=prefix):
                     for entry in page.get("Contents", ()):
-                        file = Path(folder, Partition(*values).path, entry["Key"].rpartition("/")[2])
+                        file = Path(folder, ArrivalHour(*values).path, entry["Key"].rpartition("/")[2])
                         file.parent.mkdir(parents=True, exist_ok=True)
                         file.write_bytes(self.stores.s3.get_object("lake", entry["Key"])["Body"].read())
             if not any(Path(folder).iterdir()):

@@ -13,7 +13,7 @@ import typer
 import vl_convert
 from PIL import Image
 
-from imagelake.keys import Partition
+from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord
 from imagelake_cli.athena import QueryError
 from local import lake
@@ -29,7 +29,7 @@ RECEIVED = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 
 
 def record(number: int, **changes: Any) -> ImageRecord:
-    partition = Partition.of(RECEIVED)
+    partition = ArrivalHour.of(RECEIVED)
     fields = {
         "image_id": str(UUID(int=number)), "status": "processed", "source": "api", "received_at": RECEIVED,
         "processed_at": RECEIVED + timedelta(seconds=2), "expires_at": datetime(2100, 1, 1, tzinfo=UTC),

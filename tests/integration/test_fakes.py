@@ -9,9 +9,11 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import ImageRecord
 from imagelake.stores import buckets, images_table
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.images_table import ImagesTable
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET
 from tests.integration.fakes import Clock, FakeS3, FakeTable
 
@@ -45,21 +47,21 @@ def _do(s3: Any, bucket: str, call: tuple[Any, ...]) -> Any:
             return _outcome(lambda: s3.put_object(Bucket=bucket, Key=key, Body=body, IfMatch=found["ETag"])["ETag"])
         case "delete", key:
             # AWS leaves a marker where nothing was, and so does the stand-in; moto does not.
-            if buckets.read(bucket, key):
+            if Bucket(bucket).read(key):
                 s3.delete_object(Bucket=bucket, Key=key)
         case "purge", prefix:
-            for page in buckets.versions(bucket, prefix):
-                buckets.delete_versions(bucket, page)
+            for page in Bucket(bucket).versions(prefix):
+                Bucket(bucket).delete_versions(page)
     return None
 
 
 def _seen(bucket: str) -> Any:
-    versions = [version for page in buckets.versions(bucket, "") for version in page]
+    versions = [version for page in Bucket(bucket).versions("") for version in page]
     return (
         sorted((version.key, version.bytes, version.is_marker) for version in versions),
-        buckets.folders(bucket, "raw/"),
-        buckets.keys(bucket, "raw/"),
-        buckets.read(bucket, KEYS[0]),
+        Bucket(bucket).folders("raw/"),
+        Bucket(bucket).keys("raw/"),
+        Bucket(bucket).read(KEYS[0]),
     )
 
 
@@ -68,8 +70,8 @@ def _seen(bucket: str) -> Any:
 def test_s3(sequence: list[tuple[Any, ...]], is_versioned: bool) -> None:  # Hypothesis passes it
     bucket = RAW_BUCKET if is_versioned else LAKE_BUCKET
     real, fake = buckets.s3_client(), FakeS3(Clock(NOW), {RAW_BUCKET})
-    for page in buckets.versions(bucket, ""):
-        buckets.delete_versions(bucket, page)
+    for page in Bucket(bucket).versions(""):
+        Bucket(bucket).delete_versions(page)
 
     answers = [_do(real, bucket, call) for call in sequence]
     seen = _seen(bucket)
@@ -80,40 +82,40 @@ def test_s3(sequence: list[tuple[Any, ...]], is_versioned: bool) -> None:  # Hyp
 
 
 def _put(record: ImageRecord) -> str:
-    images_table._table(IMAGES_TABLE).put_item(Item=record.to_item())
+    images_table._resource(IMAGES_TABLE).put_item(Item=record.to_item())
     return "put"
 
 
 def test_table() -> None:
     def play() -> list[Any]:
-        key = RawKey(Partition.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
-        arguments = (IMAGES_TABLE, key, NOW)
+        key = RawKey(ArrivalHour.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
+        arguments = (key, NOW)
         expires_at = datetime(2100, 1, 1, tzinfo=UTC)
         record = ImageRecord(
             image_id=key.image_id,
             status="processed",
             received_at=NOW,
             expires_at=datetime(2100, 1, 2, tzinfo=UTC),
-            ingest_date=key.partition.ingest_date,
-            hour=key.partition.hour,
+            ingest_date=key.hour.ingest_date,
+            hour=key.hour.hour,
         )
         return [
-            images_table.get_even_erased(IMAGES_TABLE, key.image_id),
-            images_table.count_attempt(*arguments, NOW, expires_at),
-            images_table.count_attempt(*arguments, NOW, expires_at),
-            images_table.count_attempt(*arguments, NOW.replace(hour=11), expires_at),
-            images_table.get_even_erased(IMAGES_TABLE, key.image_id),
-            images_table.statuses(IMAGES_TABLE, [key.image_id, "unknown"]),
-            images_table.give_up(IMAGES_TABLE, key, "lost: for good", NOW, expires_at),
-            images_table.give_up(IMAGES_TABLE, key, "lost: for good", NOW, expires_at),
-            list(images_table.expired(IMAGES_TABLE, NOW)),
-            list(images_table.expired(IMAGES_TABLE, expires_at)),
+            ImagesTable(IMAGES_TABLE).get_even_erased(key.image_id),
+            ImagesTable(IMAGES_TABLE).count_attempt(*arguments, NOW, expires_at),
+            ImagesTable(IMAGES_TABLE).count_attempt(*arguments, NOW, expires_at),
+            ImagesTable(IMAGES_TABLE).count_attempt(*arguments, NOW.replace(hour=11), expires_at),
+            ImagesTable(IMAGES_TABLE).get_even_erased(key.image_id),
+            ImagesTable(IMAGES_TABLE).statuses([key.image_id, "unknown"]),
+            ImagesTable(IMAGES_TABLE).give_up(key, "lost: for good", NOW, expires_at),
+            ImagesTable(IMAGES_TABLE).give_up(key, "lost: for good", NOW, expires_at),
+            list(ImagesTable(IMAGES_TABLE).expired(NOW)),
+            list(ImagesTable(IMAGES_TABLE).expired(expires_at)),
             _put(record),
-            list(images_table.expired(IMAGES_TABLE, expires_at)),
-            images_table.delete_expired(IMAGES_TABLE, key.image_id, expires_at),
-            images_table.delete_expired(IMAGES_TABLE, key.image_id, record.expires_at),
-            images_table.delete_expired(IMAGES_TABLE, key.image_id, record.expires_at),
-            images_table.get_even_erased(IMAGES_TABLE, key.image_id),
+            list(ImagesTable(IMAGES_TABLE).expired(expires_at)),
+            ImagesTable(IMAGES_TABLE).delete_expired(key.image_id, expires_at),
+            ImagesTable(IMAGES_TABLE).delete_expired(key.image_id, record.expires_at),
+            ImagesTable(IMAGES_TABLE).delete_expired(key.image_id, record.expires_at),
+            ImagesTable(IMAGES_TABLE).get_even_erased(key.image_id),
         ]
 
     real = play()

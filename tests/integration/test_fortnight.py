@@ -17,24 +17,26 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
 from functions.write_catalog import app as write_catalog
+from functions.write_catalog.app import CatalogWriting
 from imagelake.audit import auditor
+from imagelake.audit.auditor import Auditor
 from imagelake.catalog import parquet
 from imagelake.engine import runner
 from imagelake.errors import Rejection
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
-from imagelake.process import one_image, reconciliation
-from imagelake.process.one_image import ImageArrived
-from imagelake.retention import erasure, purge
-from imagelake.settings import (
-    AuditRetentionSettings,
-    EnforceRetentionSettings,
-    EraseImageSettings,
-    ProcessImageSettings,
-    ReconcileSettings,
-    WriteCatalogSettings,
-)
-from imagelake.stores import images_table
+from imagelake.process import one_image
+from imagelake.process.one_image import ImageArrived, ImageProcessing
+from imagelake.process.reconciliation import Reconciliation
+from imagelake.retention import erasure
+from imagelake.retention.erasure import Erasure
+from imagelake.retention.purge import Purge
+from imagelake.stores import images_table, ingest_workflow
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.dead_letters import DeadLetterQueue
+from imagelake.stores.images_table import ImagesTable
+from imagelake.stores.ingest_workflow import IngestWorkflow
 from imagelake.values import to_iso
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeTable
 from tests.integration.stand_ins import install
@@ -45,14 +47,18 @@ GRACE: Final = timedelta(hours=2)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 BEGINNING: Final = datetime(2026, 11, 1, tzinfo=UTC)
 
-ENFORCE = EnforceRetentionSettings("raw", "lake", "audit", "images", "db", "images", DAYS)
-AUDIT = AuditRetentionSettings("raw", "lake", "audit", "images", "db", "images", "queue", DAYS)
-ERASE = EraseImageSettings("raw", "lake", "audit", "images", DAYS)
-RECONCILE = ReconcileSettings("raw", "images", "queue", "workflow", DAYS)
+ENFORCE = Purge(
+    Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), DAYS
+)
+AUDIT = Auditor("raw", "lake", "audit", "images", "db", "images", "queue", DAYS)
+ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), DAYS)
+RECONCILE = Reconciliation(
+    Bucket("raw"), ImagesTable("images"), DeadLetterQueue("queue"), IngestWorkflow("workflow"), DAYS
+)
 LIMITS = (False, 1, 1, 1, 1, 1, 1, False, 1, 1)
 """Of the scripts, which do not run here."""
-PROCESS = ProcessImageSettings("raw", "lake", 1_000_000, DAYS, "describe", "{}", *LIMITS)
-CATALOG = WriteCatalogSettings("lake", "db", "images", "queue")
+PROCESS = ImageProcessing(Bucket("lake"), 1_000_000, DAYS, "describe", "{}", *LIMITS)
+CATALOG = CatalogWriting(CatalogTable("db", "images", Bucket("lake")), DeadLetterQueue("queue"))
 OPERATOR = erasure.Caller("operator", is_operator=True)
 
 
@@ -98,16 +104,16 @@ class Lake:
             received_at=now,
             expires_at=now + timedelta(days=1),
             content_type="image/jpeg",
-            **_hour(Partition.of(now)),
+            **_hour(ArrivalHour.of(now)),
         )
-        images_table.expect_uploads("images", [upload])
+        ImagesTable("images").expect_uploads([upload])
         if self.chance.random() < 0.97:
             key = RawKey.parse(upload.raw_key)
             self.at(now + timedelta(minutes=self.chance.triangular(0, 19.5, 0)), lambda: self.arrive(key))
 
     def consume(self) -> None:
         """A record of the Kafka topic is delivered, within the quarter of an hour of its timestamp."""
-        hour = Partition.of(self.clock.now - timedelta(minutes=self.chance.triangular(0, 15, 0)))
+        hour = ArrivalHour.of(self.clock.now - timedelta(minutes=self.chance.triangular(0, 15, 0)))
         key = RawKey(hour, str(uuid.UUID(int=self.chance.getrandbits(128), version=5)))
         self.arrive(key)
         if self.chance.random() < 0.02:  # delivered again, so late that it is filed under another hour
@@ -115,7 +121,7 @@ class Lake:
 
     def redeliver(self, key: RawKey) -> None:
         """The same record again: the same image in the hour of now."""
-        self.arrive(RawKey(Partition.of(self.clock.now), key.image_id))
+        self.arrive(RawKey(ArrivalHour.of(self.clock.now), key.image_id))
 
     def arrive(self, key: RawKey) -> None:
         """An object is put, and its event delivered: late, twice or never."""
@@ -141,7 +147,7 @@ class Lake:
         if self.chance.random() < 0.02:
             self._record_failure(key)
             return
-        outcome = one_image.process(ImageArrived(bucket="raw", key=str(key)), PROCESS, 30)
+        outcome = PROCESS.process(ImageArrived(bucket="raw", key=str(key)), 30)
         if outcome.outcome == "gone":
             return
         assert outcome.item is not None
@@ -157,19 +163,19 @@ class Lake:
         standing = self.table.items.get(key.image_id)
         if standing is not None and standing["status"] == "erased":
             now = str(self.clock.now.timestamp())
-            self.table.put_item(standing | _hour(key.partition) | {"returned_at": now})
+            self.table.put_item(standing | _hour(key.hour) | {"returned_at": now})
 
     def _record_failure(self, key: RawKey) -> None:
         standing = self.table.items.get(key.image_id)
         if standing is None or standing["status"] == "awaiting_upload":
-            arrived = key.partition.arrival(self.clock.now)
+            arrived = key.hour.arrival(self.clock.now)
             failed = ImageRecord(
                 image_id=key.image_id,
                 status="failed",
                 received_at=arrived,
                 expires_at=arrived + PROMISE,
                 reason="fault: of the simulation",
-                **_hour(key.partition),
+                **_hour(key.hour),
             )
             self.table.put_item((standing or {}) | failed.to_item())
             self._settle(key, "failed")
@@ -218,15 +224,15 @@ class Lake:
             write_catalog.handler.__wrapped__({"Records": records}, None)  # type: ignore[attr-defined]  # no log of it
         for item in wanted:
             if item["status"] == "erased":
-                erasure.erase(Tombstone.model_validate(item), ERASE, self.clock.now)
+                ERASE.erase(Tombstone.model_validate(item), self.clock.now)
 
     def erase(self, key: RawKey) -> None:
         """An operator erases an image; a redelivery may follow."""
-        tombstone = erasure.bury(key.image_id, OPERATOR, ERASE, self.clock.now)
+        tombstone = ERASE.bury(key.image_id, OPERATOR, self.clock.now)
         if tombstone is None:
             return
         self.erased.add(key.image_id)
-        erasure.erase(tombstone, ERASE, self.clock.now)
+        ERASE.erase(tombstone, self.clock.now)
         if self.chance.random() < 0.5:
             self.after(self.chance.uniform(0, 10) * HOUR, lambda: self.redeliver(key))
         if self.chance.random() < 0.5:
@@ -234,8 +240,8 @@ class Lake:
 
     def purge(self) -> None:
         """One run of the purge."""
-        for work in purge.find_work(ENFORCE, self.clock.now):
-            purge.purge(work, ENFORCE, self.clock.now, 60)
+        for work in ENFORCE.find_work(self.clock.now):
+            ENFORCE.run(work, self.clock.now, 60)
 
     # Time
 
@@ -300,7 +306,7 @@ class FakeWorkflow:
         lake.after(timedelta(seconds=5), lambda: lake.workflow(key))
 
 
-def _hour(partition: Partition) -> dict[str, str]:
+def _hour(partition: ArrivalHour) -> dict[str, str]:
     return {"ingest_date": partition.ingest_date, "hour": partition.hour}
 
 
@@ -328,7 +334,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
     chance = random.Random(5)  # noqa: S311  # a simulation, no secret
     made = Lake(stores.clock, chance, stores.s3, stores.table, stores.glue, stores.queue, workflow)
     workflow.lake = made
-    monkeypatch.setattr(reconciliation, "_step_functions", lambda: workflow)
+    monkeypatch.setattr(ingest_workflow, "_step_functions", lambda: workflow)
     monkeypatch.setattr(runner, "find_scripts", lambda _names: ())
     monkeypatch.setattr(runner, "run_scripts", _run_scripts)
     monkeypatch.setattr(parquet, "to_parquet", _to_lines)
@@ -368,7 +374,7 @@ def _check_nothing_is_overdue(lake: Lake, files: dict[str, CatalogFile], oldest:
         if item["status"] not in ("awaiting_upload", "erased"):
             assert item["received_at"] >= to_iso(oldest)
     for partition in lake.glue.partitions:
-        assert Partition(*partition).start >= oldest
+        assert ArrivalHour(*partition).start >= oldest
     for uploads in lake.s3.uploads.values():
         assert all(upload["Initiated"] >= lake.clock.now - timedelta(days=1) - GRACE for upload in uploads)
 
@@ -427,13 +433,13 @@ def test_a_fortnight_keeps_the_promise(lake: Lake) -> None:
             else:
                 lake.purge()
         if now.minute == 50:
-            reconciliation.reconcile(RECONCILE, now)
+            RECONCILE.run(now)
         if now.minute == 0:
             _check(lake, is_outage=down_from <= now <= down_until + HOUR)
             if now.hour == 0:
                 _forget(lake)
         if (now.hour, now.minute) == (5, 55) or now == down_until + 2 * HOUR:
-            lake.audits.append(auditor.audit(AUDIT, now))
+            lake.audits.append(AUDIT.run(now))
 
     assert lake.s3.calls["PutObject"] > 14 * 24 * 60
     assert lake.queue.sent == []

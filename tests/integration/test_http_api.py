@@ -17,7 +17,7 @@ import pytest
 from botocore.stub import Stubber
 
 from functions.http_api.app import handler
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival, Derivative, ImageRecord
 from imagelake.stores import buckets, images_table
 from tests.application import event
@@ -81,7 +81,7 @@ def _post(ask: Ask, body: object, **options: Any) -> Answer:
 def _image(number: int, **changes: Any) -> ImageRecord:
     """A cataloged image of the caller's, the newer the smaller its number."""
     received_at = NOW - timedelta(seconds=number)
-    partition = Partition.of(received_at)
+    partition = ArrivalHour.of(received_at)
     return ImageRecord.model_validate(
         {
             "image_id": str(UUID(int=number)),
@@ -274,7 +274,7 @@ def test_an_upload_is_awaited_until_its_object_is_there(ask: Ask) -> None:
 
 
 def test_shows_a_processed_image_with_links_good_for_a_quarter_of_an_hour(ask: Ask) -> None:
-    key = RawKey(Partition.of(NOW), str(UUID(int=1))).derived("thumb_256", "jpg")
+    key = RawKey(ArrivalHour.of(NOW), str(UUID(int=1))).derived("thumb_256", "jpg")
     made = Derivative(key=key, name="thumb_256", width=256, height=171, content_type="image/jpeg")
     _keep(_image(1, width=1600, gps_lat=52.5163, tags={"trip": "north"}, derivatives=[made]))
 
@@ -438,7 +438,7 @@ def test_a_form_carries_how_the_image_arrived(form: dict[str, str]) -> None:
         sha256=SHA256,
         tags={"filename": "hills.jpg", "trip": "north"},
     )
-    assert RawKey.parse(form["key"]).partition in (Partition.of(NOW), Partition.of(datetime.now(UTC)))
+    assert RawKey.parse(form["key"]).hour in (ArrivalHour.of(NOW), ArrivalHour.of(datetime.now(UTC)))
 
 
 @pytest.mark.parametrize(

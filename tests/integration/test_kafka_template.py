@@ -7,7 +7,7 @@ import pytest
 from cfnlint.api import ManualArgs, lint
 from samcli.yamlhelper import yaml_parse
 
-from imagelake.settings import ConsumeImageTopicSettings
+from imagelake.ingest.image_topic import TopicIngestion
 from tests.application import ROOT, complaints, translated
 
 
@@ -172,7 +172,7 @@ def test_claim_checks_are_read_within_the_account_only() -> None:
 
 def test_the_function_is_told_every_setting() -> None:
     variables = resource("ConsumeImageTopicFunction")["Properties"]["Environment"]["Variables"]
-    assert {name.upper() for name in ConsumeImageTopicSettings.__dataclass_fields__} <= variables.keys()
+    assert {name.upper() for name in TopicIngestion.__dataclass_fields__} <= variables.keys()
 
 
 def test_failed_records_are_private_encrypted_and_gone_with_their_dead_letters() -> None:

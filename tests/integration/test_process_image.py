@@ -16,16 +16,17 @@ from PIL import Image
 from functions.process_image.app import handler
 from imagelake.engine.runner import find_scripts
 from imagelake.errors import Fault
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival, ImageRecord
 from imagelake.stores import buckets
+from imagelake.stores.buckets import Bucket
 from local.samples import Sample, make_samples
 from tests.application import event
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client
 
 SAMPLES = {sample.filename: sample for sample in make_samples()}
 HILLS, HARBOUR, NOTES = SAMPLES["hills.jpg"], SAMPLES["harbour-upright.jpg"], SAMPLES["notes.jpg"]
-KEY = RawKey(Partition("2026-11-22", "09"), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
+KEY = RawKey(ArrivalHour("2026-11-22", "09"), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
 ARRIVAL = Arrival(
     source="api",
     source_ref="0f4e1c9b",
@@ -237,7 +238,7 @@ def test_a_refusal_of_s3_is_a_fault_with_code_and_operation(
     stubbed = Stubber(buckets.s3_client())
     if call == "put_object":  # the picture is read before
         picture = buckets.RawObject(HILLS.content, HILLS.content_type, datetime.now(UTC), ARRIVAL)
-        monkeypatch.setattr(buckets, "read_image", lambda *_: picture)
+        monkeypatch.setattr(Bucket, "read_image", lambda *_: picture)
     stubbed.add_client_error(call, code, "private-holiday.jpg")
 
     with stubbed, pytest.raises(Fault) as raised:

@@ -9,16 +9,17 @@ import pytest
 from botocore.stub import Stubber
 from PIL import Image
 
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival, AwaitedUpload, Tombstone
 from imagelake.process import large_image
-from imagelake.stores import buckets, images_table
+from imagelake.stores import buckets
+from imagelake.stores.images_table import ImagesTable
 from tasks.process_large_image.app import logger, main
 from tests.application import resolve, task_variables
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, client, dead_letters_sent
 
 NOW = datetime.now(UTC)
-KEY = RawKey(Partition.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
+KEY = RawKey(ArrivalHour.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
 ARRIVAL = Arrival(source="api", uploader="7d8e2f10-ada", tags={"filename": "private-holiday.png"})
 
 
@@ -64,10 +65,10 @@ def awaited() -> None:
         received_at=NOW,
         expires_at=NOW + timedelta(days=1),
         content_type="image/png",
-        ingest_date=KEY.partition.ingest_date,
-        hour=KEY.partition.hour,
+        ingest_date=KEY.hour.ingest_date,
+        hour=KEY.hour.hour,
     )
-    images_table.expect_uploads(IMAGES_TABLE, [upload])
+    ImagesTable(IMAGES_TABLE).expect_uploads([upload])
 
 
 def test_an_awaited_image_is_processed_exactly_once(picture: bytes) -> None:
@@ -109,7 +110,7 @@ def test_an_image_over_the_limit_of_the_task_is_rejected(
 
 
 def test_an_erased_image_does_not_come_back(picture: bytes) -> None:
-    elsewhere = Partition.of(NOW - timedelta(hours=3))
+    elsewhere = ArrivalHour.of(NOW - timedelta(hours=3))
     tombstone = Tombstone(
         image_id=KEY.image_id,
         erased_at=NOW,
@@ -117,11 +118,11 @@ def test_an_erased_image_does_not_come_back(picture: bytes) -> None:
         ingest_date=elsewhere.ingest_date,
         hour=elsewhere.hour,
     )
-    images_table.bury(IMAGES_TABLE, tombstone)
+    ImagesTable(IMAGES_TABLE).bury(tombstone)
 
     assert run(picture) == 0
 
-    assert (item()["status"], item()["hour"]) == ("erased", KEY.partition.hour)
+    assert (item()["status"], item()["hour"]) == ("erased", KEY.hour.hour)
     assert "returned_at" in item(), "the stream erases what has been stored meanwhile"
     assert "width" not in item()
 

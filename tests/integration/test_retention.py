@@ -20,13 +20,14 @@ from functions.write_catalog.app import handler as write_catalog
 from imagelake.audit import auditor
 from imagelake.catalog import parquet
 from imagelake.errors import Fault, InvalidKeyError
-from imagelake.keys import Partition, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
 from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
-from imagelake.process import reconciliation
-from imagelake.retention.purge import Work, find_work, purge
-from imagelake.settings import EnforceRetentionSettings, WriteCatalogSettings, load
-from imagelake.stores import buckets, images_table, partitions
-from imagelake.stores.partitions import Table
+from imagelake.retention.purge import Purge, Work
+from imagelake.settings import load
+from imagelake.stores import buckets, images_table, ingest_workflow
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.images_table import ImagesTable
 from tests.application import event, physical_name
 from tests.integration.conftest import (
     CALLER,
@@ -42,19 +43,19 @@ from tests.integration.conftest import (
 
 AUDIT_BUCKET = physical_name("AuditBucket")
 NOW = datetime.now(UTC)
-DUE = Partition.of(NOW - timedelta(days=7, hours=3))
-RECENT = Partition.of(NOW - timedelta(days=3))
-WRITER = WriteCatalogSettings(LAKE_BUCKET, DATABASE, TABLE, "")
-CATALOG = Table(DATABASE, TABLE, LAKE_BUCKET)
+DUE = ArrivalHour.of(NOW - timedelta(days=7, hours=3))
+RECENT = ArrivalHour.of(NOW - timedelta(days=3))
+WRITER = CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET))
+CATALOG = CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET))
 
 
 @pytest.fixture(autouse=True)
 def _clients() -> None:
-    for made in (auditor._s3, auditor._dynamodb, auditor._glue, auditor._sqs, reconciliation._step_functions):
+    for made in (auditor._s3, auditor._dynamodb, auditor._glue, auditor._sqs, ingest_workflow._step_functions):
         made.cache_clear()
 
 
-def cataloged(hour: Partition, *, versions: int = 1, **changes: Any) -> ImageRecord:
+def cataloged(hour: ArrivalHour, *, versions: int = 1, **changes: Any) -> ImageRecord:
     """An image as the corridor leaves it: file, derivative, item; not its row."""
     key = RawKey(hour, str(uuid.uuid4()))
     arrived = hour.start + timedelta(minutes=10)
@@ -156,7 +157,7 @@ def test_a_receipt_says_how_much_and_nothing_personal(run_purge: Callable[[], li
 
 def awaited(moment: datetime) -> AwaitedUpload:
     """An upload that was asked for at `moment`."""
-    partition = Partition.of(moment)
+    partition = ArrivalHour.of(moment)
     upload = AwaitedUpload(
         image_id=str(uuid.uuid4()),
         uploader=CALLER,
@@ -166,7 +167,7 @@ def awaited(moment: datetime) -> AwaitedUpload:
         ingest_date=partition.ingest_date,
         hour=partition.hour,
     )
-    images_table.expect_uploads(IMAGES_TABLE, [upload])
+    ImagesTable(IMAGES_TABLE).expect_uploads([upload])
     return upload
 
 
@@ -196,13 +197,13 @@ def test_an_hour_that_is_not_due_is_not_purged_whoever_asks(tell: Callable[[str]
 
 def test_a_purge_out_of_time_goes_on_where_it_stopped(tell: Callable[[str], Context]) -> None:
     tell("enforce_retention")
-    settings = load(EnforceRetentionSettings)
+    settings = load(Purge)
     cataloged(DUE)
     work = Work(store="raw", hour=DUE.path)
 
-    assert purge(work, settings, NOW, 0).finished is False
+    assert settings.run(work, NOW, 0).finished is False
     assert {receipt["state"] for receipt in receipts()} == {"to be continued"}
-    assert purge(work, settings, NOW, 60).finished is True
+    assert settings.run(work, NOW, 60).finished is True
 
     assert kept(RAW_BUCKET) == []
 
@@ -215,7 +216,7 @@ def test_a_second_run_finds_nothing(run_purge: Callable[[], list[dict[str, Any]]
 
 
 def test_a_partition_whose_files_the_backstop_took_is_dropped(run_purge: Callable[[], list[dict[str, Any]]]) -> None:
-    partitions.register(CATALOG, [DUE])
+    CATALOG.register([DUE])
 
     run_purge()
 
@@ -225,12 +226,12 @@ def test_a_partition_whose_files_the_backstop_took_is_dropped(run_purge: Callabl
 def test_forgotten_multipart_uploads_are_aborted(tell: Callable[[str], Context]) -> None:
     tell("enforce_retention")
     client("s3").create_multipart_upload(Bucket=RAW_BUCKET, Key="raw/part")
-    work, settings = Work(store="uploads"), load(EnforceRetentionSettings)
+    work, settings = Work(store="uploads"), load(Purge)
 
     begun = datetime(2010, 11, 10, 20, 48, 33, tzinfo=UTC)  # what moto says of any upload
 
-    assert purge(work, settings, begun + timedelta(hours=23), 60).deleted == 0
-    assert purge(work, settings, begun + timedelta(hours=25), 60).deleted == 1
+    assert settings.run(work, begun + timedelta(hours=23), 60).deleted == 0
+    assert settings.run(work, begun + timedelta(hours=25), 60).deleted == 1
 
 
 def test_a_deletion_that_s3_refuses_is_a_fault_and_leaves_a_started_receipt(tell: Callable[[str], Context]) -> None:
@@ -243,15 +244,15 @@ def test_a_deletion_that_s3_refuses_is_a_fault_and_leaves_a_started_receipt(tell
         s3.add_response("list_object_versions", listed)
         s3.add_response("delete_objects", {"Errors": [{"Key": "k", "Code": "AccessDenied"}]})
         with pytest.raises(Fault, match=r"^AccessDenied on DeleteObjects$"):
-            purge(Work(store="raw", hour=DUE.path), load(EnforceRetentionSettings), NOW, 60)
+            load(Purge).run(Work(store="raw", hour=DUE.path), NOW, 60)
 
 
 def test_work_is_found_without_listing_what_is_stored(tell: Callable[[str], Context]) -> None:
     tell("enforce_retention")
     for hours in range(40):
-        cataloged(Partition.of(NOW - timedelta(hours=hours)))
+        cataloged(ArrivalHour.of(NOW - timedelta(hours=hours)))
 
-    assert [work.store for work in find_work(load(EnforceRetentionSettings), NOW)] == ["items", "uploads"]
+    assert [work.store for work in load(Purge).find_work(NOW)] == ["items", "uploads"]
 
 
 # Erasure
@@ -268,7 +269,7 @@ def request(image_id: str, subject: str = CALLER, groups: str | None = None) -> 
     return sample
 
 
-def rows(hour: Partition, folder: Path) -> list[str]:
+def rows(hour: ArrivalHour, folder: Path) -> list[str]:
     """The image_ids in the files of an hour."""
     found = []
     for key in kept(LAKE_BUCKET, catalog_prefix(hour)):
@@ -335,12 +336,12 @@ def test_a_stranger_cannot_tell_an_erased_image_from_none(tell: Callable[[str], 
     erase_image(request(record.image_id), tell("erase_image"))
 
     assert erase_image(request(record.image_id, "somebody-else"), tell("erase_image"))["statusCode"] == 404
-    assert images_table.get(IMAGES_TABLE, record.image_id) is None
+    assert ImagesTable(IMAGES_TABLE).get(record.image_id) is None
 
 
 def test_an_operator_erases_every_copy_of_an_image_from_kafka(tell: Callable[[str], Context]) -> None:
     record = cataloged(RECENT, uploader=None)
-    later = RawKey(Partition.of(NOW - timedelta(hours=5)), record.image_id)
+    later = RawKey(ArrivalHour.of(NOW - timedelta(hours=5)), record.image_id)
     client("s3").put_object(Bucket=RAW_BUCKET, Key=str(later), Body=b"again")
 
     erase_image(request(record.image_id, groups="operators"), tell("erase_image"))
@@ -352,11 +353,11 @@ def test_an_erased_image_that_came_back_is_erased_where_its_tombstone_is_moved(t
     record = cataloged(RECENT)
     context = tell("erase_image")
     erase_image(request(record.image_id), context)
-    elsewhere = Partition.of(NOW)
+    elsewhere = ArrivalHour.of(NOW)
     back = RawKey(elsewhere, record.image_id)
     client("s3").put_object(Bucket=RAW_BUCKET, Key=str(back), Body=b"image")
     client("s3").put_object(Bucket=LAKE_BUCKET, Key=back.derived("thumb_256", "jpg"), Body=b"thumb")
-    tombstone = images_table.get_even_erased(IMAGES_TABLE, record.image_id)
+    tombstone = ImagesTable(IMAGES_TABLE).get_even_erased(record.image_id)
     assert tombstone is not None
     moved = tombstone | {"ingest_date": elsewhere.ingest_date, "hour": elsewhere.hour, "returned_at": "1"}
 
@@ -375,7 +376,7 @@ def test_a_row_written_after_the_erasure_goes_when_the_stream_brings_the_tombsto
     context = tell("write_catalog")
     write_catalog(on_the_stream(late.to_item(), stays.to_item()), context)
     assert late.image_id in rows(RECENT, tmp_path)
-    tombstone = images_table.get_even_erased(IMAGES_TABLE, late.image_id)
+    tombstone = ImagesTable(IMAGES_TABLE).get_even_erased(late.image_id)
     assert tombstone is not None
 
     write_catalog(on_the_stream(tombstone), context)
@@ -412,11 +413,11 @@ def test_two_erasures_in_one_file_do_not_bring_each_other_back(tmp_path: Path, m
     def slow(content: bytes, image_ids: Any) -> tuple[bytes, int]:
         if not interrupted:
             interrupted.append(True)
-            parquet.erase(LAKE_BUCKET, RECENT, {second.image_id})
+            parquet.erase(Bucket(LAKE_BUCKET), RECENT, {second.image_id})
         return without_rows(content, image_ids)
 
     monkeypatch.setattr(parquet, "without_rows", slow)
-    parquet.erase(LAKE_BUCKET, RECENT, {first.image_id})
+    parquet.erase(Bucket(LAKE_BUCKET), RECENT, {first.image_id})
 
     assert rows(RECENT, tmp_path) == [stays.image_id]
 
@@ -432,7 +433,7 @@ def test_an_erasure_does_not_bring_back_a_purged_file(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(parquet, "without_rows", slow)
 
-    assert parquet.erase(LAKE_BUCKET, RECENT, {record.image_id}) == 0
+    assert parquet.erase(Bucket(LAKE_BUCKET), RECENT, {record.image_id}) == 0
     assert kept(LAKE_BUCKET, "catalog/") == []
 
 
@@ -448,7 +449,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def start_execution(self, stateMachineArn: str, input: str) -> None:  # noqa: A002, ARG002, N803
             keys.append(json.loads(input)["detail"]["object"]["key"])
 
-    monkeypatch.setattr(reconciliation, "_step_functions", StepFunctions)
+    monkeypatch.setattr(ingest_workflow, "_step_functions", StepFunctions)
     return keys
 
 
@@ -464,7 +465,7 @@ def stored(key: RawKey, minutes_ago: float) -> None:
 def test_starts_lost_images_again_three_times_then_reports_them(
     tell: Callable[[str], Context], started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = RawKey(Partition.of(NOW - timedelta(minutes=20)), str(uuid.uuid4()))
+    lost = RawKey(ArrivalHour.of(NOW - timedelta(minutes=20)), str(uuid.uuid4()))
     stored(lost, minutes_ago=20)
     monkeypatch.setattr(images_table, "ATTEMPT_SECONDS", 0)
 
@@ -481,8 +482,8 @@ def test_starts_lost_images_again_three_times_then_reports_them(
 
 
 def test_leaves_alone_what_is_young_done_or_just_started(tell: Callable[[str], Context], started: list[str]) -> None:
-    hour = Partition.of(NOW - timedelta(minutes=30))
-    stored(RawKey(Partition.of(NOW), str(uuid.uuid4())), minutes_ago=5)
+    hour = ArrivalHour.of(NOW - timedelta(minutes=30))
+    stored(RawKey(ArrivalHour.of(NOW), str(uuid.uuid4())), minutes_ago=5)
     done = cataloged(hour)
     stored(RawKey(hour, done.image_id), minutes_ago=30)
     lost = RawKey(hour, str(uuid.uuid4()))
@@ -509,9 +510,9 @@ def test_starts_an_upload_that_came_without_its_event(tell: Callable[[str], Cont
 def test_an_erased_image_that_came_back_goes_through_the_workflow(
     tell: Callable[[str], Context], started: list[str]
 ) -> None:
-    record = cataloged(Partition.of(NOW - timedelta(minutes=30)))
+    record = cataloged(ArrivalHour.of(NOW - timedelta(minutes=30)))
     erase_image(request(record.image_id), tell("erase_image"))
-    back = RawKey(Partition(record.ingest_date, record.hour), record.image_id)
+    back = RawKey(ArrivalHour(record.ingest_date, record.hour), record.image_id)
     stored(back, minutes_ago=30)
 
     reconcile(event("reconcile"), tell("reconcile"))
@@ -562,11 +563,11 @@ def orphan() -> None:
 
 
 def noncurrent_version() -> None:
-    cataloged(Partition.of(NOW - timedelta(days=7, hours=3)), versions=2)
+    cataloged(ArrivalHour.of(NOW - timedelta(days=7, hours=3)), versions=2)
 
 
 def partition_without_data() -> None:
-    partitions.register(CATALOG, [RECENT])
+    CATALOG.register([RECENT])
 
 
 def data_without_partition() -> None:
@@ -633,7 +634,7 @@ def interrupted_purge() -> None:
     _receipt(purged_at=NOW - timedelta(hours=3), hour=DUE, state="started")
 
 
-def _receipt(purged_at: datetime, hour: Partition, state: str = "completed") -> None:
+def _receipt(purged_at: datetime, hour: ArrivalHour, state: str = "completed") -> None:
     body = {"store": "derived", "purged_at": purged_at.isoformat(), "state": state, "objects": 5}
     body |= {"ingest_date": hour.ingest_date, "hour": hour.hour}
     key = f"receipts/purges/{hour.path}/derived-1.json"
@@ -649,7 +650,7 @@ def erased_image_that_is_back() -> None:
         ingest_date=RECENT.ingest_date,
         hour=RECENT.hour,
     )
-    images_table.bury(IMAGES_TABLE, tombstone)
+    ImagesTable(IMAGES_TABLE).bury(tombstone)
     parquet.write([record], "batch", WRITER)
 
 

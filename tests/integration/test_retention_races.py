@@ -15,20 +15,24 @@ from hypothesis import strategies as st
 
 from imagelake.catalog import parquet
 from imagelake.errors import Fault
-from imagelake.keys import Partition, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
-from imagelake.retention import erasure, purge
-from imagelake.settings import EnforceRetentionSettings, EraseImageSettings, WriteCatalogSettings
+from imagelake.retention import erasure
+from imagelake.retention.erasure import Erasure
+from imagelake.retention.purge import Purge
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.images_table import ImagesTable
 from tests.integration.fakes import refused
 from tests.integration.stand_ins import StandIns, install
 
-DUE_HOUR, LAST_KEPT_HOUR = Partition("2026-11-08", "09"), Partition("2026-11-08", "10")
+DUE_HOUR, LAST_KEPT_HOUR = ArrivalHour("2026-11-08", "09"), ArrivalHour("2026-11-08", "10")
 FIRST_RUN = datetime(2026, 11, 15, 10, 25, tzinfo=UTC)
 """The first in which the due hour is due, five minutes after the last of its images may have arrived seven days ago."""
-NOW_HOUR = Partition.of(FIRST_RUN)
-PURGE = EnforceRetentionSettings("raw", "lake", "audit", "images", "db", "images", 7)
-ERASE = EraseImageSettings("raw", "lake", "audit", "images", 7)
-WRITE = WriteCatalogSettings("lake", "db", "images", "queue")
+NOW_HOUR = ArrivalHour.of(FIRST_RUN)
+PURGE = Purge(Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), 7)
+ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), 7)
+WRITE = CatalogTable("db", "images", Bucket("lake"))
 
 
 @dataclass
@@ -43,7 +47,7 @@ class World:
     is_busy: bool = False
     lock: Any = field(default_factory=RLock)
 
-    def add(self, hour: Partition, images: int) -> list[ImageRecord]:
+    def add(self, hour: ArrivalHour, images: int) -> list[ImageRecord]:
         """Images as the corridor leaves them."""
         records = [self._image(hour) for _ in range(images)]
         if records:
@@ -52,7 +56,7 @@ class World:
             self.kept |= {record.image_id: RawKey(hour, record.image_id) for record in records}
         return records
 
-    def _image(self, hour: Partition) -> ImageRecord:
+    def _image(self, hour: ArrivalHour) -> ImageRecord:
         key, arrived = RawKey(hour, str(uuid.uuid4())), hour.start + timedelta(minutes=70)
         derivative = key.derived("thumb_256", "jpg")
         self.stores.s3.put_object("raw", str(key), b"image")
@@ -93,14 +97,14 @@ class World:
 
     def an_erasure_in_a_kept_hour(self) -> None:
         for image_id, key in sorted(self.kept.items())[:1]:
-            tombstone = erasure.bury(image_id, erasure.Caller("operator", is_operator=True), ERASE, FIRST_RUN)
+            tombstone = ERASE.bury(image_id, erasure.Caller("operator", is_operator=True), FIRST_RUN)
             assert tombstone is not None
-            erasure.erase(tombstone, ERASE, FIRST_RUN)
+            ERASE.erase(tombstone, FIRST_RUN)
             del self.kept[image_id]
             self.erased.add(str(key))
 
     def an_erasure_in_the_due_hour(self) -> None:
-        parquet.erase("lake", DUE_HOUR, {str(uuid.uuid4())})
+        parquet.erase(Bucket("lake"), DUE_HOUR, {str(uuid.uuid4())})
 
     def a_throttle(self) -> None:
         raise refused("SlowDown", "S3")
@@ -126,9 +130,9 @@ EVENTS = [name for name in vars(World) if name.startswith(("a_", "an_", "another
 
 def purge_all() -> None:
     """One run, in which a piece of work that fails does not keep the others, as in the workflow."""
-    for work in purge.find_work(PURGE, FIRST_RUN):
+    for work in PURGE.find_work(FIRST_RUN):
         with _tolerated():
-            purge.purge(work, PURGE, FIRST_RUN, 60)
+            PURGE.run(work, FIRST_RUN, 60)
 
 
 @contextmanager
@@ -186,7 +190,7 @@ def _check_kept(world: World) -> None:
         assert lake.current(key.derived("thumb_256", "jpg"))
         assert image_id in world.stores.table.items
         assert image_id in rows
-        assert (key.partition.ingest_date, key.partition.hour) in world.stores.glue.partitions
+        assert (key.hour.ingest_date, key.hour.hour) in world.stores.glue.partitions
     for erased in world.erased:
         assert erased not in raw.versions
 

@@ -17,12 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.write_catalog.app import handler
+from imagelake import schema
 from imagelake.catalog import parquet
 from imagelake.errors import Fault
-from imagelake.keys import Partition, catalog_prefix
+from imagelake.keys import ArrivalHour, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
-from imagelake.stores import buckets, partitions
-from imagelake.stores.partitions import Table
+from imagelake.stores import buckets, catalog_table
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
 from tests.application import event
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.conftest import (
@@ -56,7 +58,7 @@ def write(tell: Callable[[str], Context], logs: StringIO) -> Invoke:  # noqa: AR
 
 
 def _record(number: int, received_at: datetime = RECEIVED, **changes: Any) -> ImageRecord:
-    partition = Partition.of(received_at)
+    partition = ArrivalHour.of(received_at)
     return ImageRecord.model_validate(
         {
             "image_id": str(UUID(int=number)),
@@ -112,7 +114,7 @@ def test_writes_one_file_for_each_hour_and_registers_it(write: Invoke, tmp_path:
 
     assert len(answer["files"]) == 3
     assert {key.rpartition("/")[0] + "/" for key in answer["files"]} == {
-        catalog_prefix(Partition.of(hour)) for hour in hours
+        catalog_prefix(ArrivalHour.of(hour)) for hour in hours
     }
     assert len({key.rpartition("/")[2] for key in answer["files"]}) == 1
     assert _partitions() == [["2026-11-22", "09"], ["2026-11-22", "10"], ["2026-11-23", "00"]]
@@ -130,7 +132,7 @@ def test_a_partition_says_where_its_files_are_and_what_is_in_them(write: Invoke)
     assert storage["Location"].startswith(table["Location"])
     for part in ("InputFormat", "OutputFormat", "SerdeInfo"):
         assert storage[part] == table[part]
-    assert [(column["Name"], column["Type"]) for column in storage["Columns"]] == list(partitions.COLUMNS.items())
+    assert [(column["Name"], column["Type"]) for column in storage["Columns"]] == list(schema.HIVE_COLUMNS.items())
 
 
 def test_the_same_batch_again_gives_the_same_files_and_no_row_twice(write: Invoke, tmp_path: Path) -> None:
@@ -153,16 +155,16 @@ def test_another_batch_of_the_same_hour_adds_a_file_and_tolerates_the_known_part
 
 def test_registers_more_hours_than_glue_takes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    create = partitions._glue().batch_create_partition
+    create = catalog_table._glue().batch_create_partition
 
     def counted(**request: Any) -> Any:
         sizes.append(len(request["PartitionInputList"]))
         return create(**request)
 
-    monkeypatch.setattr(partitions._glue(), "batch_create_partition", counted)
-    hours = [Partition.of(RECEIVED + timedelta(hours=number)) for number in range(101)]
+    monkeypatch.setattr(catalog_table._glue(), "batch_create_partition", counted)
+    hours = [ArrivalHour.of(RECEIVED + timedelta(hours=number)) for number in range(101)]
 
-    partitions.register(Table(DATABASE, TABLE, LAKE_BUCKET), hours)
+    CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET)).register(hours)
 
     assert max(sizes) <= 100
     assert len(_partitions()) == 101
@@ -201,7 +203,7 @@ def test_a_batch_of_nothing_readable_writes_no_file(write: Invoke) -> None:
 
 def test_glue_failing_raises_so_that_the_batch_comes_again(write: Invoke, tmp_path: Path) -> None:
     batch = _batch_of(_record(1))
-    with Stubber(partitions._glue()) as glue:
+    with Stubber(catalog_table._glue()) as glue:
         glue.add_client_error("batch_create_partition", "InternalServiceException")
         with pytest.raises(Fault, match=r"^InternalServiceException on BatchCreatePartition$"):
             write(batch)
@@ -214,7 +216,7 @@ def test_glue_failing_raises_so_that_the_batch_comes_again(write: Invoke, tmp_pa
 
 def test_a_partition_that_glue_refuses_raises(write: Invoke) -> None:
     refused = {"PartitionValues": ["2026-11-22", "09"], "ErrorDetail": {"ErrorCode": "ResourceNumberLimitExceeded"}}
-    with Stubber(partitions._glue()) as glue:
+    with Stubber(catalog_table._glue()) as glue:
         glue.add_response("batch_create_partition", {"Errors": [refused]})
         with pytest.raises(Fault, match=r"^ResourceNumberLimitExceeded on BatchCreatePartition$"):
             write(_batch_of(_record(1)))
@@ -262,8 +264,8 @@ def test_a_file_has_the_types_of_the_contract(tmp_path: Path) -> None:
         ).fetchall()
         compressions = database.execute("SELECT DISTINCT compression FROM parquet_metadata(?)", [str(file)]).fetchall()
 
-    assert list(columns.items()) == [(name, HIVE_TO_DUCKDB[kind]) for name, kind in partitions.COLUMNS.items()]
-    times = {name for name, kind in partitions.COLUMNS.items() if kind == "timestamp"}
+    assert list(columns.items()) == [(name, HIVE_TO_DUCKDB[kind]) for name, kind in schema.HIVE_COLUMNS.items()]
+    times = {name for name, kind in schema.HIVE_COLUMNS.items() if kind == "timestamp"}
     assert [row for row in physical if row[0] in times] == [
         (name, "INT64", "TIMESTAMP_MICROS") for name in columns if name in times
     ]
@@ -301,7 +303,7 @@ def test_a_file_has_statistics_of_every_column_but_those_of_many_values(tmp_path
 
     assert statistics["width"] == ["640", "4000", 1]
     assert statistics["received_at"][0] == statistics["received_at"][1] == "2026-11-22 09:30:15"
-    flat = [name for name in partitions.COLUMNS if name not in ("tags", "derivatives")]
+    flat = [name for name in schema.HIVE_COLUMNS if name not in ("tags", "derivatives")]
     assert [name for name in flat if None in statistics[name][:2]] == ["reason"], "which is null in every row"
 
 
@@ -332,7 +334,7 @@ floats = st.floats(-90, 90).filter(lambda value: not value or abs(value) >= 1e-1
 int32 = st.integers(-(1 << 31), (1 << 31) - 1)
 optional: dict[str, st.SearchStrategy[Any]] = {
     name: st.none() | {"string": texts, "timestamp": moments, "int": int32, "double": floats}[kind]
-    for name, kind in partitions.COLUMNS.items()
+    for name, kind in schema.HIVE_COLUMNS.items()
     if kind in ("string", "timestamp", "int", "double") and name not in ("image_id", "status")
 }
 records = st.builds(

@@ -9,7 +9,7 @@ import yaml
 from sqlglot import TokenType, exp
 from sqlglot.optimizer.qualify import qualify
 
-from imagelake.stores.partitions import COLUMNS
+from imagelake.schema import HIVE_COLUMNS as COLUMNS
 from tools import analytics_template, sql
 
 FILES = [*sorted(sql.VIEWS.glob("*.sql")), *sql.query_files()]

@@ -1,9 +1,12 @@
 """The files of the application agree with each other, and with what others rely on."""
 
+import ast
+import importlib
+import inspect
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,14 +22,15 @@ from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
 
 from functions.consume_image_topic.app import METRICS
 from functions.http_api.app import app as api
-from imagelake import settings
+from imagelake import schema
 from imagelake.api.uploads import UploadRequest
 from imagelake.keys import RawKey
 from imagelake.model import ImageRecord
 from imagelake.process import large_image, reconciliation
 from imagelake.process.large_image import LargeImageArrived
 from imagelake.process.one_image import ImageArrived
-from imagelake.stores import images_table, partitions
+from imagelake.stores import images_table
+from imagelake.stores.images_table import ImagesTable
 from imagelake.values import to_iso
 from local.invoke import EXPECTED
 from tests.application import (
@@ -72,7 +76,7 @@ def test_the_catalog_has_one_schema_in_contract_code_and_glue() -> None:
     glue = {column["Name"]: column["Type"] for column in described["StorageDescriptor"]["Columns"]}
     partition = {column["Name"]: column["Type"] for column in described["PartitionKeys"]}
 
-    assert list(partitions.COLUMNS.items()) == list(contract.items())
+    assert list(schema.HIVE_COLUMNS.items()) == list(contract.items())
     assert list(glue.items()) == list(contract.items())
     assert partition == {"ingest_date": "string", "hour": "string"}
     assert list(ImageRecord.model_fields) == [*contract, *partition]
@@ -129,9 +133,26 @@ def test_no_two_functions_share_a_role_or_a_log_group() -> None:
 
 
 def test_a_function_is_told_exactly_what_its_settings_read(folder: str) -> None:
-    kind = getattr(settings, folder.title().replace("_", "") + "Settings")
+    assert _read_by(f"functions.{folder}.app") == set(variables_of(folder))
 
-    assert {field.name.upper() for field in fields(kind)} == set(variables_of(folder))
+
+def _read_by(module: str) -> set[str]:
+    """The environment variables that a module reads: those of every dataclass that it hands to `load`."""
+    loaded = importlib.import_module(module)
+    names = {
+        call.args[0].id
+        for call in ast.walk(ast.parse(inspect.getsource(loaded)))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "load"
+        if isinstance(call.args[0], ast.Name)
+    }
+    assert names
+    return {variable for name in names for variable in _variables(getattr(loaded, name))}
+
+
+def _variables(kind: Any) -> set[str]:
+    own = {field.name.upper(): field.type for field in fields(kind)}
+    parts = {name: part for name, part in own.items() if is_dataclass(part) and len(fields(part)) > 1}
+    return own.keys() - parts.keys() | {name for part in parts.values() for name in _variables(part)}
 
 
 def test_every_log_group_forgets() -> None:
@@ -299,8 +320,8 @@ def test_a_failure_is_recorded_as_an_image_of_the_hour_it_arrived_in() -> None:
     key = RawKey.parse(created["detail"]["object"]["key"])
     assert (record.image_id, record.ingest_date, record.hour) == (
         key.image_id,
-        key.partition.ingest_date,
-        key.partition.hour,
+        key.hour.ingest_date,
+        key.hour.hour,
     )
     assert (record.status, record.reason) == ("failed", "fault: AccessDenied on GetObject")
     assert record.received_at == datetime.fromisoformat(created["time"])
@@ -388,7 +409,7 @@ def test_a_task_that_ecs_refuses_is_a_failure_with_the_error_as_its_reason() -> 
 
 
 def test_the_task_is_told_exactly_what_its_settings_read() -> None:
-    read = {field.name.upper() for field in fields(settings.ProcessLargeImageSettings)}
+    read = _read_by("tasks.process_large_image.app")
 
     assert set(task_variables()) == read | {"POWERTOOLS_SERVICE_NAME", "LOG_LEVEL"}
     assert all(isinstance(resolve(value), str | int) for value in task_variables().values())
@@ -414,10 +435,10 @@ def test_the_task_commits_as_the_workflow_does(monkeypatch: pytest.MonkeyPatch) 
             requests["Move tombstone"] = request
 
     requests: dict[str, dict[str, Any]] = {}
-    monkeypatch.setattr(images_table, "_table", lambda _: Table())
-    images_table.commit("images", {name: {"S": "1"} for name in ("image_id", "ingest_date", "hour")})
-    images_table.move_tombstone(
-        "images", RawKey.parse(event("object_created")["detail"]["object"]["key"]), datetime.now(UTC)
+    monkeypatch.setattr(images_table, "_resource", lambda _: Table())
+    ImagesTable("images").commit({name: {"S": "1"} for name in ("image_id", "ingest_date", "hour")})
+    ImagesTable("images").move_tombstone(
+        RawKey.parse(event("object_created")["detail"]["object"]["key"]), datetime.now(UTC)
     )
 
     assert len(requests) == 2

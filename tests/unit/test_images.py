@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from imagelake.api import images
-from imagelake.settings import HttpApiSettings
-from imagelake.stores import buckets
+from imagelake.api.images import ShownImages
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.images_table import ImagesTable
 
-SETTINGS = HttpApiSettings("raw", "lake", "images", 25_000_000, accept_heif=False)
+SETTINGS = ShownImages(Bucket("raw"), Bucket("lake"), ImagesTable("images"))
 IMAGE_ID = "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f"
 PLACE = f"ingest_date=2026-11-22/hour=09/{IMAGE_ID}"
 AWAITED: dict[str, Any] = {
@@ -44,13 +44,13 @@ PROCESSED = AWAITED | {
 def arrived(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The raw objects that are there; a test may add one."""
     keys: set[str] = set()
-    monkeypatch.setattr(buckets, "existing", lambda _, wanted: keys & set(wanted))
-    monkeypatch.setattr(buckets, "link", lambda bucket, key: f"https://{bucket}/{key}?signed")
+    monkeypatch.setattr(Bucket, "existing", lambda _, wanted: keys & set(wanted))
+    monkeypatch.setattr(Bucket, "link", lambda bucket, key: f"https://{bucket.name}/{key}?signed")
     return keys
 
 
 def _show(item: dict[str, Any]) -> dict[str, Any]:
-    return images.show([item], SETTINGS)[0]
+    return SETTINGS.show([item])[0]
 
 
 def test_shows_a_processed_image_as_the_contract_has_it() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imagelake.errors import InvalidCursorError
 from imagelake.stores import images_table
-from imagelake.stores.images_table import Listing
+from imagelake.stores.images_table import ImagesTable, Listing
 
 OWN = Listing("ada", stored_status=None, source=None, received_from=None, received_to=None)
 RECEIVED_AT = "2026-11-22T09:30:15.250Z"
@@ -35,7 +35,7 @@ class FakeTable:
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> FakeTable:
     fake = FakeTable()
-    monkeypatch.setattr(images_table, "_table", lambda _: fake)
+    monkeypatch.setattr(images_table, "_resource", lambda _: fake)
     return fake
 
 
@@ -47,11 +47,11 @@ CURSOR = _cursor(f"{RECEIVED_AT} {IMAGE_ID}")
 
 
 def test_a_cursor_holds_no_caller_and_is_read_as_the_caller_s_own(table: FakeTable) -> None:
-    cursor = images_table.list_images("images", OWN, limit=1, cursor=None).cursor
+    cursor = ImagesTable("images").list_images(OWN, limit=1, cursor=None).cursor
     assert cursor is not None
     assert b"ada" not in base64.urlsafe_b64decode(cursor)
 
-    images_table.list_images("images", Listing("eve", None, None, None, None), limit=1, cursor=cursor)
+    ImagesTable("images").list_images(Listing("eve", None, None, None, None), limit=1, cursor=cursor)
 
     query = table.queries[-1]
     assert query["ExclusiveStartKey"] == {"uploader": "eve", "received_at": RECEIVED_AT, "image_id": IMAGE_ID}
@@ -77,7 +77,7 @@ def test_a_cursor_holds_no_caller_and_is_read_as_the_caller_s_own(table: FakeTab
 )
 def test_rejects_a_cursor_that_no_page_had(cursor: str, table: FakeTable) -> None:
     with pytest.raises(InvalidCursorError):
-        images_table.list_images("images", OWN, limit=1, cursor=cursor)
+        ImagesTable("images").list_images(OWN, limit=1, cursor=cursor)
 
     assert table.queries == []
 
@@ -92,7 +92,7 @@ def test_rejects_a_cursor_of_another_time_span(
     listing = Listing("ada", None, None, received_from, received_to)
 
     with pytest.raises(InvalidCursorError):
-        images_table.list_images("images", listing, limit=1, cursor=CURSOR)
+        ImagesTable("images").list_images(listing, limit=1, cursor=CURSOR)
 
     assert table.queries == []
 
@@ -100,7 +100,7 @@ def test_rejects_a_cursor_of_another_time_span(
 @given(st.text(min_size=1, max_size=60) | st.text(st.characters(codec="utf-8"), min_size=1, max_size=60).map(_cursor))
 def test_takes_no_text_for_a_cursor_unless_it_is_one(text: str) -> None:
     with pytest.raises(InvalidCursorError):
-        images_table.list_images("images", OWN, limit=1, cursor=text)
+        ImagesTable("images").list_images(OWN, limit=1, cursor=text)
 
 
 def test_serializes_numbers_exactly() -> None:
@@ -122,7 +122,7 @@ def test_a_number_reads_back_from_dynamodb_s_json(number: float) -> None:
 
 
 def test_a_page_shorter_than_its_limit_goes_on_after_the_last_query_s_last_item(table: FakeTable) -> None:
-    page = images_table.list_images("images", OWN, limit=100, cursor=None)
+    page = ImagesTable("images").list_images(OWN, limit=100, cursor=None)
 
     assert len(table.queries) == images_table.MAX_QUERIES
     assert len(page.items) == 2 * images_table.MAX_QUERIES

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagelake.errors import InvalidKeyError
-from imagelake.keys import Partition, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
 
 IMAGE_ID = "01999f5c-7a2e-7c11-9d0a-5b1f3c2e4d6f"
-HOUR = Partition("2026-11-22", "09")
+HOUR = ArrivalHour("2026-11-22", "09")
 
 zones = st.integers(-14 * 4, 14 * 4).map(lambda quarters: timezone(quarters * timedelta(minutes=15)))
 moments = st.builds(datetime.fromtimestamp, st.integers(0, 4_000_000_000), zones)
-raw_keys = st.builds(RawKey, moments.map(Partition.of), st.uuids().map(str))
+raw_keys = st.builds(RawKey, moments.map(ArrivalHour.of), st.uuids().map(str))
 
 
 def test_keys_follow_the_contract() -> None:
@@ -39,7 +39,7 @@ def test_accepts_no_key_it_would_not_make(text: str) -> None:
     except InvalidKeyError:
         return
     assert str(key) == text
-    assert Partition.of(datetime.fromisoformat(f"{key.partition.ingest_date}T{key.partition.hour}Z")) == key.partition
+    assert ArrivalHour.of(datetime.fromisoformat(f"{key.hour.ingest_date}T{key.hour.hour}Z")) == key.hour
     assert str(UUID(key.image_id)) == key.image_id
 
 
@@ -66,11 +66,11 @@ def test_rejects_a_key_outside_the_layout(key: str) -> None:
 def test_partitions_by_the_hour_in_utc() -> None:
     just_after_midnight_in_india = datetime(2026, 11, 23, 0, 10, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
-    assert Partition.of(just_after_midnight_in_india) == Partition("2026-11-22", "18")
+    assert ArrivalHour.of(just_after_midnight_in_india) == ArrivalHour("2026-11-22", "18")
 
 
 @given(moments, moments)
 def test_partitions_sort_like_the_hours_they_stand_for(one: datetime, other: datetime) -> None:
     hours = [moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in (one, other)]
 
-    assert (Partition.of(one) < Partition.of(other)) == (hours[0] < hours[1])
+    assert (ArrivalHour.of(one) < ArrivalHour.of(other)) == (hours[0] < hours[1])

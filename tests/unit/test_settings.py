@@ -1,11 +1,14 @@
 """A stack that forgets a setting fails at its first call, with the name of the variable."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from imagelake import settings
 from imagelake.errors import SettingsError
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.catalog_table import CatalogTable
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def test_reads_each_field_as_its_type(kind: type) -> None:
     assert settings.load(kind) == kind(raw_bucket="raw", retention_days=7, blur_faces=False)
 
 
-def test_reads_the_environment_once(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_the_environment_once(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     first = settings.load(kind)
     monkeypatch.setenv("RETENTION_DAYS", "8")
 
@@ -66,16 +69,22 @@ def test_can_be_loaded_again_once_the_missing_variable_is_set(kind: type, monkey
     assert settings.load(kind).raw_bucket == "raw"
 
 
-SETTINGS = [kind for name, kind in vars(settings).items() if name.endswith("Settings")]
-
-
-@pytest.mark.parametrize("function", SETTINGS)
-def test_no_function_has_a_default_a_stack_could_inherit_by_accident(
-    function: type, monkeypatch: pytest.MonkeyPatch
+def test_makes_value_objects_of_text_and_reads_what_has_several_fields_by_their_names(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert SETTINGS
-    for field in fields(function):
-        monkeypatch.delenv(field.name.upper(), raising=False)
+    @dataclass(frozen=True)
+    class Use:
+        raw_bucket: Bucket
+        catalog: CatalogTable
 
-    with pytest.raises(SettingsError, match=f"^{fields(function)[0].name.upper()} is not set$"):
-        settings.load(function)
+    for name, value in {"CATALOG_DATABASE": "db", "CATALOG_TABLE": "images", "LAKE_BUCKET": "lake"}.items():
+        monkeypatch.setenv(name, value)
+
+    assert settings.load(Use) == Use(Bucket("raw"), CatalogTable("db", "images", Bucket("lake")))
+
+
+def test_names_the_variable_that_a_part_of_several_fields_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CATALOG_DATABASE", "db")
+
+    with pytest.raises(SettingsError, match=r"^CATALOG_TABLE is not set$"):
+        settings.load(CatalogTable)

@@ -135,6 +135,6 @@ def test_accepts_heic_only_where_the_stack_can_decode_it(monkeypatch: pytest.Mon
         UploadRequest.model_validate({"content_type": "image/heic"})
 
     monkeypatch.setenv("ACCEPT_HEIF", "true")
-    settings.load.cache_clear()
+    settings.forget()
 
     assert UploadRequest.model_validate({"content_type": "image/heic"}).content_type == "image/heic"

@@ -11,10 +11,10 @@ from typing import Final
 import duckdb
 from sqlglot import exp
 
+from imagelake import schema
 from imagelake.catalog import parquet
-from imagelake.keys import Partition
+from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord
-from imagelake.stores import partitions
 from local.lake import Lake
 from tools import sql
 from tools.dashboard.definition import Columns, ColumnType
@@ -53,14 +53,14 @@ class Catalog:
 @contextmanager
 def catalog_of(records: Sequence[ImageRecord]) -> Iterator[Catalog]:
     """A catalog of these rows, by way of the files that `write_catalog` writes."""
-    types = {name: exp.DataType.build(kind, dialect="hive").sql("duckdb") for name, kind in partitions.COLUMNS.items()}
+    types = {name: exp.DataType.build(kind, dialect="hive").sql("duckdb") for name, kind in schema.HIVE_COLUMNS.items()}
     columns = ", ".join(f"{name} {kind}" for name, kind in (types | {"ingest_date": "TEXT", "hour": "TEXT"}).items())
     with duckdb.connect() as database, TemporaryDirectory() as folder:
         database.execute("SET TimeZone = 'UTC'")
         database.execute(f"CREATE TABLE images ({columns})")
-        by_hour: dict[Partition, list[ImageRecord]] = defaultdict(list)
+        by_hour: dict[ArrivalHour, list[ImageRecord]] = defaultdict(list)
         for record in records:
-            by_hour[Partition(record.ingest_date, record.hour)].append(record)
+            by_hour[ArrivalHour(record.ingest_date, record.hour)].append(record)
         for partition, members in by_hour.items():
             file = Path(folder, partition.path, "batch.parquet")
             file.parent.mkdir(parents=True)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from imagelake.engine.reason import Reason
-from imagelake.keys import Partition
+from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord
 
 DAYS: Final = 7
@@ -84,7 +84,7 @@ def _hour(
 
 def _common(chance: random.Random, source: _Source, received: datetime, hour: int) -> dict[str, Any]:
     slow = chance.uniform(20, 60) if hour in INCIDENT else 1.0
-    partition = Partition.of(received)
+    partition = ArrivalHour.of(received)
     return {
         "image_id": str(UUID(int=chance.getrandbits(128))),
         "source": source.name,

@@ -19,7 +19,7 @@ ARRIVAL_SLACK: Final = timedelta(minutes=20)
 """How long after the end of its hour an image may still arrive: an upload form is good for 15 minutes, and its upload
 takes a while."""
 
-_PARTITION = re.compile(r"ingest_date=(\d{4}-\d{2}-\d{2})/hour=([01]\d|2[0-3])", re.ASCII)
+_HOUR = re.compile(r"ingest_date=(\d{4}-\d{2}-\d{2})/hour=([01]\d|2[0-3])", re.ASCII)
 _RAW_KEY = re.compile(
     r"raw/ingest_date=(?P<ingest_date>\d{4}-\d{2}-\d{2})/hour=(?P<hour>[01]\d|2[0-3])/"
     r"(?P<image_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",
@@ -28,7 +28,7 @@ _RAW_KEY = re.compile(
 
 
 @dataclass(frozen=True, order=True)
-class Partition:
+class ArrivalHour:
     """One hour of arrival, UTC.
 
     Args:
@@ -40,21 +40,21 @@ class Partition:
     hour: str
 
     @classmethod
-    def of(cls, moment: datetime) -> "Partition":
+    def of(cls, moment: datetime) -> "ArrivalHour":
         """The hour that `moment` (aware) falls into."""
         utc = moment.astimezone(UTC)
         return cls(f"{utc:%Y-%m-%d}", f"{utc:%H}")
 
     @classmethod
-    def parse(cls, path: str) -> "Partition":
+    def parse(cls, path: str) -> "ArrivalHour":
         """Read a `path` back.
 
         Raises:
             InvalidKeyError: there is no such hour.
         """
-        match = _PARTITION.fullmatch(path)
+        match = _HOUR.fullmatch(path)
         if match is None or not _is_date(match[1]):
-            raise InvalidKeyError(f"not a partition: {path!r}")
+            raise InvalidKeyError(f"not an hour of arrival: {path!r}")
         return cls(match[1], match[2])
 
     @property
@@ -81,11 +81,11 @@ class Partition:
 class RawKey:
     """The key of an image as it arrived."""
 
-    partition: Partition
+    hour: ArrivalHour
     image_id: str
 
     def __str__(self) -> str:
-        return f"raw/{self.partition.path}/{self.image_id}"
+        return f"raw/{self.hour.path}/{self.image_id}"
 
     @classmethod
     def parse(cls, key: str) -> "RawKey":
@@ -97,12 +97,12 @@ class RawKey:
         match = _RAW_KEY.fullmatch(key)
         if match is None or not _is_date(match["ingest_date"]):
             raise InvalidKeyError(f"not a raw image key: {key!r}")
-        return cls(Partition(match["ingest_date"], match["hour"]), match["image_id"])
+        return cls(ArrivalHour(match["ingest_date"], match["hour"]), match["image_id"])
 
     @property
     def derived_prefix(self) -> str:
         """Prefix, with a slash at its end, of the derivatives of this image in the lake bucket."""
-        return f"derived/{self.partition.path}/{self.image_id}/"
+        return f"derived/{self.hour.path}/{self.image_id}/"
 
     def derived(self, name: str, extension: str) -> str:
         """Key of the derivative `name` of this image in the lake bucket."""
@@ -117,11 +117,11 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def catalog_prefix(partition: Partition) -> str:
+def catalog_prefix(hour: ArrivalHour) -> str:
     """Prefix, with a slash at its end, of the Parquet files of one hour in the lake bucket."""
-    return f"catalog/{partition.path}/"
+    return f"catalog/{hour.path}/"
 
 
-def compaction_prefix(partition: Partition) -> str:
+def compaction_prefix(hour: ArrivalHour) -> str:
     """Prefix, with a slash at its end, of the copies that stand in for the files of an hour while they are replaced."""
-    return f"compaction/{partition.path}/"
+    return f"compaction/{hour.path}/"

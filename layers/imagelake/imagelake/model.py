@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.values import Int32, Moment, Number
 
 type Status = Literal["awaiting_upload", "processing", "processed", "rejected", "failed"]
@@ -213,7 +213,7 @@ class AwaitedUpload(BaseModel):
     @property
     def raw_key(self) -> str:
         """Where the upload will be."""
-        return str(RawKey(Partition(self.ingest_date, self.hour), self.image_id))
+        return str(RawKey(ArrivalHour(self.ingest_date, self.hour), self.image_id))
 
     def to_item(self) -> dict[str, Any]:
         """The upload as an item of the images table."""
@@ -240,9 +240,29 @@ class Tombstone(BaseModel):
     @property
     def raw_key(self) -> RawKey:
         """Where the image was, or has come back to."""
-        return RawKey(Partition(self.ingest_date, self.hour), self.image_id)
+        return RawKey(ArrivalHour(self.ingest_date, self.hour), self.image_id)
 
     def to_item(self) -> dict[str, Any]:
         """The tombstone as an item of the images table."""
         item = self.model_dump(mode="json", exclude_none=True)
         return item | expiry_attributes(self.image_id, self.expires_at)
+
+
+class DeadLetter(BaseModel):
+    """A message for operators: what did not go through, and why. No image data and no personal data.
+
+    `reason` begins with a code and a colon. `bucket` and `key` are of the raw object, `execution` is the ARN of the
+    workflow's execution. `kept_at` is where a Kafka record that was refused or given up is kept, `source_ref` its
+    place in its topic. `image_id` is null where several images are meant.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_id: str | None
+    status: Literal["rejected", "failed"]
+    reason: str
+    bucket: str | None = None
+    key: str | None = None
+    execution: str | None = None
+    kept_at: str | None = None
+    source_ref: str | None = None

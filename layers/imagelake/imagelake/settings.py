@@ -1,34 +1,44 @@
-"""What each function is told by the template, one frozen dataclass a function.
+"""What a function is told by the template: dataclasses that are read from the environment.
 
 A field `raw_bucket` is read from the environment variable `RAW_BUCKET`. There are no defaults: a stack that forgets
-one fails at its first call, with the name of the variable.
+one fails at its first call, with the name of the variable. Each room defines its own dataclasses, whose methods use
+what they were told.
 """
 
 import os
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import fields, is_dataclass
+from typing import Any, cast
 
 from imagelake.errors import SettingsError
 
+_loaded: dict[type, object] = {}
 
-@cache
-def load[T](settings: type[T]) -> T:
-    """Read `settings`, a dataclass of `str`, `int` and `bool` fields, from the environment, once per process.
+
+def load[T](kind: type[T]) -> T:
+    """Read `kind`, a dataclass, from the environment, once per process.
+
+    Its fields are `str`, `int` and `bool`, or dataclasses: one of a single field, such as `Bucket`, is made of the
+    text of the variable, one of several fields, such as `CatalogTable`, of variables of its own.
 
     Raises:
         SettingsError: a variable is missing or is not of the field's type.
     """
-    values: dict[str, object] = {}
-    for field in fields(settings):  # type: ignore[arg-type]  # T is a dataclass by convention of this module
-        variable = field.name.upper()
-        text = os.environ.get(variable)
-        if text is None:
-            raise SettingsError(f"{variable} is not set")
-        values[field.name] = _parse(variable, text, field.type)
-    return settings(**values)
+    if kind not in _loaded:
+        _loaded[kind] = kind(**{field.name: _read(field.name.upper(), field.type) for field in fields(kind)})  # type: ignore[arg-type]  # T is a dataclass
+    return cast("T", _loaded[kind])
 
 
-def _parse(variable: str, text: str, kind: object) -> object:
+def forget() -> None:
+    """Have `load` read the environment again."""
+    _loaded.clear()
+
+
+def _read(variable: str, kind: Any) -> object:
+    if is_dataclass(kind) and len(fields(kind)) > 1:
+        return load(cast("type[object]", kind))
+    text = os.environ.get(variable)
+    if text is None:
+        raise SettingsError(f"{variable} is not set")
     if kind is int:
         try:
             return int(text)
@@ -38,152 +48,4 @@ def _parse(variable: str, text: str, kind: object) -> object:
         if text not in ("true", "false"):
             raise SettingsError(f"{variable} must be true or false, not {text!r}")
         return text == "true"
-    return text
-
-
-@dataclass(frozen=True)
-class HttpApiSettings:
-    """Settings of `functions/http_api`."""
-
-    raw_bucket: str
-    lake_bucket: str
-    images_table: str
-    max_image_bytes: int
-    accept_heif: bool
-
-
-@dataclass(frozen=True)
-class ProcessImageSettings:
-    """Settings of `functions/process_image`.
-
-    `processing_scripts` is a comma-separated chain of script names; `script_params` a JSON object, script name to
-    parameters. `large_images` says whether there is a task for images over these limits, `large_max_image_pixels`, of
-    all frames, and `large_max_image_side` what it takes.
-    """
-
-    raw_bucket: str
-    lake_bucket: str
-    max_image_bytes: int
-    retention_days: int
-    processing_scripts: str
-    script_params: str
-    accept_heif: bool
-    max_image_pixels: int
-    max_image_side: int
-    max_image_frames: int
-    max_total_pixels: int
-    max_image_scans: int
-    script_memory_mb: int
-    large_images: bool
-    large_max_image_pixels: int
-    large_max_image_side: int
-
-
-@dataclass(frozen=True)
-class ProcessLargeImageSettings(ProcessImageSettings):
-    """Settings of `tasks/process_large_image`: the limits are its own, and there is no task beyond it."""
-
-    images_table: str
-    dead_letter_queue_url: str
-
-
-@dataclass(frozen=True)
-class WriteCatalogSettings:
-    """Settings of `functions/write_catalog`."""
-
-    lake_bucket: str
-    catalog_database: str
-    catalog_table: str
-    dead_letter_queue_url: str
-
-
-@dataclass(frozen=True)
-class CompactCatalogSettings:
-    """Settings of `functions/compact_catalog`."""
-
-    lake_bucket: str
-    catalog_database: str
-    catalog_table: str
-    retention_days: int
-
-
-@dataclass(frozen=True)
-class EraseImageSettings:
-    """Settings of `functions/erase_image`."""
-
-    raw_bucket: str
-    lake_bucket: str
-    audit_bucket: str
-    images_table: str
-    retention_days: int
-
-
-@dataclass(frozen=True)
-class EnforceRetentionSettings:
-    """Settings of `functions/enforce_retention`."""
-
-    raw_bucket: str
-    lake_bucket: str
-    audit_bucket: str
-    images_table: str
-    catalog_database: str
-    catalog_table: str
-    retention_days: int
-
-
-@dataclass(frozen=True)
-class ReconcileSettings:
-    """Settings of `functions/reconcile`. `ingest_image_state_machine` is an ARN."""
-
-    raw_bucket: str
-    images_table: str
-    dead_letter_queue_url: str
-    ingest_image_state_machine: str
-    retention_days: int
-
-
-@dataclass(frozen=True)
-class AuditRetentionSettings:
-    """Settings of `functions/audit_retention`."""
-
-    raw_bucket: str
-    lake_bucket: str
-    audit_bucket: str
-    images_table: str
-    catalog_database: str
-    catalog_table: str
-    dead_letter_queue_url: str
-    retention_days: int
-
-
-@dataclass(frozen=True)
-class ConsumeImageTopicSettings:
-    """Settings of `functions/consume_image_topic`.
-
-    `claim_check_locations` is a comma-separated list of `bucket/` or `bucket/prefix/` in the account `account_id`;
-    empty, it allows no claim check. `kafka_cluster_name` names a self-managed cluster in every image_id; MSK's events
-    bring their own name.
-    """
-
-    raw_bucket: str
-    failed_records_bucket: str
-    dead_letter_queue_url: str
-    max_image_bytes: int
-    claim_check_locations: str
-    account_id: str
-    kafka_cluster_name: str
-
-
-@dataclass(frozen=True)
-class ConfigureRedshiftSettings:
-    """Settings of `functions/configure_redshift`, none of which changes while a stack lives.
-
-    `spectrum_role` is an ARN.
-    """
-
-    redshift_namespace: str
-    redshift_workgroup: str
-    redshift_database: str
-    catalog_database: str
-    catalog_table: str
-    spectrum_role: str
+    return kind(text)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from imagelake.keys import Partition, RawKey
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import BOOKKEEPING
-from imagelake.settings import HttpApiSettings
-from imagelake.stores import buckets
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.images_table import ImagesTable
 from imagelake.values import to_iso
 
 _SHOWN_APART: Final = {
@@ -17,45 +18,63 @@ _SHOWN_APART: Final = {
 }  # fmt: skip
 
 
-def show(items: Sequence[Mapping[str, Any]], settings: HttpApiSettings) -> list[dict[str, Any]]:
-    """Items of the images table as the API shows them.
+@dataclass(frozen=True)
+class ShownImages:
+    """The images of a stack, as the API shows them."""
 
-    An upload that is awaited is `processing` once its object has arrived; links to derivatives are good for
-    `object_store.LINK_SECONDS`.
+    raw_bucket: Bucket
+    lake_bucket: Bucket
+    images_table: ImagesTable
 
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    awaited = [_raw_key(item) for item in items if item["status"] == "awaiting_upload"]
-    arrived = buckets.existing(settings.raw_bucket, awaited)
-    return [_show(item, arrived, settings) for item in items]
+    def find(self, image_id: str, caller: str) -> dict[str, Any] | None:
+        """One image of the caller's, or None when it is unknown, expired, erased or somebody else's.
 
+        Raises:
+            Fault: DynamoDB or S3 did not answer, or denied access.
+        """
+        item = self.images_table.get(image_id)
+        if item is None or item.get("uploader") != caller:
+            return None
+        return self.show([item])[0]
 
-def _show(item: Mapping[str, Any], arrived: set[str], settings: HttpApiSettings) -> dict[str, Any]:
-    is_processing = item["status"] == "awaiting_upload" and _raw_key(item) in arrived
-    metadata = {name: value for name, value in item.items() if name not in _SHOWN_APART}
-    if "script_output" in metadata:
-        metadata["script_output"] = json.loads(metadata["script_output"])
-    shown = {
-        "image_id": item["image_id"],
-        "status": "processing" if is_processing else item["status"],
-        "source": item.get("source"),
-        "received_at": item["received_at"],
-        "expires_at": to_iso(datetime.fromtimestamp(int(item["expires_at"]), UTC)),
-        "metadata": metadata,
-        "derivatives": [
-            {
-                "name": derivative["name"],
-                "url": buckets.link(settings.lake_bucket, derivative["key"]),
-                "width": derivative["width"],
-                "height": derivative["height"],
-                "content_type": derivative["content_type"],
-            }
-            for derivative in item.get("derivatives", ())
-        ],
-    }
-    return shown | ({"reason": item["reason"]} if "reason" in item else {})
+    def show(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Items of the images table as the API shows them.
+
+        An upload that is awaited is `processing` once its object has arrived; links to derivatives are good for
+        `buckets.LINK_SECONDS`.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        awaited = [_raw_key(item) for item in items if item["status"] == "awaiting_upload"]
+        arrived = self.raw_bucket.existing(awaited)
+        return [self._show(item, arrived) for item in items]
+
+    def _show(self, item: Mapping[str, Any], arrived: set[str]) -> dict[str, Any]:
+        is_processing = item["status"] == "awaiting_upload" and _raw_key(item) in arrived
+        metadata = {name: value for name, value in item.items() if name not in _SHOWN_APART}
+        if "script_output" in metadata:
+            metadata["script_output"] = json.loads(metadata["script_output"])
+        shown = {
+            "image_id": item["image_id"],
+            "status": "processing" if is_processing else item["status"],
+            "source": item.get("source"),
+            "received_at": item["received_at"],
+            "expires_at": to_iso(datetime.fromtimestamp(int(item["expires_at"]), UTC)),
+            "metadata": metadata,
+            "derivatives": [
+                {
+                    "name": derivative["name"],
+                    "url": self.lake_bucket.link(derivative["key"]),
+                    "width": derivative["width"],
+                    "height": derivative["height"],
+                    "content_type": derivative["content_type"],
+                }
+                for derivative in item.get("derivatives", ())
+            ],
+        }
+        return shown | ({"reason": item["reason"]} if "reason" in item else {})
 
 
 def _raw_key(item: Mapping[str, Any]) -> str:
-    return str(RawKey(Partition(item["ingest_date"], item["hour"]), item["image_id"]))
+    return str(RawKey(ArrivalHour(item["ingest_date"], item["hour"]), item["image_id"]))

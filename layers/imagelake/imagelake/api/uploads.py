@@ -4,16 +4,18 @@ import base64
 import os
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from imagelake.keys import Partition
+from imagelake.keys import ArrivalHour
 from imagelake.model import CONTENT_TYPES, HEIF_CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size
-from imagelake.settings import HttpApiSettings, load
-from imagelake.stores import buckets, images_table
+from imagelake.settings import load
+from imagelake.stores.buckets import FORM_SECONDS, Bucket
+from imagelake.stores.images_table import ImagesTable
 from imagelake.values import to_iso
 
 MAX_BATCH: Final = 100
@@ -39,7 +41,7 @@ class UploadRequest(BaseModel):
     @field_validator("content_type")
     @classmethod
     def _is_supported(cls, value: str) -> str:
-        accepted = CONTENT_TYPES | (HEIF_CONTENT_TYPES if load(HttpApiSettings).accept_heif else {})
+        accepted = CONTENT_TYPES | (HEIF_CONTENT_TYPES if load(Uploads).accept_heif else {})
         if value not in accepted:
             raise PydanticCustomError("content_type", "must be one of {accepted}", {"accepted": ", ".join(accepted)})
         return value
@@ -47,7 +49,7 @@ class UploadRequest(BaseModel):
     @field_validator("content_length")
     @classmethod
     def _is_within_limit(cls, value: int | None) -> int | None:
-        limit = load(HttpApiSettings).max_image_bytes
+        limit = load(Uploads).max_image_bytes
         if value is not None and value > limit:
             raise PydanticCustomError("content_length", "is over the limit of {limit} bytes", {"limit": limit})
         return value
@@ -73,58 +75,65 @@ class UploadBatch(BaseModel):
     uploads: Annotated[list[UploadRequest], Field(min_length=1, max_length=MAX_BATCH)]
 
 
-def request_uploads(
-    requests: Sequence[UploadRequest], uploader: str, request_id: str, now: datetime, settings: HttpApiSettings
-) -> list[dict[str, Any]]:
-    """Record each upload as awaited and sign its form.
+@dataclass(frozen=True)
+class Uploads:
+    """Where uploads go, and what is accepted."""
 
-    Returns:
-        For each request `{"image_id", "upload": {"url", "fields"}, "expires_at"}`; the form ends at `expires_at`.
+    raw_bucket: Bucket
+    images_table: ImagesTable
+    max_image_bytes: int
+    accept_heif: bool
 
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    awaited = [_await(request, uploader, now) for request in requests]
-    images_table.expect_uploads(settings.images_table, awaited)
-    form_expires_at = to_iso(now + timedelta(seconds=buckets.FORM_SECONDS))
-    return [
-        {
-            "image_id": upload.image_id,
-            "upload": _form(request, upload, request_id, settings),
-            "expires_at": form_expires_at,
-        }
-        for request, upload in zip(requests, awaited, strict=True)
-    ]
+    def request(
+        self, requests: Sequence[UploadRequest], uploader: str, request_id: str, now: datetime
+    ) -> list[dict[str, Any]]:
+        """Record each upload as awaited and sign its form.
 
+        Returns:
+            For each request `{"image_id", "upload": {"url", "fields"}, "expires_at"}`; the form ends at `expires_at`.
 
-def _form(request: UploadRequest, upload: AwaitedUpload, request_id: str, settings: HttpApiSettings) -> dict[str, Any]:
-    arrival = Arrival(
-        source=upload.source,
-        source_ref=request_id,
-        uploader=upload.uploader,
-        sha256=request.sha256.lower() if request.sha256 else None,
-        tags=request.all_tags,
-    )
-    return buckets.upload_form(
-        settings.raw_bucket,
-        upload.raw_key,
-        upload.content_type,
-        (request.content_length or 1, request.content_length or settings.max_image_bytes),
-        arrival.to_metadata(),
-        _base64(request.sha256),
-    )
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        awaited = [_await(request, uploader, now) for request in requests]
+        self.images_table.expect_uploads(awaited)
+        form_expires_at = to_iso(now + timedelta(seconds=FORM_SECONDS))
+        return [
+            {
+                "image_id": upload.image_id,
+                "upload": self._form(request, upload, request_id),
+                "expires_at": form_expires_at,
+            }
+            for request, upload in zip(requests, awaited, strict=True)
+        ]
+
+    def _form(self, request: UploadRequest, upload: AwaitedUpload, request_id: str) -> dict[str, Any]:
+        arrival = Arrival(
+            source=upload.source,
+            source_ref=request_id,
+            uploader=upload.uploader,
+            sha256=request.sha256.lower() if request.sha256 else None,
+            tags=request.all_tags,
+        )
+        return self.raw_bucket.upload_form(
+            upload.raw_key,
+            upload.content_type,
+            (request.content_length or 1, request.content_length or self.max_image_bytes),
+            arrival.to_metadata(),
+            _base64(request.sha256),
+        )
 
 
 def _await(request: UploadRequest, uploader: str, now: datetime) -> AwaitedUpload:
-    partition = Partition.of(now)
+    hour = ArrivalHour.of(now)
     return AwaitedUpload(
         image_id=str(_uuid7(now)),
         uploader=uploader,
         received_at=now,
         expires_at=now + AWAITED_FOR,
         content_type=request.content_type,
-        ingest_date=partition.ingest_date,
-        hour=partition.hour,
+        ingest_date=hour.ingest_date,
+        hour=hour.hour,
     )
 
 

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from imagelake.settings import AuditRetentionSettings
 from imagelake.stores.session import calling, client
 
 if TYPE_CHECKING:
@@ -133,22 +132,35 @@ def _sqs() -> "SQSClient":
     return made
 
 
-def audit(settings: AuditRetentionSettings, now: datetime) -> Audit:
-    """Walk all places.
+@dataclass(frozen=True)
+class Auditor:
+    """The auditor of a stack: which places it walks, and what is promised."""
 
-    Raises:
-        Fault: a service did not answer, or denied access.
-    """
-    result, seen = Audit(now, settings.retention_days), _Seen()
-    _walk_bucket(result, seen, settings.raw_bucket, ("raw",))
-    _walk_bucket(result, seen, settings.lake_bucket, ("derived", "catalog", "compaction"))
-    for bucket in (settings.raw_bucket, settings.lake_bucket):
-        _walk_parts(result, bucket)
-    _walk_partitions(result, seen, settings)
-    _walk_table(result, seen, settings)
-    _check_queue(result, settings)
-    _read_receipts(result, settings)
-    return result
+    raw_bucket: str
+    lake_bucket: str
+    audit_bucket: str
+    images_table: str
+    catalog_database: str
+    catalog_table: str
+    dead_letter_queue_url: str
+    retention_days: int
+
+    def run(self, now: datetime) -> Audit:
+        """Walk all places.
+
+        Raises:
+            Fault: a service did not answer, or denied access.
+        """
+        result, seen = Audit(now, self.retention_days), _Seen()
+        _walk_bucket(result, seen, self.raw_bucket, ("raw",))
+        _walk_bucket(result, seen, self.lake_bucket, ("derived", "catalog", "compaction"))
+        for bucket in (self.raw_bucket, self.lake_bucket):
+            _walk_parts(result, bucket)
+        _walk_partitions(result, seen, self.catalog_database, self.catalog_table)
+        _walk_table(result, seen, self.images_table)
+        _check_queue(result, self.dead_letter_queue_url)
+        _read_receipts(result, self.audit_bucket)
+        return result
 
 
 def _walk_bucket(result: Audit, seen: _Seen, bucket: str, roots: tuple[str, ...]) -> None:
@@ -197,15 +209,13 @@ def _walk_parts(result: Audit, bucket: str) -> None:
                     result.report("overdue", bucket, "an unfinished multipart upload", upload["Key"])
 
 
-def _walk_partitions(result: Audit, seen: _Seen, settings: AuditRetentionSettings) -> None:
+def _walk_partitions(result: Audit, seen: _Seen, database: str, table: str) -> None:
     place = result.places.setdefault("partitions", Place("partitions"))
     with calling("GetPartitions"):
         for page in (
             _glue()
             .get_paginator("get_partitions")
-            .paginate(
-                DatabaseName=settings.catalog_database, TableName=settings.catalog_table, ExcludeColumnSchema=True
-            )
+            .paginate(DatabaseName=database, TableName=table, ExcludeColumnSchema=True)
         ):
             for partition in page["Partitions"]:
                 name = "/".join(partition["Values"])
@@ -226,10 +236,10 @@ def _walk_partitions(result: Audit, seen: _Seen, settings: AuditRetentionSetting
             result.report("incomplete", "catalog", "data without a partition", _name(hour))
 
 
-def _walk_table(result: Audit, seen: _Seen, settings: AuditRetentionSettings) -> None:
+def _walk_table(result: Audit, seen: _Seen, table: str) -> None:
     place = result.places.setdefault("items", Place("items"))
     with_items: set[str] = set()
-    for item in _items(settings.images_table):
+    for item in _items(table):
         image_id, status = item["image_id"]["S"], item.get("status", {}).get("S", "")
         expires_at, received_at = item.get("expires_at", {}).get("N"), item.get("received_at", {}).get("S")
         place.objects += 1
@@ -278,17 +288,17 @@ def _items(table: str) -> Iterator[dict[str, Any]]:
             yield from page["Items"]
 
 
-def _check_queue(result: Audit, settings: AuditRetentionSettings) -> None:
+def _check_queue(result: Audit, queue_url: str) -> None:
     with calling("GetQueueAttributes"):
-        attributes = _sqs().get_queue_attributes(
-            QueueUrl=settings.dead_letter_queue_url, AttributeNames=["MessageRetentionPeriod"]
-        )["Attributes"]
+        attributes = _sqs().get_queue_attributes(QueueUrl=queue_url, AttributeNames=["MessageRetentionPeriod"])[
+            "Attributes"
+        ]
     kept = timedelta(seconds=int(attributes["MessageRetentionPeriod"]))
     if kept >= timedelta(days=result.retention_days):
         result.report("misplaced", "dead letters", "a queue that keeps messages for too long", str(kept))
 
 
-def _read_receipts(result: Audit, settings: AuditRetentionSettings) -> None:
+def _read_receipts(result: Audit, bucket: str) -> None:
     """The receipts of the last two days, whatever hour they are for: nothing that an earlier audit missed is lost."""
     first = result.as_of - timedelta(days=result.retention_days + 3)
     with calling("ListObjectsV2"):
@@ -296,7 +306,7 @@ def _read_receipts(result: Audit, settings: AuditRetentionSettings) -> None:
             _s3()
             .get_paginator("list_objects_v2")
             .paginate(
-                Bucket=settings.audit_bucket,
+                Bucket=bucket,
                 Prefix="receipts/purges/",
                 StartAfter=f"receipts/purges/ingest_date={first:%Y-%m-%d}",
             )
@@ -304,7 +314,7 @@ def _read_receipts(result: Audit, settings: AuditRetentionSettings) -> None:
         for page in pages:
             for entry in page.get("Contents", []):
                 if result.as_of - entry["LastModified"] <= timedelta(days=2):
-                    body = _s3().get_object(Bucket=settings.audit_bucket, Key=entry["Key"])["Body"].read()
+                    body = _s3().get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
                     _check_receipt(result, entry["Key"], json.loads(body))
 
 

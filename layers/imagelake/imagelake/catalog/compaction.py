@@ -25,11 +25,9 @@ from typing import Final, Literal
 
 from imagelake.catalog import parquet
 from imagelake.errors import Fault, InvalidKeyError
-from imagelake.keys import Partition, catalog_prefix, compaction_prefix
-from imagelake.settings import CompactCatalogSettings
-from imagelake.stores import buckets, partitions
-from imagelake.stores.buckets import Arrived
-from imagelake.stores.partitions import Registered, Table
+from imagelake.keys import ArrivalHour, catalog_prefix, compaction_prefix
+from imagelake.stores.buckets import Bucket, StoredObject
+from imagelake.stores.catalog_table import CatalogTable, Registered
 
 GRACE: Final = timedelta(minutes=50)
 """For queries under way to end before files they may be reading go; Athena's own limit is 30 minutes."""
@@ -59,16 +57,16 @@ class _Hour:
     """An hour with the files of its catalog and those of its copies."""
 
     registered: Registered
-    files: Sequence[Arrived]
-    copies: Sequence[Arrived]
+    files: Sequence[StoredObject]
+    copies: Sequence[StoredObject]
 
     @property
-    def partition(self) -> Partition:
-        return self.registered.partition
+    def arrival_hour(self) -> ArrivalHour:
+        return self.registered.hour
 
     @property
     def is_moved(self) -> bool:
-        return self.registered.prefix.startswith(compaction_prefix(self.partition))
+        return self.registered.prefix.startswith(compaction_prefix(self.arrival_hour))
 
     @property
     def is_fragmented(self) -> bool:
@@ -76,46 +74,51 @@ class _Hour:
         return sum(file.bytes < FILE_BYTES / 2 for file in self.files) > 1
 
 
-def compact(settings: CompactCatalogSettings, now: datetime, seconds: float) -> Compaction:
-    """Take every hour that has a step before it one step on, oldest first, as far as `seconds` allow.
+@dataclass(frozen=True)
+class Compactor:
+    """Compaction of a stack's catalog, as its template describes it."""
 
-    Raises:
-        Fault: S3 or Glue did not answer or denied access, when asked what there is to do.
-    """
-    deadline, result = time.monotonic() + seconds, Compaction()
-    table = Table(settings.catalog_database, settings.catalog_table, settings.lake_bucket)
-    for hour in _hours(table, settings.retention_days, now):
-        step = _next_step(hour, now)
-        if step is None:
-            continue
-        if time.monotonic() > deadline:
-            result.postponed += 1
-            continue
+    catalog: CatalogTable
+    retention_days: int
+
+    def run(self, now: datetime, seconds: float) -> Compaction:
+        """Take every hour that has a step before it one step on, oldest first, as far as `seconds` allow.
+
+        Raises:
+            Fault: S3 or Glue did not answer or denied access, when asked what there is to do.
+        """
+        deadline, result = time.monotonic() + seconds, Compaction()
+        for hour in self._hours(now):
+            step = _next_step(hour, now)
+            if step is None:
+                continue
+            if time.monotonic() > deadline:
+                result.postponed += 1
+                continue
+            try:
+                _take(step, hour, self.catalog, now, result)
+            except Fault as fault:  # the next run finds the hour as it is
+                result.faults[hour.arrival_hour.path] = str(fault)
+        return result
+
+    def _hours(self, now: datetime) -> list[_Hour]:
+        files, copies = (_by_hour(self.catalog.lake_bucket, root) for root in ("catalog/", "compaction/"))
+        found = [
+            _Hour(registered, files[registered.hour], copies[registered.hour])
+            for registered in self.catalog.registered(ArrivalHour.of(now))
+        ]
+        last_moment = timedelta(days=self.retention_days) - DUE_MARGIN
+        return sorted(
+            (hour for hour in found if hour.arrival_hour.closed_at <= now < hour.arrival_hour.start + last_moment),
+            key=lambda hour: hour.arrival_hour,
+        )
+
+
+def _by_hour(bucket: Bucket, root: str) -> dict[ArrivalHour, list[StoredObject]]:
+    found: dict[ArrivalHour, list[StoredObject]] = defaultdict(list)
+    for file in bucket.objects(root):
         try:
-            _take(step, hour, table, now, result)
-        except Fault as fault:  # the next run finds the hour as it is
-            result.faults[hour.partition.path] = str(fault)
-    return result
-
-
-def _hours(table: Table, retention_days: int, now: datetime) -> list[_Hour]:
-    files, copies = (_by_hour(table.bucket, root) for root in ("catalog/", "compaction/"))
-    found = [
-        _Hour(registered, files[registered.partition], copies[registered.partition])
-        for registered in partitions.registered(table, Partition.of(now))
-    ]
-    last_moment = timedelta(days=retention_days) - DUE_MARGIN
-    return sorted(
-        (hour for hour in found if hour.partition.closed_at <= now < hour.partition.start + last_moment),
-        key=lambda hour: hour.partition,
-    )
-
-
-def _by_hour(bucket: str, root: str) -> dict[Partition, list[Arrived]]:
-    found: dict[Partition, list[Arrived]] = defaultdict(list)
-    for file in buckets.arrivals(bucket, root):
-        try:
-            found[Partition.parse("/".join(file.key.split("/")[1:3]))].append(file)
+            found[ArrivalHour.parse("/".join(file.key.split("/")[1:3]))].append(file)
         except InvalidKeyError:  # outside the layout: for the auditor to report
             continue
     return found
@@ -132,68 +135,68 @@ def _next_step(hour: _Hour, now: datetime) -> Step | None:
     return "merged" if hour.is_fragmented and not hour.copies else None
 
 
-def _take(step: Step, hour: _Hour, table: Table, now: datetime, result: Compaction) -> None:
+def _take(step: Step, hour: _Hour, table: CatalogTable, now: datetime, result: Compaction) -> None:
     if step == "merged":
-        _merge(hour.partition, table, now)
+        _merge(hour.arrival_hour, table, now)
     elif step == "replaced":
         result.files_after += _replace(hour, table, now)
         result.files_before += len(hour.files)
     else:
         forsaken = [copy.key for copy in hour.copies if _is_forsaken(copy, now)]
-        buckets.delete(table.bucket, forsaken)
+        table.lake_bucket.delete(forsaken)
     result.hours[step] += 1
 
 
-def _is_forsaken(copy: Arrived, now: datetime) -> bool:
+def _is_forsaken(copy: StoredObject, now: datetime) -> bool:
     """Whether no other run still makes the copy, of an hour that is where its keys say."""
     return now - copy.last_modified > GRACE
 
 
-def _merge(partition: Partition, table: Table, now: datetime) -> None:
+def _merge(hour: ArrivalHour, table: CatalogTable, now: datetime) -> None:
     """Step 1."""
     for _ in range(parquet.REPLACEMENTS):
-        sources = list(buckets.arrivals(table.bucket, catalog_prefix(partition)))
+        sources = list(table.lake_bucket.objects(catalog_prefix(hour)))
         content = (f"{source.key} {source.etag}" for source in sources)
-        copy = f"{compaction_prefix(partition)}{parquet.batch_name(content)}/"
+        copy = f"{compaction_prefix(hour)}{parquet.batch_name(content)}/"
         with tempfile.TemporaryDirectory() as folder:
-            files = _download(table.bucket, sources, Path(folder))
+            files = _download(table.lake_bucket, sources, Path(folder))
             if files is None:
                 continue
             for number, merged in enumerate(parquet.merge(files, Path(folder), FILE_BYTES)):
                 name = parquet.batch_name([copy, str(number)])
-                buckets.overwrite(table.bucket, f"{copy}{name}.parquet", merged.read_bytes(), parquet.PARQUET)
+                table.lake_bucket.overwrite(f"{copy}{name}.parquet", merged.read_bytes(), parquet.PARQUET)
         keys = json.dumps([source.key for source in sources]).encode()
-        buckets.overwrite(table.bucket, f"{copy}{_SOURCES}", keys, "application/json")
-        if _are_unchanged(table.bucket, sources):
-            partitions.move(table, partition, copy, now)
+        table.lake_bucket.overwrite(f"{copy}{_SOURCES}", keys, "application/json")
+        if _are_unchanged(table.lake_bucket, sources):
+            table.move(hour, copy, now)
             return
         # What has changed may be that rows were erased: they must not stay here.
-        buckets.delete(table.bucket, buckets.keys(table.bucket, copy))
+        table.lake_bucket.delete(table.lake_bucket.keys(copy))
     raise Fault("ConcurrentReplacement on PutObject")
 
 
-def _replace(hour: _Hour, table: Table, now: datetime) -> int:
+def _replace(hour: _Hour, table: CatalogTable, now: datetime) -> int:
     """Step 2; returns how many files the hour has now."""
-    bucket, copy, target = table.bucket, hour.registered.prefix, catalog_prefix(hour.partition)
-    manifest = buckets.read(bucket, f"{copy}{_SOURCES}")
+    bucket, copy, target = table.lake_bucket, hour.registered.prefix, catalog_prefix(hour.arrival_hour)
+    manifest = bucket.read(f"{copy}{_SOURCES}")
     if manifest is None:
         raise Fault("NoSuchKey on GetObject")
     for _ in range(parquet.REPLACEMENTS):
-        merged = [file for file in buckets.arrivals(bucket, copy) if file.key.endswith(".parquet")]
+        merged = [file for file in bucket.objects(copy) if file.key.endswith(".parquet")]
         names = {file.key: target + file.key.rpartition("/")[2] for file in merged}
-        copied = [buckets.copy(bucket, file.key, names[file.key], file.etag) for file in merged]
+        copied = [bucket.copy(file.key, names[file.key], file.etag) for file in merged]
         if all(copied) and _are_unchanged(bucket, merged):
-            buckets.delete(bucket, json.loads(manifest[0]))
-            partitions.move(table, hour.partition, target, now)
-            return len(buckets.keys(bucket, target))
+            bucket.delete(json.loads(manifest[0]))
+            table.move(hour.arrival_hour, target, now)
+            return len(bucket.keys(target))
     raise Fault("ConcurrentReplacement on CopyObject")
 
 
-def _download(bucket: str, sources: Sequence[Arrived], folder: Path) -> list[Path] | None:
+def _download(bucket: Bucket, sources: Sequence[StoredObject], folder: Path) -> list[Path] | None:
     """The files of `sources`, or None when one of them is gone."""
 
     def download(number: int) -> Path | None:
-        found = buckets.read(bucket, sources[number].key)
+        found = bucket.read(sources[number].key)
         if found is None:
             return None
         file = folder / f"{number}.parquet"
@@ -205,7 +208,7 @@ def _download(bucket: str, sources: Sequence[Arrived], folder: Path) -> list[Pat
     return files if len(files) == len(sources) else None
 
 
-def _are_unchanged(bucket: str, files: Sequence[Arrived]) -> bool:
+def _are_unchanged(bucket: Bucket, files: Sequence[StoredObject]) -> bool:
     """Whether all of `files` are as they were; others may have come beside them."""
     prefix = files[0].key.rpartition("/")[0] + "/" if files else ""
-    return set(files) <= set(buckets.arrivals(bucket, prefix))
+    return set(files) <= set(bucket.objects(prefix))

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from imagelake.errors import Fault
-from imagelake.keys import Partition, catalog_prefix, compaction_prefix
+from imagelake.keys import ArrivalHour, catalog_prefix, compaction_prefix
 from imagelake.model import ImageRecord
-from imagelake.settings import WriteCatalogSettings
-from imagelake.stores import buckets, partitions
-from imagelake.stores.buckets import Arrived
-from imagelake.stores.partitions import COLUMNS, Table
+from imagelake.schema import HIVE_COLUMNS
+from imagelake.stores.buckets import Bucket, StoredObject
+from imagelake.stores.catalog_table import CatalogTable
 
 PARQUET: Final = "application/vnd.apache.parquet"
 MERGE_MEMORY: Final = "2GB"
@@ -38,13 +37,13 @@ def batch_name(sequence_numbers: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sequence_numbers).encode()).hexdigest()[:32]
 
 
-def write(records: Sequence[ImageRecord], batch: str, settings: WriteCatalogSettings) -> list[str]:
+def write(records: Sequence[ImageRecord], batch: str, table: CatalogTable) -> list[str]:
     """Write one Parquet file for each hour that `records` arrived in, and make the hours known to Glue.
 
     Args:
         records: at least one.
         batch: what to name the files.
-        settings: where to.
+        table: where to.
 
     Returns:
         The keys of the files.
@@ -52,22 +51,21 @@ def write(records: Sequence[ImageRecord], batch: str, settings: WriteCatalogSett
     Raises:
         Fault: S3 or Glue did not answer, or denied access.
     """
-    by_partition: dict[Partition, list[ImageRecord]] = defaultdict(list)
+    by_hour: dict[ArrivalHour, list[ImageRecord]] = defaultdict(list)
     for record in records:
-        by_partition[Partition(record.ingest_date, record.hour)].append(record)
+        by_hour[ArrivalHour(record.ingest_date, record.hour)].append(record)
     keys = []
-    for partition, members in sorted(by_partition.items()):
-        key = f"{catalog_prefix(partition)}{batch}.parquet"
-        buckets.overwrite(settings.lake_bucket, key, to_parquet(members), PARQUET)
+    for hour, members in sorted(by_hour.items()):
+        key = f"{catalog_prefix(hour)}{batch}.parquet"
+        table.lake_bucket.overwrite(key, to_parquet(members), PARQUET)
         keys.append(key)
-    table = Table(settings.catalog_database, settings.catalog_table, settings.lake_bucket)
-    partitions.register(table, list(by_partition))
+    table.register(list(by_hour))
     return keys
 
 
 def duckdb_columns() -> dict[str, str]:
     """The columns of a file with DuckDB's types, in order."""
-    return {name: _DUCKDB_TYPES.get(kind, kind) for name, kind in COLUMNS.items()}
+    return {name: _DUCKDB_TYPES.get(kind, kind) for name, kind in HIVE_COLUMNS.items()}
 
 
 def to_parquet(records: Sequence[ImageRecord]) -> bytes:
@@ -82,7 +80,7 @@ def to_parquet(records: Sequence[ImageRecord]) -> bytes:
         return target.read_bytes()
 
 
-def erase(bucket: str, partition: Partition, image_ids: Set[str]) -> int:
+def erase(bucket: Bucket, hour: ArrivalHour, image_ids: Set[str]) -> int:
     """Rewrite those files of an hour that have rows of these images, without them; a file may end up empty.
 
     Whoever merges files meanwhile sees that what they had read has changed, or their result is seen here.
@@ -93,12 +91,12 @@ def erase(bucket: str, partition: Partition, image_ids: Set[str]) -> int:
     Raises:
         Fault: S3 did not answer, or denied access, or others kept replacing a file.
     """
-    erased, looked_at = 0, set[Arrived]()
+    erased, looked_at = 0, set[StoredObject]()
     while True:
         files = {
             file
-            for prefix in (catalog_prefix(partition), compaction_prefix(partition))
-            for file in buckets.arrivals(bucket, prefix)
+            for prefix in (catalog_prefix(hour), compaction_prefix(hour))
+            for file in bucket.objects(prefix)
             if file.key.endswith(".parquet")
         }
         found = sum(_erase(bucket, file.key, image_ids) for file in sorted(files - looked_at))
@@ -107,14 +105,14 @@ def erase(bucket: str, partition: Partition, image_ids: Set[str]) -> int:
         erased, looked_at = erased + found, files
 
 
-def _erase(bucket: str, key: str, image_ids: Set[str]) -> int:
+def _erase(bucket: Bucket, key: str, image_ids: Set[str]) -> int:
     for _ in range(REPLACEMENTS):
-        found = buckets.read(bucket, key)
+        found = bucket.read(key)
         if found is None:
             return 0
         content, etag = found
         rest, erased = without_rows(content, image_ids)
-        if not erased or buckets.replace(bucket, key, rest, PARQUET, etag):
+        if not erased or bucket.replace(key, rest, PARQUET, etag):
             return erased
     raise Fault("ConcurrentReplacement on PutObject")
 

@@ -21,10 +21,10 @@ from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEventR
 from imagelake.errors import Rejection
 from imagelake.ingest.claim_check import AllowList, redeem
 from imagelake.ingest.kafka_record import KafkaRecord, Position, unplaced_image_id
-from imagelake.keys import Partition
-from imagelake.settings import ConsumeImageTopicSettings
-from imagelake.stores.buckets import store_once
-from imagelake.stores.dead_letters import report
+from imagelake.keys import ArrivalHour
+from imagelake.model import DeadLetter
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.dead_letters import DeadLetterQueue
 
 type Outcome = Literal["stored", "already_stored", "skipped", "rejected"]
 
@@ -36,16 +36,34 @@ logger = Logger(child=True)
 
 
 @dataclass(frozen=True)
+class TopicIngestion:
+    """Where the images of a topic go.
+
+    `claim_check_locations` is a comma-separated list of `bucket/` or `bucket/prefix/` in the account `account_id`;
+    empty, it allows no claim check. `kafka_cluster_name` names a self-managed cluster in every image_id; MSK's events
+    bring their own name.
+    """
+
+    raw_bucket: Bucket
+    failed_records_bucket: Bucket
+    dead_letter_queue_url: DeadLetterQueue
+    max_image_bytes: int
+    claim_check_locations: str
+    account_id: str
+    kafka_cluster_name: str
+
+
+@dataclass(frozen=True)
 class ImageTopic:
     """The topic of one event. `source` is the event without its records, `cluster` a name that never changes."""
 
-    settings: ConsumeImageTopicSettings
+    ingestion: TopicIngestion
     allowed: AllowList
     cluster: str
     source: dict[str, Any]
 
     @classmethod
-    def of(cls, event: dict[str, Any], settings: ConsumeImageTopicSettings) -> Self:
+    def of(cls, event: dict[str, Any], ingestion: TopicIngestion) -> Self:
         """Read the envelope of an event from MSK (`aws:kafka`) or from self-managed Kafka (`SelfManagedKafka`).
 
         Raises:
@@ -60,11 +78,11 @@ class ImageTopic:
                 cluster = arn
             case "SelfManagedKafka" if sound:
                 # Bootstrap servers come and go and change their order: they do not name a cluster.
-                cluster = settings.kafka_cluster_name
+                cluster = ingestion.kafka_cluster_name
             case _:
                 raise Rejection("not_a_kafka_event", "the event is not one of MSK or self-managed Kafka")
         source = {name: value for name, value in event.items() if name != "records"}
-        return cls(settings, AllowList.parse(settings.claim_check_locations), cluster, source)
+        return cls(ingestion, AllowList.parse(ingestion.claim_check_locations), cluster, source)
 
     def take(self, record: KafkaEventRecord) -> Outcome:
         """Bring one record to its end.
@@ -82,17 +100,17 @@ class ImageTopic:
             return "rejected"
 
     def _store(self, record: KafkaRecord, image_id: str) -> Outcome:
-        settings = self.settings
+        to = self.ingestion
         metadata = record.metadata() | record.arrival().to_metadata()
         key = str(record.raw_key(image_id, datetime.now(UTC)))
         if claim := record.claim:
             with _CLAIMS_IN_MEMORY:
-                image = redeem(claim, self.allowed, settings.account_id, settings.max_image_bytes)
+                image = redeem(claim, self.allowed, to.account_id, to.max_image_bytes)
                 if image.version_id is not None:
                     metadata["claim-version"] = image.version_id
-                created = store_once(settings.raw_bucket, key, image.content, record.content_type, metadata)
-        elif content := record.content(settings.max_image_bytes):
-            created = store_once(settings.raw_bucket, key, content, record.content_type, metadata)
+                created = to.raw_bucket.store_once(key, image.content, record.content_type, metadata)
+        elif content := record.content(to.max_image_bytes):
+            created = to.raw_bucket.store_once(key, content, record.content_type, metadata)
         else:
             logger.info("Skipped a record without an image", extra=vars(record.position))
             return "skipped"
@@ -102,19 +120,18 @@ class ImageTopic:
         """Keep the record as an event of its own, so that invoking the function with it is the redrive."""
         image_id = position.image_id(self.cluster) if position else unplaced_image_id(record)
         topic_partition = f"{position.topic}-{position.partition}" if position else "unknown-0"
-        bucket = self.settings.failed_records_bucket
-        key = f"rejected/{Partition.of(datetime.now(UTC)).path}/{image_id}.json"
+        bucket = self.ingestion.failed_records_bucket
+        key = f"rejected/{ArrivalHour.of(datetime.now(UTC)).path}/{image_id}.json"
         event = json.dumps(self.source | {"records": {topic_partition: [record]}})
-        store_once(bucket, key, event.encode(), "application/json")
-        message = {
-            "image_id": image_id,
-            "status": "rejected",
-            "reason": str(rejection),
-            "kept_at": f"s3://{bucket}/{key}",
-        }
-        if position:
-            message["source_ref"] = str(position)
-        report(self.settings.dead_letter_queue_url, message)
+        bucket.store_once(key, event.encode(), "application/json")
+        letter = DeadLetter(
+            image_id=image_id,
+            status="rejected",
+            reason=str(rejection),
+            kept_at=f"s3://{bucket.name}/{key}",
+            source_ref=str(position) if position else None,
+        )
+        self.ingestion.dead_letter_queue_url.report(letter)
         logger.info("Rejected a record", extra={"image_id": image_id, "reason": rejection.code})
 
 

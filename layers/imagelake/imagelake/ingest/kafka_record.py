@@ -18,7 +18,7 @@ from uuid import UUID, uuid5
 from pydantic import ValidationError
 
 from imagelake.errors import Rejection
-from imagelake.keys import ARRIVAL_SLACK, Partition, RawKey
+from imagelake.keys import ARRIVAL_SLACK, ArrivalHour, RawKey
 from imagelake.model import CONTENT_TYPES, MAX_TAGS, MAX_TAGS_BYTES, Arrival
 
 DEFAULT_SOURCE: Final = "kafka"
@@ -179,7 +179,7 @@ class KafkaRecord:
         moment = self.timestamp
         if moment is None or not now - TRUSTED_AGE <= moment <= now + TRUSTED_SKEW:
             moment = now
-        return RawKey(Partition.of(moment), image_id)
+        return RawKey(ArrivalHour.of(moment), image_id)
 
     def _text(self, name: str) -> str | None:
         values = set(self.headers.get(name, []))

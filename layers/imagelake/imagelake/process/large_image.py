@@ -13,10 +13,10 @@ from pydantic import AwareDatetime
 
 from imagelake.errors import ImageLakeError, unforeseen
 from imagelake.keys import RawKey
-from imagelake.process import one_image
-from imagelake.process.one_image import ImageArrived, Outcome
-from imagelake.settings import ProcessLargeImageSettings
-from imagelake.stores import dead_letters, images_table
+from imagelake.model import DeadLetter
+from imagelake.process.one_image import ImageArrived, ImageProcessing, Outcome
+from imagelake.stores.dead_letters import DeadLetterQueue
+from imagelake.stores.images_table import ImagesTable
 
 SCRIPT_SECONDS: Final = 600.0
 """For the scripts of one image, in one attempt."""
@@ -40,52 +40,52 @@ class LargeOutcome:
     reason: str | None = None
 
 
-def process(image: LargeImageArrived, settings: ProcessLargeImageSettings) -> LargeOutcome:
-    """Process one large image, commit its outcome and report what did not get through.
+@dataclass(frozen=True)
+class LargeImageProcessing(ImageProcessing):
+    """How the task processes images: the limits are its own, and there is no task beyond it."""
 
-    Raises:
-        InvalidKeyError: the key is not one of a raw image.
-        Fault: the outcome could not be committed, or not be reported.
-    """
-    key = RawKey.parse(image.key)
-    try:
-        outcome = _process(image, settings)
-    except ImageLakeError as error:
-        result = LargeOutcome("failed", f"fault: {error}")
-        received_at = key.partition.arrival(image.time)
-        expires_at = received_at + timedelta(days=settings.retention_days)
-        committed = images_table.give_up(settings.images_table, key, str(result.reason), received_at, expires_at)
-    else:
-        if outcome.item is None:
-            return LargeOutcome("gone")
-        result = LargeOutcome("rejected" if outcome.reason else "processed", outcome.reason)
-        committed = images_table.commit(settings.images_table, outcome.item)
-    if not committed:
-        images_table.move_tombstone(settings.images_table, key, datetime.now(UTC))
-        return LargeOutcome("known")
-    if result.reason:
-        dead_letters.report(
-            settings.dead_letter_queue_url,
-            {
-                "image_id": key.image_id,
-                "status": result.status,
-                "reason": result.reason,
-                "bucket": image.bucket,
-                "key": image.key,
-            },
-        )
-    return result
+    images_table: ImagesTable
+    dead_letter_queue_url: DeadLetterQueue
 
+    def run(self, image: LargeImageArrived) -> LargeOutcome:
+        """Process one large image, commit its outcome and report what did not get through.
 
-def _process(image: ImageArrived, settings: ProcessLargeImageSettings) -> Outcome:
-    began = time.monotonic()
-    for pause in PAUSES:
+        Raises:
+            InvalidKeyError: the key is not one of a raw image.
+            Fault: the outcome could not be committed, or not be reported.
+        """
+        key = RawKey.parse(image.key)
         try:
-            with unforeseen():
-                return one_image.process(image, settings, SCRIPT_SECONDS)
-        except ImageLakeError:
-            if time.monotonic() - began > LAST_START:
-                raise
-            time.sleep(pause)
-    with unforeseen():
-        return one_image.process(image, settings, SCRIPT_SECONDS)
+            outcome = self._try(image)
+        except ImageLakeError as error:
+            result = LargeOutcome("failed", f"fault: {error}")
+            received_at = key.hour.arrival(image.time)
+            expires_at = received_at + timedelta(days=self.retention_days)
+            committed = self.images_table.give_up(key, str(result.reason), received_at, expires_at)
+        else:
+            if outcome.item is None:
+                return LargeOutcome("gone")
+            result = LargeOutcome("rejected" if outcome.reason else "processed", outcome.reason)
+            committed = self.images_table.commit(outcome.item)
+        if not committed:
+            self.images_table.move_tombstone(key, datetime.now(UTC))
+            return LargeOutcome("known")
+        if result.reason and result.status in ("rejected", "failed"):
+            letter = DeadLetter(
+                image_id=key.image_id, status=result.status, reason=result.reason, bucket=image.bucket, key=image.key
+            )
+            self.dead_letter_queue_url.report(letter)
+        return result
+
+    def _try(self, image: ImageArrived) -> Outcome:
+        began = time.monotonic()
+        for pause in PAUSES:
+            try:
+                with unforeseen():
+                    return self.process(image, SCRIPT_SECONDS)
+            except ImageLakeError:
+                if time.monotonic() - began > LAST_START:
+                    raise
+                time.sleep(pause)
+        with unforeseen():
+            return self.process(image, SCRIPT_SECONDS)

@@ -6,7 +6,7 @@ A rejected image is a result; what is raised is a fault, and another try may hel
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -19,9 +19,8 @@ from imagelake.engine.runner import Script
 from imagelake.errors import Rejection, SettingsError
 from imagelake.keys import RawKey
 from imagelake.model import Derivative, ImageRecord
-from imagelake.settings import ProcessImageSettings
-from imagelake.stores import buckets, images_table
-from imagelake.stores.buckets import RawObject
+from imagelake.stores.buckets import Bucket, RawObject
+from imagelake.stores.images_table import serialize
 
 TOO_LARGE: Final = frozenset({Reason.TOO_MANY_PIXELS, Reason.SIDE_TOO_LONG})
 """Rejections of what a task with more memory may take."""
@@ -51,52 +50,123 @@ class Outcome(BaseModel):
     reason: str | None = None
 
 
-def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float) -> Outcome:
-    """Process one image, in at most `seconds`.
+@dataclass(frozen=True)
+class ImageProcessing:
+    """How a stack processes images.
 
-    Raises:
-        InvalidKeyError: the key is not one of a raw image.
-        Fault: S3 did not answer, or denied access.
+    `processing_scripts` is a comma-separated chain of script names; `script_params` a JSON object, script name to
+    parameters. `large_images` says whether there is a task for images over these limits, `large_max_image_pixels`, of
+    all frames, and `large_max_image_side` what it takes.
     """
-    key = RawKey.parse(image.key)
-    raw = buckets.read_image(image.bucket, image.key, image.version_id)
-    if raw is None or raw.received_at + timedelta(days=settings.retention_days) <= datetime.now(UTC):
-        return Outcome(outcome="gone")
-    record = _arrived(key, raw, settings)
-    try:
-        _check_content(raw, record)
-        scripts = runner.find_scripts(settings.processing_scripts.split(","))
-        record = record.model_copy(update=_versions(scripts))
-        return _outcome(_run_scripts(key, raw, record, scripts, settings, seconds))
-    except Rejection as rejection:
-        reason = str(rejection)
-        if rejection.code in TOO_LARGE and _fits_a_task(raw.content, settings):
-            if settings.large_images:
-                return Outcome(outcome="large")
-            reason += "; the parameter LargeImages would have it taken"
-        rejected = {"status": "rejected", "reason": reason, "processed_at": datetime.now(UTC)}
-        return _outcome(record.model_copy(update=rejected))
+
+    lake_bucket: Bucket
+    max_image_bytes: int
+    retention_days: int
+    processing_scripts: str
+    script_params: str
+    accept_heif: bool
+    max_image_pixels: int
+    max_image_side: int
+    max_image_frames: int
+    max_total_pixels: int
+    max_image_scans: int
+    script_memory_mb: int
+    large_images: bool
+    large_max_image_pixels: int
+    large_max_image_side: int
+
+    def process(self, image: ImageArrived, seconds: float) -> Outcome:
+        """Process one image, in at most `seconds`.
+
+        Raises:
+            InvalidKeyError: the key is not one of a raw image.
+            Fault: S3 did not answer, or denied access.
+        """
+        key = RawKey.parse(image.key)
+        raw = Bucket(image.bucket).read_image(image.key, image.version_id)
+        if raw is None or raw.received_at + timedelta(days=self.retention_days) <= datetime.now(UTC):
+            return Outcome(outcome="gone")
+        facts = self._facts(key, raw)
+        try:
+            _check_content(raw, facts["sha256"])
+            scripts = runner.find_scripts(self.processing_scripts.split(","))
+            facts |= _versions(scripts)
+            return _outcome("processed", facts | self._run_scripts(key, raw, scripts, seconds))
+        except Rejection as rejection:
+            reason = str(rejection)
+            if rejection.code in TOO_LARGE and self._fits_a_task(raw.content):
+                if self.large_images:
+                    return Outcome(outcome="large")
+                reason += "; the parameter LargeImages would have it taken"
+            return _outcome("rejected", facts | {"reason": reason})
+
+    def _facts(self, key: RawKey, raw: RawObject) -> dict[str, Any]:
+        """The columns that are known before the file is opened."""
+        received_at = key.hour.arrival(raw.received_at)
+        return {
+            "image_id": key.image_id,
+            **raw.arrival.model_dump(exclude={"sha256"}),
+            "received_at": received_at,
+            "expires_at": received_at + timedelta(days=self.retention_days),
+            "sha256": hashlib.sha256(raw.content).hexdigest(),
+            "bytes": len(raw.content),
+            "content_type": raw.content_type,
+            "ingest_date": key.hour.ingest_date,
+            "hour": key.hour.hour,
+        }
+
+    def _run_scripts(self, key: RawKey, raw: RawObject, scripts: Sequence[Script], seconds: float) -> dict[str, Any]:
+        """The columns that scripts and engine fill; their derivatives are stored."""
+        result = runner.run_scripts(raw.content, scripts, self._script_params(), self._limits(), seconds)
+        derivatives = []
+        for made in result.derivatives:
+            target = key.derived(made.name, made.extension)
+            self.lake_bucket.store_once(target, made.content, made.content_type)
+            derivatives.append(
+                Derivative(
+                    key=target, name=made.name, width=made.width, height=made.height, content_type=made.content_type
+                )
+            )
+        return {**result.columns, "script_output": json.dumps(result.script_output), "derivatives": derivatives}
+
+    def _limits(self) -> Limits:
+        return Limits(
+            max_bytes=self.max_image_bytes,
+            max_pixels=self.max_image_pixels,
+            max_side=self.max_image_side,
+            max_frames=self.max_image_frames,
+            max_total_pixels=self.max_total_pixels,
+            max_scans=self.max_image_scans,
+            memory_mb=self.script_memory_mb,
+            formats=(*Limits.formats, "HEIF") if self.accept_heif else Limits.formats,
+        )
+
+    def _fits_a_task(self, content: bytes) -> bool:
+        """Whether the limits of the task for large images allow what these do not; in the task, they are the same."""
+        larger = replace(
+            self._limits(),
+            max_pixels=self.large_max_image_pixels,
+            max_total_pixels=self.large_max_image_pixels,
+            max_side=self.large_max_image_side,
+        )
+        try:
+            guard.inspect(content, larger)
+        except Rejection:
+            return False
+        return True
+
+    def _script_params(self) -> dict[str, dict[str, Any]]:
+        try:
+            params = json.loads(self.script_params)
+        except ValueError:
+            params = None
+        if not isinstance(params, dict) or not all(isinstance(values, dict) for values in params.values()):
+            raise SettingsError("SCRIPT_PARAMS must be a JSON object of objects, by script name")
+        return params
 
 
-def _arrived(key: RawKey, raw: RawObject, settings: ProcessImageSettings) -> ImageRecord:
-    received_at = key.partition.arrival(raw.received_at)
-    return ImageRecord(
-        image_id=key.image_id,
-        status="processed",
-        **raw.arrival.model_dump(exclude={"sha256"}),
-        received_at=received_at,
-        processed_at=datetime.now(UTC),
-        expires_at=received_at + timedelta(days=settings.retention_days),
-        sha256=hashlib.sha256(raw.content).hexdigest(),
-        bytes=len(raw.content),
-        content_type=raw.content_type,
-        ingest_date=key.partition.ingest_date,
-        hour=key.partition.hour,
-    )
-
-
-def _check_content(raw: RawObject, record: ImageRecord) -> None:
-    if raw.arrival.sha256 not in (None, record.sha256):
+def _check_content(raw: RawObject, sha256: str) -> None:
+    if raw.arrival.sha256 not in (None, sha256):
         raise Rejection("checksum_mismatch", "the file does not have the SHA-256 that its sender gave")
 
 
@@ -107,77 +177,6 @@ def _versions(scripts: Sequence[Script]) -> dict[str, str]:
     }
 
 
-def _run_scripts(
-    key: RawKey,
-    raw: RawObject,
-    record: ImageRecord,
-    scripts: Sequence[Script],
-    settings: ProcessImageSettings,
-    seconds: float,
-) -> ImageRecord:
-    result = runner.run_scripts(
-        raw.content,
-        scripts,
-        _script_params(settings),
-        _limits(settings),
-        seconds,
-    )
-    derivatives = []
-    for made in result.derivatives:
-        target = key.derived(made.name, made.extension)
-        buckets.store_once(settings.lake_bucket, target, made.content, made.content_type)
-        derivatives.append(
-            Derivative(key=target, name=made.name, width=made.width, height=made.height, content_type=made.content_type)
-        )
-    return ImageRecord.model_validate(
-        record.model_dump()
-        | result.columns
-        | {
-            "processed_at": datetime.now(UTC),
-            "script_output": json.dumps(result.script_output),
-            "derivatives": derivatives,
-        }
-    )
-
-
-def _limits(settings: ProcessImageSettings) -> Limits:
-    return Limits(
-        max_bytes=settings.max_image_bytes,
-        max_pixels=settings.max_image_pixels,
-        max_side=settings.max_image_side,
-        max_frames=settings.max_image_frames,
-        max_total_pixels=settings.max_total_pixels,
-        max_scans=settings.max_image_scans,
-        memory_mb=settings.script_memory_mb,
-        formats=(*Limits.formats, "HEIF") if settings.accept_heif else Limits.formats,
-    )
-
-
-def _fits_a_task(content: bytes, settings: ProcessImageSettings) -> bool:
-    """Whether the limits of the task for large images allow what these do not; in the task, they are the same."""
-    larger = replace(
-        _limits(settings),
-        max_pixels=settings.large_max_image_pixels,
-        max_total_pixels=settings.large_max_image_pixels,
-        max_side=settings.large_max_image_side,
-    )
-    try:
-        guard.inspect(content, larger)
-    except Rejection:
-        return False
-    return True
-
-
-def _script_params(settings: ProcessImageSettings) -> dict[str, dict[str, Any]]:
-    try:
-        params = json.loads(settings.script_params)
-    except ValueError:
-        params = None
-    if not isinstance(params, dict) or not all(isinstance(values, dict) for values in params.values()):
-        raise SettingsError("SCRIPT_PARAMS must be a JSON object of objects, by script name")
-    return params
-
-
-def _outcome(record: ImageRecord) -> Outcome:
-    assert record.status != "failed"  # noqa: S101  # narrows the type for the checker
-    return Outcome(outcome=record.status, item=images_table.serialize(record.to_item()), reason=record.reason)
+def _outcome(status: Literal["processed", "rejected"], facts: dict[str, Any]) -> Outcome:
+    record = ImageRecord.model_validate(facts | {"status": status, "processed_at": datetime.now(UTC)})
+    return Outcome(outcome=status, item=serialize(record.to_item()), reason=record.reason)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from imagelake.keys import Partition
-from imagelake.stores import buckets
+from imagelake.keys import ArrivalHour
+from imagelake.stores.buckets import Bucket
 from imagelake.values import to_iso
 
 
@@ -66,9 +66,9 @@ class Receipt:
     One that stays at `started` tells of a run that was interrupted: what that run deleted is in no count.
     """
 
-    bucket: str
+    bucket: Bucket
     store: str
-    partition: Partition
+    hour: ArrivalHour
     started_at: datetime
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -89,27 +89,27 @@ class Receipt:
         self._write({"state": state, **tally.describe()})
 
     def _write(self, what: dict[str, Any]) -> None:
-        name = f"receipts/purges/{self.partition.path}/{self.store}-{self.run}.json"
+        name = f"receipts/purges/{self.hour.path}/{self.store}-{self.run}.json"
         _put(
             self.bucket,
             name,
-            {"store": self.store, "purged_at": to_iso(self.started_at), **_hour(self.partition)} | what,
+            {"store": self.store, "purged_at": to_iso(self.started_at), **_hour(self.hour)} | what,
         )
 
 
-def erasure(bucket: str, partition: Partition, image_id: str, now: datetime, what: dict[str, int]) -> None:
+def erasure(bucket: Bucket, hour: ArrivalHour, image_id: str, now: datetime, what: dict[str, int]) -> None:
     """Write the receipt of an erasure on request: `what` says how many versions, derivatives and rows are gone.
 
     Raises:
         Fault: S3 did not answer, or denied access.
     """
-    name = f"receipts/erasures/{partition.path}/{image_id}-{uuid.uuid4().hex}.json"
-    _put(bucket, name, {"image_id": image_id, "erased_at": to_iso(now), **_hour(partition), **what})
+    name = f"receipts/erasures/{hour.path}/{image_id}-{uuid.uuid4().hex}.json"
+    _put(bucket, name, {"image_id": image_id, "erased_at": to_iso(now), **_hour(hour), **what})
 
 
-def _hour(partition: Partition) -> dict[str, str]:
-    return {"ingest_date": partition.ingest_date, "hour": partition.hour}
+def _hour(hour: ArrivalHour) -> dict[str, str]:
+    return {"ingest_date": hour.ingest_date, "hour": hour.hour}
 
 
-def _put(bucket: str, key: str, body: dict[str, Any]) -> None:
-    buckets.overwrite(bucket, key, (json.dumps(body, indent=2) + "\n").encode(), "application/json")
+def _put(bucket: Bucket, key: str, body: dict[str, Any]) -> None:
+    bucket.overwrite(key, (json.dumps(body, indent=2) + "\n").encode(), "application/json")

@@ -45,110 +45,6 @@ def s3_client() -> "S3Client":
     return s3
 
 
-def read_image(bucket: str, key: str, version_id: str | None) -> RawObject | None:
-    """Read an image whole; None when it has been purged or erased.
-
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    request: dict[str, Any] = {"Bucket": bucket, "Key": key} | ({"VersionId": version_id} if version_id else {})
-    try:
-        with calling("GetObject"):
-            response = s3_client().get_object(**request)
-            content = response["Body"].read()
-    except Fault as fault:
-        if fault.code in ("NoSuchKey", "NoSuchVersion"):
-            return None
-        raise
-    arrival = Arrival.from_metadata(response["Metadata"])
-    return RawObject(content, response["ContentType"], response["LastModified"], arrival)
-
-
-def store_once(
-    bucket: str, key: str, content: bytes, content_type: str, metadata: dict[str, str] | None = None
-) -> bool:
-    """Create an object; leave one that is already there as it is.
-
-    Returns:
-        Whether this call created it.
-
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    try:
-        with calling("PutObject"):
-            s3_client().put_object(
-                Bucket=bucket, Key=key, Body=content, ContentType=content_type, Metadata=metadata or {}, IfNoneMatch="*"
-            )
-    except Fault as fault:
-        if fault.code == "PreconditionFailed":
-            return False
-        raise
-    return True
-
-
-def overwrite(bucket: str, key: str, content: bytes, content_type: str) -> None:
-    """Create or replace an object.
-
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    with calling("PutObject"):
-        s3_client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
-
-
-def existing(bucket: str, keys: list[str]) -> set[str]:
-    """Those of `keys` that are in the bucket; asks for all of them at once.
-
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-
-    def exists(key: str) -> bool:
-        with calling("ListObjectsV2"):
-            found = s3_client().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
-        return any(entry["Key"] == key for entry in found.get("Contents", []))
-
-    if not keys:
-        return set()
-    with ThreadPoolExecutor(max_workers=min(10, len(keys))) as pool:
-        return {key for key, found in zip(keys, pool.map(exists, keys), strict=True) if found}
-
-
-def upload_form(
-    bucket: str,
-    key: str,
-    content_type: str,
-    length: tuple[int, int],
-    metadata: dict[str, str],
-    checksum: str | None,
-) -> dict[str, Any]:
-    """A presigned POST that takes one object, exactly as described, for `FORM_SECONDS`.
-
-    Args:
-        bucket: where the object will be.
-        key: under which key, and no other.
-        content_type: and no other.
-        length: bytes, at least and at most.
-        metadata: user metadata that the object gets; the form cannot be sent with any other.
-        checksum: SHA-256 of the content, base64, if S3 shall refuse any other.
-
-    Returns:
-        `{"url": …, "fields": {…}}`; the file goes last, as the field `file`.
-    """
-    fields = {"Content-Type": content_type} | {f"x-amz-meta-{name}": value for name, value in metadata.items()}
-    if checksum:
-        fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": checksum}
-    conditions = [{name: value} for name, value in fields.items()]
-    return s3_client().generate_presigned_post(
-        bucket,
-        key,
-        Fields=dict(fields),
-        Conditions=[*conditions, ["content-length-range", *length]],
-        ExpiresIn=FORM_SECONDS,
-    )
-
-
 @dataclass(frozen=True)
 class Version:
     """One version of an object, or a delete marker; in a bucket without versions the one there is."""
@@ -160,74 +56,8 @@ class Version:
     is_marker: bool
 
 
-def folders(bucket: str, prefix: str) -> list[str]:
-    """What comes after `prefix`, up to and without the next slash, for all keys of whatever version.
-
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    names = []
-    with calling("ListObjectVersions"):
-        pages = s3_client().get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-        for page in pages:
-            names += [folder["Prefix"][len(prefix) : -1] for folder in page.get("CommonPrefixes", [])]
-    return names
-
-
-def versions(bucket: str, prefix: str) -> Iterator[list[Version]]:
-    """Every version and delete marker under `prefix`, by key, at most 1,000 at a time.
-
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    with calling("ListObjectVersions"):
-        for page in s3_client().get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-            found = [
-                Version(entry["Key"], entry["VersionId"], entry["LastModified"], entry["Size"], is_marker=False)
-                for entry in page.get("Versions", [])
-            ] + [
-                Version(entry["Key"], entry["VersionId"], entry["LastModified"], 0, is_marker=True)
-                for entry in page.get("DeleteMarkers", [])
-            ]
-            yield sorted(found, key=lambda version: version.key)
-
-
-def delete_versions(bucket: str, doomed: Sequence[Version]) -> None:
-    """Delete these versions for good, leaving no marker; one that is gone already is fine.
-
-    Raises:
-        Fault: S3 did not answer, denied access, or could not delete some of them.
-    """
-    _delete(bucket, [{"Key": one.key, "VersionId": one.version_id} for one in doomed])
-
-
-def abort_uploads(bucket: str, begun_before: datetime) -> list[datetime]:
-    """Abort multipart uploads and free their parts; say when each had begun.
-
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    aborted = []
-    with calling("AbortMultipartUpload"):
-        for page in s3_client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
-            for upload in page.get("Uploads", []):
-                if upload["Initiated"] <= begun_before:
-                    s3_client().abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-                    aborted.append(upload["Initiated"])
-    return aborted
-
-
-def keys(bucket: str, prefix: str) -> list[str]:
-    """The keys under `prefix`.
-
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    return [arrived.key for arrived in arrivals(bucket, prefix)]
-
-
 @dataclass(frozen=True, order=True)
-class Arrived:
+class StoredObject:
     """An object as a listing shows it."""
 
     key: str
@@ -236,91 +66,264 @@ class Arrived:
     bytes: int
 
 
-def arrivals(bucket: str, prefix: str) -> Iterator[Arrived]:
-    """The current objects under `prefix`, by key.
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of the stack, by its name."""
 
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    with calling("ListObjectsV2"):
-        for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for entry in page.get("Contents", []):
-                yield Arrived(entry["Key"], entry["LastModified"], entry["ETag"], entry["Size"])
+    name: str
 
+    def read_image(self, key: str, version_id: str | None) -> RawObject | None:
+        """Read an image whole; None when it has been purged or erased.
 
-def read(bucket: str, key: str) -> tuple[bytes, str] | None:
-    """An object's content and ETag, or None when there is no such object.
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        request: dict[str, Any] = {"Bucket": self.name, "Key": key} | ({"VersionId": version_id} if version_id else {})
+        try:
+            with calling("GetObject"):
+                response = s3_client().get_object(**request)
+                content = response["Body"].read()
+        except Fault as fault:
+            if fault.code in ("NoSuchKey", "NoSuchVersion"):
+                return None
+            raise
+        arrival = Arrival.from_metadata(response["Metadata"])
+        return RawObject(content, response["ContentType"], response["LastModified"], arrival)
 
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    try:
-        with calling("GetObject"):
-            response = s3_client().get_object(Bucket=bucket, Key=key)
-            return response["Body"].read(), response["ETag"]
-    except Fault as fault:
-        if fault.code == "NoSuchKey":
-            return None
-        raise
+    def store_once(self, key: str, content: bytes, content_type: str, metadata: dict[str, str] | None = None) -> bool:
+        """Create an object; leave one that is already there as it is.
 
+        Returns:
+            Whether this call created it.
 
-def replace(bucket: str, key: str, content: bytes, content_type: str, etag: str) -> bool:
-    """Replace an object if it still is the one with `etag`.
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        try:
+            with calling("PutObject"):
+                s3_client().put_object(
+                    Bucket=self.name,
+                    Key=key,
+                    Body=content,
+                    ContentType=content_type,
+                    Metadata=metadata or {},
+                    IfNoneMatch="*",
+                )
+        except Fault as fault:
+            if fault.code == "PreconditionFailed":
+                return False
+            raise
+        return True
 
-    Returns:
-        False when somebody else has replaced or deleted it since.
+    def overwrite(self, key: str, content: bytes, content_type: str) -> None:
+        """Create or replace an object.
 
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    try:
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
         with calling("PutObject"):
-            s3_client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, IfMatch=etag)
-    except Fault as fault:
-        if fault.code in ("PreconditionFailed", "NoSuchKey", "ConditionalRequestConflict"):
-            return False
-        raise
-    return True
+            s3_client().put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type)
 
+    def existing(self, keys: list[str]) -> set[str]:
+        """Those of `keys` that are in the bucket; asks for all of them at once.
 
-def copy(bucket: str, source: str, target: str, etag: str) -> bool:
-    """Create or replace an object with the content of another, if that still is the one with `etag`.
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
 
-    Returns:
-        False when somebody else has replaced or deleted the source since.
+        def exists(key: str) -> bool:
+            with calling("ListObjectsV2"):
+                found = s3_client().list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
+            return any(entry["Key"] == key for entry in found.get("Contents", []))
 
-    Raises:
-        Fault: S3 did not answer, or denied access.
-    """
-    try:
-        with calling("CopyObject"):
-            s3_client().copy_object(
-                Bucket=bucket, Key=target, CopySource={"Bucket": bucket, "Key": source}, CopySourceIfMatch=etag
+        if not keys:
+            return set()
+        with ThreadPoolExecutor(max_workers=min(10, len(keys))) as pool:
+            return {key for key, found in zip(keys, pool.map(exists, keys), strict=True) if found}
+
+    def upload_form(
+        self,
+        key: str,
+        content_type: str,
+        length: tuple[int, int],
+        metadata: dict[str, str],
+        checksum: str | None,
+    ) -> dict[str, Any]:
+        """A presigned POST that takes one object, exactly as described, for `FORM_SECONDS`.
+
+        Args:
+            key: under which key, and no other.
+            content_type: and no other.
+            length: bytes, at least and at most.
+            metadata: user metadata that the object gets; the form cannot be sent with any other.
+            checksum: SHA-256 of the content, base64, if S3 shall refuse any other.
+
+        Returns:
+            `{"url": …, "fields": {…}}`; the file goes last, as the field `file`.
+        """
+        fields = {"Content-Type": content_type} | {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+        if checksum:
+            fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": checksum}
+        conditions = [{name: value} for name, value in fields.items()]
+        return s3_client().generate_presigned_post(
+            self.name,
+            key,
+            Fields=dict(fields),
+            Conditions=[*conditions, ["content-length-range", *length]],
+            ExpiresIn=FORM_SECONDS,
+        )
+
+    def folders(self, prefix: str) -> list[str]:
+        """What comes after `prefix`, up to and without the next slash, for all keys of whatever version.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        names = []
+        with calling("ListObjectVersions"):
+            pages = (
+                s3_client()
+                .get_paginator("list_object_versions")
+                .paginate(Bucket=self.name, Prefix=prefix, Delimiter="/")
             )
-    except Fault as fault:
-        if fault.code in ("PreconditionFailed", "NoSuchKey"):
-            return False
-        raise
-    return True
+            for page in pages:
+                names += [folder["Prefix"][len(prefix) : -1] for folder in page.get("CommonPrefixes", [])]
+        return names
 
+    def versions(self, prefix: str) -> Iterator[list[Version]]:
+        """Every version and delete marker under `prefix`, by key, at most 1,000 at a time.
 
-def delete(bucket: str, doomed: Sequence[str]) -> None:
-    """Delete objects of a bucket without versions; one that is gone already is fine.
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        with calling("ListObjectVersions"):
+            for page in s3_client().get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=prefix):
+                found = [
+                    Version(entry["Key"], entry["VersionId"], entry["LastModified"], entry["Size"], is_marker=False)
+                    for entry in page.get("Versions", [])
+                ] + [
+                    Version(entry["Key"], entry["VersionId"], entry["LastModified"], 0, is_marker=True)
+                    for entry in page.get("DeleteMarkers", [])
+                ]
+                yield sorted(found, key=lambda version: version.key)
 
-    Raises:
-        Fault: S3 did not answer, denied access, or could not delete some of them.
-    """
-    _delete(bucket, [{"Key": key} for key in doomed])
+    def delete_versions(self, doomed: Sequence[Version]) -> None:
+        """Delete these versions for good, leaving no marker; one that is gone already is fine.
 
+        Raises:
+            Fault: S3 did not answer, denied access, or could not delete some of them.
+        """
+        self._delete([{"Key": one.key, "VersionId": one.version_id} for one in doomed])
 
-def _delete(bucket: str, doomed: Sequence["ObjectIdentifierTypeDef"]) -> None:
-    for some in batched(doomed, 1000, strict=False):
-        with calling("DeleteObjects"):
-            answer = s3_client().delete_objects(Bucket=bucket, Delete={"Objects": some, "Quiet": True})
-        if errors := answer.get("Errors"):
-            raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
+    def abort_uploads(self, begun_before: datetime) -> list[datetime]:
+        """Abort multipart uploads and free their parts; say when each had begun.
 
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        aborted = []
+        with calling("AbortMultipartUpload"):
+            for page in s3_client().get_paginator("list_multipart_uploads").paginate(Bucket=self.name):
+                for upload in page.get("Uploads", []):
+                    if upload["Initiated"] <= begun_before:
+                        s3_client().abort_multipart_upload(
+                            Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        aborted.append(upload["Initiated"])
+        return aborted
 
-def link(bucket: str, key: str) -> str:
-    """A URL that reads one object for `LINK_SECONDS`."""
-    return s3_client().generate_presigned_url("get_object", {"Bucket": bucket, "Key": key}, ExpiresIn=LINK_SECONDS)
+    def keys(self, prefix: str) -> list[str]:
+        """The keys under `prefix`.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        return [stored.key for stored in self.objects(prefix)]
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """The current objects under `prefix`, by key.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        with calling("ListObjectsV2"):
+            for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    yield StoredObject(entry["Key"], entry["LastModified"], entry["ETag"], entry["Size"])
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """An object's content and ETag, or None when there is no such object.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        try:
+            with calling("GetObject"):
+                response = s3_client().get_object(Bucket=self.name, Key=key)
+                return response["Body"].read(), response["ETag"]
+        except Fault as fault:
+            if fault.code == "NoSuchKey":
+                return None
+            raise
+
+    def replace(self, key: str, content: bytes, content_type: str, etag: str) -> bool:
+        """Replace an object if it still is the one with `etag`.
+
+        Returns:
+            False when somebody else has replaced or deleted it since.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        try:
+            with calling("PutObject"):
+                s3_client().put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type, IfMatch=etag)
+        except Fault as fault:
+            if fault.code in ("PreconditionFailed", "NoSuchKey", "ConditionalRequestConflict"):
+                return False
+            raise
+        return True
+
+    def copy(self, source: str, target: str, etag: str) -> bool:
+        """Create or replace an object with the content of another, if that still is the one with `etag`.
+
+        Returns:
+            False when somebody else has replaced or deleted the source since.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        try:
+            with calling("CopyObject"):
+                s3_client().copy_object(
+                    Bucket=self.name,
+                    Key=target,
+                    CopySource={"Bucket": self.name, "Key": source},
+                    CopySourceIfMatch=etag,
+                )
+        except Fault as fault:
+            if fault.code in ("PreconditionFailed", "NoSuchKey"):
+                return False
+            raise
+        return True
+
+    def delete(self, doomed: Sequence[str]) -> None:
+        """Delete objects of a bucket without versions; one that is gone already is fine.
+
+        Raises:
+            Fault: S3 did not answer, denied access, or could not delete some of them.
+        """
+        self._delete([{"Key": key} for key in doomed])
+
+    def _delete(self, doomed: Sequence["ObjectIdentifierTypeDef"]) -> None:
+        for some in batched(doomed, 1000, strict=False):
+            with calling("DeleteObjects"):
+                answer = s3_client().delete_objects(Bucket=self.name, Delete={"Objects": some, "Quiet": True})
+            if errors := answer.get("Errors"):
+                raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
+
+    def link(self, key: str) -> str:
+        """A URL that reads one object for `LINK_SECONDS`."""
+        return s3_client().generate_presigned_url(
+            "get_object", {"Bucket": self.name, "Key": key}, ExpiresIn=LINK_SECONDS
+        )

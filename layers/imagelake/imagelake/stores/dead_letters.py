@@ -1,9 +1,10 @@
 """The dead-letter queue: where an operator finds what did not go through, and why."""
 
-import json
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from imagelake.model import DeadLetter
 from imagelake.stores.session import calling, client
 
 if TYPE_CHECKING:
@@ -16,11 +17,17 @@ def _sqs() -> "SQSClient":
     return sqs
 
 
-def report(queue_url: str, message: dict[str, str]) -> None:
-    """Send one message, a JSON object with at least `image_id`, `status` and `reason`; no personal data.
+@dataclass(frozen=True)
+class DeadLetterQueue:
+    """The queue, by its URL."""
 
-    Raises:
-        Fault: SQS did not answer, or denied access.
-    """
-    with calling("SendMessage"):
-        _sqs().send_message(QueueUrl=queue_url, MessageBody=json.dumps(message))
+    url: str
+
+    def report(self, letter: DeadLetter) -> None:
+        """Send one message.
+
+        Raises:
+            Fault: SQS did not answer, or denied access.
+        """
+        with calling("SendMessage"):
+            _sqs().send_message(QueueUrl=self.url, MessageBody=letter.model_dump_json(exclude_none=True))

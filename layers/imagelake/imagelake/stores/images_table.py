@@ -74,7 +74,7 @@ def _dynamodb() -> "DynamoDBServiceResource":
 
 
 @cache
-def _table(name: str) -> "Table":
+def _resource(name: str) -> "Table":
     return _dynamodb().Table(name)
 
 
@@ -82,148 +82,6 @@ def serialize(item: dict[str, Any]) -> dict[str, Any]:
     """An item in DynamoDB's own JSON, as `dynamodb:putItem` takes it in a workflow."""
     exact = json.loads(json.dumps(item), parse_float=Decimal)
     return dict(TypeSerializer().serialize(exact)["M"])
-
-
-def expect_uploads(table: str, uploads: Sequence[AwaitedUpload]) -> None:
-    """Record that these uploads may come.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    with calling("BatchWriteItem"), _table(table).batch_writer() as batch:
-        for upload in uploads:
-            batch.put_item(Item=upload.to_item())
-
-
-def get(table: str, image_id: str) -> dict[str, Any] | None:
-    """The item of an image, or None when it is unknown, expired or erased.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    item = get_even_erased(table, image_id)
-    return item if item is not None and item["status"] != "erased" else None
-
-
-def get_even_erased(table: str, image_id: str) -> dict[str, Any] | None:
-    """The item of an image or its tombstone, or None when it is unknown or expired.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    with calling("GetItem"):
-        item: Any = _table(table).get_item(Key={"image_id": image_id}, ConsistentRead=True).get("Item")
-    return _plain(item) if item is not None and item["expires_at"] > _now() else None
-
-
-def bury(table: str, tombstone: Tombstone) -> None:
-    """Put a tombstone in the place of an image, whatever is known of it.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    with calling("PutItem"):
-        _table(table).put_item(Item=tombstone.to_item())
-
-
-def commit(table: str, item: dict[str, Any]) -> bool:
-    """Store an outcome as the workflow does: what is awaited, or failed in the same hour, makes way for it.
-
-    Args:
-        table: name of the images table.
-        item: in DynamoDB's own JSON, see `serialize`.
-
-    Returns:
-        False when the image has an outcome already, or was erased.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    values = TypeDeserializer().deserialize({"M": item})
-    return _write_if(
-        "PutItem",
-        _table(table).put_item,
-        Item=values,
-        ConditionExpression="attribute_not_exists(image_id) OR #status = :awaiting_upload"
-        " OR (#status = :failed AND ingest_date = :ingest_date AND #hour = :hour)",
-        ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-        ExpressionAttributeValues={
-            ":awaiting_upload": "awaiting_upload",
-            ":failed": "failed",
-            ":ingest_date": values["ingest_date"],
-            ":hour": values["hour"],
-        },
-    )
-
-
-def move_tombstone(table: str, key: RawKey, now: datetime) -> bool:
-    """Take the tombstone of an erased image to where it has come back, for the stream to erase it there.
-
-    Returns:
-        False when the image was not erased.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    return _write_if(
-        "UpdateItem",
-        _table(table).update_item,
-        Key={"image_id": key.image_id},
-        ConditionExpression="#status = :erased",
-        UpdateExpression="SET returned_at = :now, ingest_date = :ingest_date, #hour = :hour",
-        ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-        ExpressionAttributeValues={
-            ":erased": "erased",
-            ":now": to_iso(now),
-            ":ingest_date": key.partition.ingest_date,
-            ":hour": key.partition.hour,
-        },
-    )
-
-
-def expired(table: str, now: datetime) -> Iterator[ExpiredItem]:
-    """The items whose time is up; reads these and no others.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    for shard in EXPIRY_SHARDS:
-        query: dict[str, Any] = {
-            "IndexName": "by_expiry",
-            "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("expires_at").lte(int(now.timestamp())),
-        }
-        while True:
-            with calling("Query"):
-                found = _table(table).query(**query)
-            for item in found["Items"]:
-                received_at = item.get("received_at")
-                yield ExpiredItem(
-                    image_id=str(item["image_id"]),
-                    status=str(item["status"]),
-                    received_at=datetime.fromisoformat(str(received_at)) if received_at else None,
-                    ingest_date=str(item["ingest_date"]),
-                    hour=str(item["hour"]),
-                )
-            if "LastEvaluatedKey" not in found:
-                break
-            query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
-
-
-def delete_expired(table: str, image_id: str, now: datetime) -> bool:
-    """Delete an item unless somebody else did, or it has been given more time since.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    # Called from several threads: clients are made for that, the table is not.
-    return _write_if(
-        "DeleteItem",
-        _table(table).meta.client.delete_item,
-        TableName=table,
-        Key={"image_id": image_id},
-        ConditionExpression="expires_at <= :now",
-        ExpressionAttributeValues={":now": int(now.timestamp())},
-    )
 
 
 def _write_if(operation: str, write: Callable[..., object], **request: Any) -> bool:
@@ -236,132 +94,6 @@ def _write_if(operation: str, write: Callable[..., object], **request: Any) -> b
             return False
         raise
     return True
-
-
-def statuses(table: str, image_ids: Sequence[str]) -> dict[str, str]:
-    """The status as stored of those of `image_ids` (any number, all different) that have an item.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    found: dict[str, str] = {}
-    for start in range(0, len(image_ids), BATCH_ITEMS):
-        keys = [{"image_id": image_id} for image_id in image_ids[start : start + BATCH_ITEMS]]
-        request: Any = {table: {"Keys": keys, "ProjectionExpression": "image_id, #status"}}
-        request[table]["ExpressionAttributeNames"] = {"#status": "status"}
-        request[table]["ConsistentRead"] = True
-        while request:
-            with calling("BatchGetItem"):
-                response = _table(table).meta.client.batch_get_item(RequestItems=request)
-            for item in response["Responses"].get(table, []):
-                found[str(item["image_id"])] = str(item["status"])
-            request = response.get("UnprocessedKeys")
-    return found
-
-
-def count_attempt(table: str, key: RawKey, received_at: datetime, now: datetime, expires_at: datetime) -> int | None:
-    """Note that an image without an outcome is started again.
-
-    Args:
-        table: name of the images table.
-        key: of the image.
-        received_at: when it arrived.
-        now: the time of this attempt.
-        expires_at: when the note is purged.
-
-    Returns:
-        Which attempt this is, from 1; None when the image has an outcome by now or was started again just before.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    return _update_open(
-        table,
-        key,
-        "SET attempts = if_not_exists(attempts, :none) + :one, attempted_at = :now",
-        {":none": 0, ":one": 1, ":now": int(now.timestamp()), ":status": "awaiting_upload"},
-        received_at,
-        expires_at,
-        Attr("attempted_at").not_exists() | Attr("attempted_at").lte(int(now.timestamp()) - ATTEMPT_SECONDS),
-    )
-
-
-def give_up(table: str, key: RawKey, reason: str, received_at: datetime, expires_at: datetime) -> bool:
-    """Call an image without an outcome failed; a late success may still overwrite that.
-
-    Returns:
-        False when it has an outcome by now.
-
-    Raises:
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    values = {":reason": reason, ":status": "failed"}
-    return _update_open(table, key, "SET reason = :reason", values, received_at, expires_at) is not None
-
-
-def _update_open(
-    table: str,
-    key: RawKey,
-    update: str,
-    values: dict[str, Any],
-    received_at: datetime,
-    expires_at: datetime,
-    also: ConditionBase | None = None,
-) -> int | None:
-    """Update the item of an image that has no outcome, making it if need be; the attempts so far, or None if it has."""
-    condition = Attr("image_id").not_exists() | Attr("status").eq("awaiting_upload")
-    expiry = expiry_attributes(key.image_id, expires_at)
-    try:
-        with calling("UpdateItem"):
-            answer = _table(table).update_item(
-                Key={"image_id": key.image_id},
-                UpdateExpression=f"{update}, #status = :status, received_at = :received_at, expires_at = :expires_at, "
-                "expiry_shard = :expiry_shard, ingest_date = :ingest_date, #hour = :hour",
-                ConditionExpression=condition & also if also else condition,
-                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-                ExpressionAttributeValues=values
-                | {f":{name}": value for name, value in expiry.items()}
-                | {
-                    ":received_at": to_iso(received_at),
-                    ":ingest_date": key.partition.ingest_date,
-                    ":hour": key.partition.hour,
-                },
-                ReturnValues="ALL_NEW",
-            )
-    except Fault as fault:
-        if fault.code == "ConditionalCheckFailedException":
-            return None
-        raise
-    attempts: Any = answer["Attributes"].get("attempts", 0)
-    return int(attempts)
-
-
-def list_images(table: str, listing: Listing, limit: int, cursor: str | None) -> Page:
-    """One page of a caller's images, newest first.
-
-    Raises:
-        InvalidCursorError: `cursor` is not one that a page of this caller had.
-        Fault: DynamoDB did not answer, or denied access.
-    """
-    query: dict[str, Any] = {
-        "IndexName": "by_uploader",
-        "KeyConditionExpression": _key_condition(listing),
-        "FilterExpression": _filter(listing),
-        "ScanIndexForward": False,
-        "Limit": QUERY_ITEMS,
-    }
-    last: Any = _decode(cursor, listing) if cursor else None
-    items: list[dict[str, Any]] = []
-    for _ in range(MAX_QUERIES):
-        with calling("Query"):
-            found = _table(table).query(**query | ({"ExclusiveStartKey": last} if last else {}))
-        items += found["Items"]
-        last = found.get("LastEvaluatedKey")
-        if last is None or len(items) > limit:
-            break
-    if len(items) > limit:
-        items, last = items[:limit], items[limit - 1]
-    return Page(_plain(items), _encode(last) if last else None)
 
 
 def _plain(value: Any) -> Any:
@@ -415,3 +147,270 @@ def _decode(cursor: str, listing: Listing) -> dict[str, str]:
     if place is None or not first <= place["received_at"] <= last:
         raise InvalidCursorError("not a cursor of this listing")
     return {"uploader": listing.uploader, **place.groupdict()}
+
+
+@dataclass(frozen=True)
+class ImagesTable:
+    """The table, by its name."""
+
+    name: str
+
+    @property
+    def _table(self) -> "Table":
+        return _resource(self.name)
+
+    def expect_uploads(self, uploads: Sequence[AwaitedUpload]) -> None:
+        """Record that these uploads may come.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        with calling("BatchWriteItem"), self._table.batch_writer() as batch:
+            for upload in uploads:
+                batch.put_item(Item=upload.to_item())
+
+    def get(self, image_id: str) -> dict[str, Any] | None:
+        """The item of an image, or None when it is unknown, expired or erased.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        item = self.get_even_erased(image_id)
+        return item if item is not None and item["status"] != "erased" else None
+
+    def get_even_erased(self, image_id: str) -> dict[str, Any] | None:
+        """The item of an image or its tombstone, or None when it is unknown or expired.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        with calling("GetItem"):
+            item: Any = self._table.get_item(Key={"image_id": image_id}, ConsistentRead=True).get("Item")
+        return _plain(item) if item is not None and item["expires_at"] > _now() else None
+
+    def bury(self, tombstone: Tombstone) -> None:
+        """Put a tombstone in the place of an image, whatever is known of it.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        with calling("PutItem"):
+            self._table.put_item(Item=tombstone.to_item())
+
+    def commit(self, item: dict[str, Any]) -> bool:
+        """Store an outcome as the workflow does: what is awaited, or failed in the same hour, makes way for it.
+
+        Args:
+            item: in DynamoDB's own JSON, see `serialize`.
+
+        Returns:
+            False when the image has an outcome already, or was erased.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        values = TypeDeserializer().deserialize({"M": item})
+        return _write_if(
+            "PutItem",
+            self._table.put_item,
+            Item=values,
+            ConditionExpression="attribute_not_exists(image_id) OR #status = :awaiting_upload"
+            " OR (#status = :failed AND ingest_date = :ingest_date AND #hour = :hour)",
+            ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+            ExpressionAttributeValues={
+                ":awaiting_upload": "awaiting_upload",
+                ":failed": "failed",
+                ":ingest_date": values["ingest_date"],
+                ":hour": values["hour"],
+            },
+        )
+
+    def move_tombstone(self, key: RawKey, now: datetime) -> bool:
+        """Take the tombstone of an erased image to where it has come back, for the stream to erase it there.
+
+        Returns:
+            False when the image was not erased.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        return _write_if(
+            "UpdateItem",
+            self._table.update_item,
+            Key={"image_id": key.image_id},
+            ConditionExpression="#status = :erased",
+            UpdateExpression="SET returned_at = :now, ingest_date = :ingest_date, #hour = :hour",
+            ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+            ExpressionAttributeValues={
+                ":erased": "erased",
+                ":now": to_iso(now),
+                ":ingest_date": key.hour.ingest_date,
+                ":hour": key.hour.hour,
+            },
+        )
+
+    def expired(self, now: datetime) -> Iterator[ExpiredItem]:
+        """The items whose time is up; reads these and no others.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        for shard in EXPIRY_SHARDS:
+            query: dict[str, Any] = {
+                "IndexName": "by_expiry",
+                "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("expires_at").lte(int(now.timestamp())),
+            }
+            while True:
+                with calling("Query"):
+                    found = self._table.query(**query)
+                for item in found["Items"]:
+                    received_at = item.get("received_at")
+                    yield ExpiredItem(
+                        image_id=str(item["image_id"]),
+                        status=str(item["status"]),
+                        received_at=datetime.fromisoformat(str(received_at)) if received_at else None,
+                        ingest_date=str(item["ingest_date"]),
+                        hour=str(item["hour"]),
+                    )
+                if "LastEvaluatedKey" not in found:
+                    break
+                query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+
+    def delete_expired(self, image_id: str, now: datetime) -> bool:
+        """Delete an item unless somebody else did, or it has been given more time since.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        # Called from several threads: clients are made for that, the table is not.
+        return _write_if(
+            "DeleteItem",
+            self._table.meta.client.delete_item,
+            TableName=self.name,
+            Key={"image_id": image_id},
+            ConditionExpression="expires_at <= :now",
+            ExpressionAttributeValues={":now": int(now.timestamp())},
+        )
+
+    def statuses(self, image_ids: Sequence[str]) -> dict[str, str]:
+        """The status as stored of those of `image_ids` (any number, all different) that have an item.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        found: dict[str, str] = {}
+        for start in range(0, len(image_ids), BATCH_ITEMS):
+            keys = [{"image_id": image_id} for image_id in image_ids[start : start + BATCH_ITEMS]]
+            request: Any = {self.name: {"Keys": keys, "ProjectionExpression": "image_id, #status"}}
+            request[self.name]["ExpressionAttributeNames"] = {"#status": "status"}
+            request[self.name]["ConsistentRead"] = True
+            while request:
+                with calling("BatchGetItem"):
+                    response = self._table.meta.client.batch_get_item(RequestItems=request)
+                for item in response["Responses"].get(self.name, []):
+                    found[str(item["image_id"])] = str(item["status"])
+                request = response.get("UnprocessedKeys")
+        return found
+
+    def count_attempt(self, key: RawKey, received_at: datetime, now: datetime, expires_at: datetime) -> int | None:
+        """Note that an image without an outcome is started again.
+
+        Args:
+            key: of the image.
+            received_at: when it arrived.
+            now: the time of this attempt.
+            expires_at: when the note is purged.
+
+        Returns:
+            Which attempt this is, from 1; None when the image has an outcome by now or was started again just before.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        return self._update_open(
+            key,
+            "SET attempts = if_not_exists(attempts, :none) + :one, attempted_at = :now",
+            {":none": 0, ":one": 1, ":now": int(now.timestamp()), ":status": "awaiting_upload"},
+            received_at,
+            expires_at,
+            Attr("attempted_at").not_exists() | Attr("attempted_at").lte(int(now.timestamp()) - ATTEMPT_SECONDS),
+        )
+
+    def give_up(self, key: RawKey, reason: str, received_at: datetime, expires_at: datetime) -> bool:
+        """Call an image without an outcome failed; a late success may still overwrite that.
+
+        Returns:
+            False when it has an outcome by now.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        values = {":reason": reason, ":status": "failed"}
+        return self._update_open(key, "SET reason = :reason", values, received_at, expires_at) is not None
+
+    def _update_open(
+        self,
+        key: RawKey,
+        update: str,
+        values: dict[str, Any],
+        received_at: datetime,
+        expires_at: datetime,
+        also: ConditionBase | None = None,
+    ) -> int | None:
+        """Update the item of an image without an outcome, making it if need be.
+
+        Returns:
+            The attempts so far; None if the image has an outcome.
+        """
+        condition = Attr("image_id").not_exists() | Attr("status").eq("awaiting_upload")
+        expiry = expiry_attributes(key.image_id, expires_at)
+        try:
+            with calling("UpdateItem"):
+                answer = self._table.update_item(
+                    Key={"image_id": key.image_id},
+                    UpdateExpression=f"{update}, #status = :status, received_at = :received_at, "
+                    "expires_at = :expires_at, expiry_shard = :expiry_shard, ingest_date = :ingest_date, #hour = :hour",
+                    ConditionExpression=condition & also if also else condition,
+                    ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+                    ExpressionAttributeValues=values
+                    | {f":{name}": value for name, value in expiry.items()}
+                    | {
+                        ":received_at": to_iso(received_at),
+                        ":ingest_date": key.hour.ingest_date,
+                        ":hour": key.hour.hour,
+                    },
+                    ReturnValues="ALL_NEW",
+                )
+        except Fault as fault:
+            if fault.code == "ConditionalCheckFailedException":
+                return None
+            raise
+        attempts: Any = answer["Attributes"].get("attempts", 0)
+        return int(attempts)
+
+    def list_images(self, listing: Listing, limit: int, cursor: str | None) -> Page:
+        """One page of a caller's images, newest first.
+
+        Raises:
+            InvalidCursorError: `cursor` is not one that a page of this caller had.
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        query: dict[str, Any] = {
+            "IndexName": "by_uploader",
+            "KeyConditionExpression": _key_condition(listing),
+            "FilterExpression": _filter(listing),
+            "ScanIndexForward": False,
+            "Limit": QUERY_ITEMS,
+        }
+        last: Any = _decode(cursor, listing) if cursor else None
+        items: list[dict[str, Any]] = []
+        for _ in range(MAX_QUERIES):
+            with calling("Query"):
+                found = self._table.query(**query | ({"ExclusiveStartKey": last} if last else {}))
+            items += found["Items"]
+            last = found.get("LastEvaluatedKey")
+            if last is None or len(items) > limit:
+                break
+        if len(items) > limit:
+            items, last = items[:limit], items[limit - 1]
+        return Page(_plain(items), _encode(last) if last else None)
