@@ -16,7 +16,6 @@ import pytest
 from imagelake.ingest.kafka_record import Position
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Derivative, ImageRecord
-from imagelake.stores import buckets, partitions
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 
@@ -168,8 +167,8 @@ def written_to(folder: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch, duckdb.connect() as database:
         patch.setattr(duckdb, "connect", database.cursor)
-        patch.setattr(buckets, "overwrite", overwrite)
-        patch.setattr(partitions, "register", lambda _table, _partitions: None)
+        patch.setattr(Bucket, "overwrite", overwrite)
+        patch.setattr(CatalogTable, "register", lambda _table, _partitions: None)
         yield
 
 

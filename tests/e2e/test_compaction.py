@@ -53,7 +53,7 @@ def let_time_pass(lake: Lake, hour: ArrivalHour) -> Iterator[None]:
     """Afterwards the hour has moved, and its copies were made, longer ago than the grace."""
     yield
     before = datetime.now(UTC) - GRACE - timedelta(minutes=1)
-    (registered,) = [one for one in table(lake).registered(hour) if one.partition == hour]
+    (registered,) = [one for one in table(lake).registered(hour) if one.hour == hour]
     table(lake).move(hour, registered.prefix, before)
     s3, bucket = lake.client("s3"), lake.stack.outputs["LakeBucketName"]
     s3.meta.events.register(

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from imagelake.audit import auditor
-from imagelake.stores import buckets, dead_letters, images_table, partitions
+from imagelake.stores import buckets, catalog_table, dead_letters, images_table
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
 
 
@@ -29,8 +29,8 @@ def install(patch: pytest.MonkeyPatch, now: datetime) -> StandIns:
     made = StandIns(clock, FakeS3(clock, {"raw", "audit"}), FakeTable(clock), FakeGlue(), FakeQueue())
     clients: list[tuple[ModuleType, str, object]] = [
         (buckets, "s3_client", made.s3),
-        (images_table, "_table", made.table),
-        (partitions, "_glue", made.glue),
+        (images_table, "_resource", made.table),
+        (catalog_table, "_glue", made.glue),
         (dead_letters, "_sqs", made.queue),
         (auditor, "_s3", made.s3),
         (auditor, "_glue", made.glue),

@@ -77,7 +77,7 @@ class Query:
     def __init__(self, hour: ArrivalHour = HOUR) -> None:
         values = [hour.ingest_date, hour.hour]
         found = client("glue").get_partition(DatabaseName=DATABASE, TableName=TABLE, PartitionValues=values)
-        prefix = found["ArrivalHour"]["StorageDescriptor"]["Location"].removeprefix(f"s3://{LAKE_BUCKET}/")
+        prefix = found["Partition"]["StorageDescriptor"]["Location"].removeprefix(f"s3://{LAKE_BUCKET}/")
         self.keys = [key for key in keys(prefix) if not key.rpartition("/")[2].startswith("_")]
 
     def read(self) -> list[str]:

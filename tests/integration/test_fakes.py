@@ -121,5 +121,5 @@ def test_table() -> None:
     real = play()
     with pytest.MonkeyPatch.context() as patch:
         table = FakeTable(Clock(NOW))
-        patch.setattr(images_table, "_table", lambda _name: table)
+        patch.setattr(images_table, "_resource", lambda _name: table)
         assert play() == real

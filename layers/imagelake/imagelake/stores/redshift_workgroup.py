@@ -60,14 +60,14 @@ class Session:
     def _start(self, statements: Sequence[str]) -> str:
         place: Any = {"WorkgroupName": self.workgroup, "Database": self.database, "SecretArn": self.secret_arn}
         if len(statements) > 1:
-            with calling("BatchExecuteStatement"):
+            with calling("BatchExecuteStatement", explains=True):
                 return str(_data().batch_execute_statement(Sqls=statements, **place)["Id"])
-        with calling("ExecuteStatement"):
+        with calling("ExecuteStatement", explains=True):
             return str(_data().execute_statement(Sql=statements[0], **place)["Id"])
 
     @staticmethod
     def _look(statement_id: str) -> "DescribeStatementResponseTypeDef":
-        with calling("DescribeStatement"):
+        with calling("DescribeStatement", explains=True):
             return _data().describe_statement(Id=statement_id)
 
 
@@ -85,7 +85,7 @@ class RedshiftWorkgroup:
         Raises:
             Fault: Redshift did not answer or denied access; with the code `ResourceNotFoundException`, it is gone.
         """
-        with calling("GetNamespace"):
+        with calling("GetNamespace", explains=True):
             namespace = _serverless().get_namespace(namespaceName=self.redshift_namespace)["namespace"]
         return Session(self.redshift_workgroup, self.redshift_database, namespace["adminPasswordSecretArn"], deadline)
 
@@ -95,7 +95,7 @@ class RedshiftWorkgroup:
         Raises:
             Fault: as for `session`.
         """
-        with calling("GetWorkgroup"):
+        with calling("GetWorkgroup", explains=True):
             return _serverless().get_workgroup(workgroupName=self.redshift_workgroup)["workgroup"]["workgroupArn"]
 
 
@@ -107,12 +107,12 @@ def set_daily_limit(workgroup_arn: str, rpu_hours: int) -> None:
     """
     limit = _daily_limit(workgroup_arn)
     if limit:
-        with calling("UpdateUsageLimit"):
+        with calling("UpdateUsageLimit", explains=True):
             _serverless().update_usage_limit(
                 usageLimitId=limit["usageLimitId"], amount=rpu_hours, breachAction="deactivate"
             )
         return
-    with calling("CreateUsageLimit"):
+    with calling("CreateUsageLimit", explains=True):
         _serverless().create_usage_limit(
             resourceArn=workgroup_arn,
             usageType="serverless-compute",
@@ -129,13 +129,13 @@ def remove_daily_limit(workgroup_arn: str) -> None:
         Fault: Redshift did not answer, or denied access.
     """
     if limit := _daily_limit(workgroup_arn):
-        with calling("DeleteUsageLimit"):
+        with calling("DeleteUsageLimit", explains=True):
             _serverless().delete_usage_limit(usageLimitId=limit["usageLimitId"])
 
 
 def _daily_limit(workgroup_arn: str) -> "UsageLimitTypeDef | None":
     """The limit of a day; there is one at most. Limits of other periods are somebody else's."""
-    with calling("ListUsageLimits"):
+    with calling("ListUsageLimits", explains=True):
         pages = _serverless().get_paginator("list_usage_limits").paginate(resourceArn=workgroup_arn)
         limits = [limit for page in pages for limit in page["usageLimits"]]
     daily = (one for one in limits if (one["usageType"], one["period"]) == ("serverless-compute", "daily"))

@@ -36,8 +36,12 @@ def client(service: str, config: Config | None = None) -> Any:
 
 
 @contextmanager
-def calling(operation: str) -> Iterator[None]:
+def calling(operation: str, *, explains: bool = False) -> Iterator[None]:
     """Convert whatever botocore raises inside into a `Fault` that names its code and `operation`.
+
+    Args:
+        operation: of AWS's API, e.g. `GetObject`.
+        explains: whether to add AWS's own sentence; never where a request has data of an image or a person.
 
     Raises:
         Fault: e.g. `AccessDenied on GetObject`, with the code `AccessDenied`.
@@ -45,8 +49,8 @@ def calling(operation: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        raise Fault(f"{code} on {operation}", code) from error
+        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        raise Fault(f"{code} on {operation}" + (f": {message}" if explains else ""), code) from error
     except BotoCoreError as error:
         code = type(error).__name__
         raise Fault(f"{code} on {operation}", code) from error
