@@ -25,7 +25,7 @@ def process(image: Image.Image, params: dict[str, Any]) -> dict[str, Any]:
 TEST = """from io import BytesIO
 from pathlib import Path
 
-from imagelake.script_runner import Limits, Script, run_scripts
+from imagelake.engine.runner import Limits, Script, run_scripts
 from PIL import Image
 
 SCRIPT = Script.from_file(Path(__file__).parent / "{name}.py")

@@ -20,6 +20,7 @@ from functions.write_catalog import app as write_catalog
 from imagelake.audit import auditor
 from imagelake.catalog import parquet
 from imagelake.engine import runner
+from imagelake.engine.limits import Limits
 from imagelake.errors import Rejection
 from imagelake.keys import Partition, RawKey
 from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
@@ -49,9 +50,7 @@ ENFORCE = EnforceRetentionSettings("raw", "lake", "audit", "images", "db", "imag
 AUDIT = AuditRetentionSettings("raw", "lake", "audit", "images", "db", "images", "queue", DAYS)
 ERASE = EraseImageSettings("raw", "lake", "audit", "images", DAYS)
 RECONCILE = ReconcileSettings("raw", "images", "queue", "workflow", DAYS)
-LIMITS = (False, 1, 1, 1, 1, 1, 1, False, 1, 1)
-"""Of the scripts, which do not run here."""
-PROCESS = ProcessImageSettings("raw", "lake", 1_000_000, DAYS, "describe", "{}", *LIMITS)
+PROCESS = ProcessImageSettings("raw", "lake", DAYS, accept_heif=False, large_images=False)
 CATALOG = WriteCatalogSettings("lake", "db", "images", "queue")
 OPERATOR = erasure.Caller("operator", is_operator=True)
 
@@ -141,7 +140,7 @@ class Lake:
         if self.chance.random() < 0.02:
             self._record_failure(key)
             return
-        outcome = one_image.process(ImageArrived(bucket="raw", key=str(key)), PROCESS, 30)
+        outcome = one_image.process(ImageArrived(bucket="raw", key=str(key)), PROCESS, Limits(), 30)
         if outcome.outcome == "gone":
             return
         assert outcome.item is not None

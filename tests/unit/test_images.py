@@ -8,7 +8,7 @@ from imagelake.api import images
 from imagelake.settings import HttpApiSettings
 from imagelake.stores import buckets
 
-SETTINGS = HttpApiSettings("raw", "lake", "images", 25_000_000, accept_heif=False)
+SETTINGS = HttpApiSettings("raw", "lake", "images", accept_heif=False)
 IMAGE_ID = "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f"
 PLACE = f"ingest_date=2026-11-22/hour=09/{IMAGE_ID}"
 AWAITED: dict[str, Any] = {

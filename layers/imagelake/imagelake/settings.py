@@ -48,43 +48,27 @@ class HttpApiSettings:
     raw_bucket: str
     lake_bucket: str
     images_table: str
-    max_image_bytes: int
     accept_heif: bool
 
 
 @dataclass(frozen=True)
 class ProcessImageSettings:
-    """Settings of `functions/process_image`.
-
-    `processing_scripts` is a comma-separated chain of script names; `script_params` a JSON object, script name to
-    parameters. `large_images` says whether there is a task for images over these limits, `large_max_image_pixels`, of
-    all frames, and `large_max_image_side` what it takes.
-    """
+    """Settings of `functions/process_image`. `large_images` says whether the stack has the task for large images."""
 
     raw_bucket: str
     lake_bucket: str
-    max_image_bytes: int
     retention_days: int
-    processing_scripts: str
-    script_params: str
     accept_heif: bool
-    max_image_pixels: int
-    max_image_side: int
-    max_image_frames: int
-    max_total_pixels: int
-    max_image_scans: int
-    script_memory_mb: int
     large_images: bool
-    large_max_image_pixels: int
-    large_max_image_side: int
 
 
 @dataclass(frozen=True)
 class ProcessLargeImageSettings(ProcessImageSettings):
-    """Settings of `tasks/process_large_image`: the limits are its own, and there is no task beyond it."""
+    """Settings of `tasks/process_large_image`. `task_memory_mb` is the memory of the task in MiB."""
 
     images_table: str
     dead_letter_queue_url: str
+    task_memory_mb: int
 
 
 @dataclass(frozen=True)
@@ -168,7 +152,6 @@ class ConsumeImageTopicSettings:
     raw_bucket: str
     failed_records_bucket: str
     dead_letter_queue_url: str
-    max_image_bytes: int
     claim_check_locations: str
     account_id: str
     kafka_cluster_name: str

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from imagelake import pipelines
 from imagelake.keys import Partition
 from imagelake.model import CONTENT_TYPES, HEIF_CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size
 from imagelake.settings import HttpApiSettings, load
@@ -47,7 +48,7 @@ class UploadRequest(BaseModel):
     @field_validator("content_length")
     @classmethod
     def _is_within_limit(cls, value: int | None) -> int | None:
-        limit = load(HttpApiSettings).max_image_bytes
+        limit = pipelines.load().limits.max_bytes
         if value is not None and value > limit:
             raise PydanticCustomError("content_length", "is over the limit of {limit} bytes", {"limit": limit})
         return value
@@ -109,7 +110,7 @@ def _form(request: UploadRequest, upload: AwaitedUpload, request_id: str, settin
         settings.raw_bucket,
         upload.raw_key,
         upload.content_type,
-        (request.content_length or 1, request.content_length or settings.max_image_bytes),
+        (request.content_length or 1, request.content_length or pipelines.load().limits.max_bytes),
         arrival.to_metadata(),
         _base64(request.sha256),
     )

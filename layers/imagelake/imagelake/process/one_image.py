@@ -12,11 +12,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from imagelake import pipelines
 from imagelake.engine import guard, runner
 from imagelake.engine.limits import Limits
 from imagelake.engine.reason import Reason
 from imagelake.engine.runner import Script
-from imagelake.errors import Rejection, SettingsError
+from imagelake.errors import Rejection
 from imagelake.keys import RawKey
 from imagelake.model import Derivative, ImageRecord
 from imagelake.settings import ProcessImageSettings
@@ -51,8 +52,8 @@ class Outcome(BaseModel):
     reason: str | None = None
 
 
-def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float) -> Outcome:
-    """Process one image, in at most `seconds`.
+def process(image: ImageArrived, settings: ProcessImageSettings, limits: Limits, seconds: float) -> Outcome:
+    """Process one image within `limits`, in at most `seconds`.
 
     Raises:
         InvalidKeyError: the key is not one of a raw image.
@@ -63,17 +64,19 @@ def process(image: ImageArrived, settings: ProcessImageSettings, seconds: float)
     if raw is None or raw.received_at + timedelta(days=settings.retention_days) <= datetime.now(UTC):
         return Outcome(outcome="gone")
     record = _arrived(key, raw, settings)
+    if settings.accept_heif:
+        limits = replace(limits, formats=(*limits.formats, "HEIF"))
     try:
         _check_content(raw, record)
-        scripts = runner.find_scripts(settings.processing_scripts.split(","))
+        scripts = runner.find_scripts(pipelines.load().default.scripts)
         record = record.model_copy(update=_versions(scripts))
-        return _outcome(_run_scripts(key, raw, record, scripts, settings, seconds))
+        return _outcome(_run_scripts(key, raw, record, scripts, settings.lake_bucket, limits, seconds))
     except Rejection as rejection:
         reason = str(rejection)
-        if rejection.code in TOO_LARGE and _fits_a_task(raw.content, settings):
+        if rejection.code in TOO_LARGE and _fits_a_task(raw.content, limits):
             if settings.large_images:
                 return Outcome(outcome="large")
-            reason += "; the parameter LargeImages would have it taken"
+            reason += "; enable large images (parameter LargeImageTag) to accept it"
         rejected = {"status": "rejected", "reason": reason, "processed_at": datetime.now(UTC)}
         return _outcome(record.model_copy(update=rejected))
 
@@ -112,20 +115,15 @@ def _run_scripts(
     raw: RawObject,
     record: ImageRecord,
     scripts: Sequence[Script],
-    settings: ProcessImageSettings,
+    lake_bucket: str,
+    limits: Limits,
     seconds: float,
 ) -> ImageRecord:
-    result = runner.run_scripts(
-        raw.content,
-        scripts,
-        _script_params(settings),
-        _limits(settings),
-        seconds,
-    )
+    result = runner.run_scripts(raw.content, scripts, pipelines.load().default.params, limits, seconds)
     derivatives = []
     for made in result.derivatives:
         target = key.derived(made.name, made.extension)
-        buckets.store_once(settings.lake_bucket, target, made.content, made.content_type)
+        buckets.store_once(lake_bucket, target, made.content, made.content_type)
         derivatives.append(
             Derivative(key=target, name=made.name, width=made.width, height=made.height, content_type=made.content_type)
         )
@@ -140,42 +138,13 @@ def _run_scripts(
     )
 
 
-def _limits(settings: ProcessImageSettings) -> Limits:
-    return Limits(
-        max_bytes=settings.max_image_bytes,
-        max_pixels=settings.max_image_pixels,
-        max_side=settings.max_image_side,
-        max_frames=settings.max_image_frames,
-        max_total_pixels=settings.max_total_pixels,
-        max_scans=settings.max_image_scans,
-        memory_mb=settings.script_memory_mb,
-        formats=(*Limits.formats, "HEIF") if settings.accept_heif else Limits.formats,
-    )
-
-
-def _fits_a_task(content: bytes, settings: ProcessImageSettings) -> bool:
-    """Whether the limits of the task for large images allow what these do not; in the task, they are the same."""
-    larger = replace(
-        _limits(settings),
-        max_pixels=settings.large_max_image_pixels,
-        max_total_pixels=settings.large_max_image_pixels,
-        max_side=settings.large_max_image_side,
-    )
+def _fits_a_task(content: bytes, limits: Limits) -> bool:
+    """Whether an image that is over `limits` is within those of the task for large images; in the task it never is."""
     try:
-        guard.inspect(content, larger)
+        guard.inspect(content, replace(pipelines.load().large_limits, formats=limits.formats))
     except Rejection:
         return False
     return True
-
-
-def _script_params(settings: ProcessImageSettings) -> dict[str, dict[str, Any]]:
-    try:
-        params = json.loads(settings.script_params)
-    except ValueError:
-        params = None
-    if not isinstance(params, dict) or not all(isinstance(values, dict) for values in params.values()):
-        raise SettingsError("SCRIPT_PARAMS must be a JSON object of objects, by script name")
-    return params
 
 
 def _outcome(record: ImageRecord) -> Outcome:
