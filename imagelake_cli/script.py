@@ -236,7 +236,7 @@ def _find(scripts: str) -> tuple[Script, ...]:
 
 
 def _limits(max_pixels: int | None = None, memory_mb: int | None = None) -> Limits:
-    """Those of the cloud, but for what is given; as many pixels as a frame may have, all frames may have."""
+    """The limits of `pipelines.yaml`, with what is given instead; `max_pixels` raises `max_total_pixels` if it is lower."""
     limits = pipelines.load().limits
     if memory_mb is not None:
         limits = replace(limits, memory_mb=memory_mb)
