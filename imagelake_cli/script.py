@@ -236,7 +236,7 @@ def _find(scripts: str) -> tuple[Script, ...]:
 
 
 def _limits(max_pixels: int | None = None, memory_mb: int | None = None) -> Limits:
-    """The limits of `pipelines.yaml`, with what is given instead; `max_pixels` raises `max_total_pixels` if it is lower."""
+    """The limits of `pipelines.yaml` with what is given; `max_pixels` raises `max_total_pixels` where needed."""
     limits = pipelines.load().limits
     if memory_mb is not None:
         limits = replace(limits, memory_mb=memory_mb)
