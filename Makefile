@@ -3,6 +3,7 @@
 UV_VERSION := 0.13.9
 UV := .tools/uv-$(UV_VERSION)/bin/uv
 READY := .venv/.ready
+PIPELINES := layers/imagelake/imagelake/pipelines.json
 
 # sam builds with the Python it finds on PATH, and reports its use unless told not to.
 ACTIVATED := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -14,16 +15,16 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo dashboard test check unit integration e2e build format requirements analytics local-invoke clean
+.PHONY: help run demo dashboard test check unit integration e2e build format requirements pipelines analytics local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
 	sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target does; do printf '  make %-14s %s\n' "$$target" "$$does"; done
 
-run: $(READY) ## start the local lake and keep it running until Ctrl-C
+run: $(PIPELINES) ## start the local lake and keep it running until Ctrl-C
 	exec env $(ACTIVATED) python -m local run # in the shell's place: what ends make ends the lake
 
-demo: $(READY) ## start the local lake, show what it does, stop
+demo: $(PIPELINES) ## start the local lake, show what it does, stop
 	exec env $(ACTIVATED) python -m local demo
 
 dashboard: $(READY) ## draw the analysts' dashboard of a made-up week into .tools/dashboard/
@@ -41,6 +42,7 @@ check: $(READY) ## lint, formatting, types, import directions, pinned packages, 
 	$(call step,import directions,lint-imports --no-cache)
 	$(call step,lock as declared,$(UV) lock --check --offline)
 	$(call step,requirements as locked,sh tools/requirements.sh $(UV) --check)
+	$(call step,pipelines as in their file,python -m tools.pipelines --check)
 	$(call step,analytics as in its files,python -m tools.analytics_template --check)
 	$(call step,template,python -m tools.check_template)
 
@@ -53,7 +55,7 @@ integration: $(READY) ## tests of functions and template together, in process
 e2e: $(READY) ## tests against a running local lake
 	$(pytest) tests/e2e
 
-build: $(READY) ## build functions and layers for AWS, and print their sizes
+build: $(PIPELINES) ## build functions and layers for AWS, and print their sizes
 	$(call step,sam build,sam build)
 	$(ACTIVATED) python -m tools.package_sizes
 
@@ -64,6 +66,9 @@ format: $(READY) ## fix formatting, imports and what ruff can fix
 requirements: $(READY) ## write the requirements.txt files that `sam build` installs, from uv.lock
 	sh tools/requirements.sh $(UV)
 
+pipelines: $(READY) ## check pipelines.yaml, and write the file that functions read from it
+	$(ACTIVATED) python -m tools.pipelines
+
 analytics: $(READY) ## write the stacks of views, named queries and dashboard from the files in analytics/
 	$(ACTIVATED) python -m tools.analytics_template
 
@@ -73,6 +78,9 @@ local-invoke: $(READY) ## run every function with its sample event in a containe
 clean: ## remove all that make installed, built or cached; keeps .local/
 	rm -rf .venv .venv-lambda .tools .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PIPELINES): $(READY) pipelines.yaml
+	$(ACTIVATED) python -m tools.pipelines
 
 $(READY): uv.lock pyproject.toml .python-version tools/setup.sh Makefile
 	sh tools/setup.sh $(UV_VERSION)

@@ -68,7 +68,6 @@ def main(
             "RAW_BUCKET": BUCKET,
             "FAILED_RECORDS_BUCKET": "failed",
             "DEAD_LETTER_QUEUE_URL": f"{url}/000000000000/dead-letters",
-            "MAX_IMAGE_BYTES": "25000000",
             "CLAIM_CHECK_LOCATIONS": "",
             "ACCOUNT_ID": "000000000000",
             "KAFKA_CLUSTER_NAME": "",

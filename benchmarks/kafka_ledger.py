@@ -31,6 +31,8 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
@@ -42,6 +44,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from imagelake import pipelines
 from imagelake.process.one_image import ImageArrived, ImageProcessing
 from imagelake.settings import load
 from kafka_poller import broker
@@ -58,7 +61,7 @@ TOPIC = "ledger"
 PARTITIONS = 8
 POLLERS = 3
 LARGEST_VALUE = 900_000
-MAX_IMAGE_BYTES = 950_000
+MAX_BYTES = 950_000
 ON_THEIR_WAY = 16
 FAILING_REQUESTS = 2
 """Attempts of boto3's own before it gives a write up; fewer than its five, which would take ten seconds."""
@@ -102,7 +105,6 @@ def main(
 ) -> None:
     """Send the records, wait for their end, print the ledger; exit 1 if one is lost."""
     began = time.monotonic()
-    parameters = {"ProcessingScripts": "describe", "MaxImageBytes": str(MAX_IMAGE_BYTES)}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or stack.enter_context(
@@ -110,7 +112,7 @@ def main(
         )
         os.environ["KAFKA_BOOTSTRAP_SERVERS"] = servers
         broker.create_topic(servers, TOPIC, PARTITIONS)
-        lake = stack.enter_context(local_lake.running(parameters=parameters, report=console.print))
+        lake = stack.enter_context(local_lake.running(report=console.print, pipelines=_pipelines()))
         faults = Faults()
         proxy = stack.enter_context(_proxy(lake, faults))
         _point_function_at(lake, proxy)
@@ -138,11 +140,19 @@ def main(
     sys.exit(bool(lost))
 
 
+def _pipelines() -> str:
+    """Those of the repository, with a lower limit and one script."""
+    document = json.loads(pipelines.FILE.read_bytes())
+    document["limits"]["max_bytes"] = document["large_limits"]["max_bytes"] = MAX_BYTES
+    document["pipelines"]["default"] = {"scripts": ["describe"], "params": {}}
+    return json.dumps(document)
+
+
 def _records(count: int) -> Iterator[Record]:
     chance = random.Random(3)  # noqa: S311  # no secret
     claim = ("image-uri", "s3://partner/missing.jpg")
     source = ("source", "ledger")
-    large = bytes(MAX_IMAGE_BYTES)
+    large = bytes(MAX_BYTES)
     poisons: list[Callable[[bytes], Record]] = [
         lambda image: Record(b"no image: " + image[-8:], (source,), "not an image"),
         lambda image: Record(image[: len(image) // 2], (source,), "truncated"),
@@ -364,9 +374,7 @@ def _process_here(lake: Lake) -> None:
     console.print(f"{len(keys)} objects in the raw bucket")
     function = lake.client("lambda").list_functions()["Functions"]
     (variables,) = (
-        each["Environment"]["Variables"]
-        for each in function
-        if "PROCESSING_SCRIPTS" in each["Environment"]["Variables"]
+        each["Environment"]["Variables"] for each in function if "LARGE_IMAGES" in each["Environment"]["Variables"]
     )
     environment = lake.emulator.environment | variables
     states = json.loads((ROOT / "statemachine/ingest_image.asl.json").read_text())["States"]
@@ -377,19 +385,24 @@ def _process_here(lake: Lake) -> None:
     }
     put["TableName"] = lake.stack.outputs["ImagesTableName"]
     work = partial(_bring_to_its_end, put, lake.stack.outputs["DeadLetterQueueUrl"], raw)
-    with ProcessPoolExecutor(2, get_context("spawn"), _enter, (environment,)) as pool:
+    with (
+        TemporaryDirectory() as folder,
+        ProcessPoolExecutor(2, get_context("spawn"), _enter, (environment, Path(folder, "pipelines.json"))) as pool,
+    ):
+        Path(folder, "pipelines.json").write_text(_pipelines(), encoding="utf-8")
         for done, _ in enumerate(pool.map(work, keys, chunksize=20), 1):
             if done % 1000 == 0:
                 console.print(f"{done} processed")
 
 
-def _enter(environment: dict[str, str]) -> None:
+def _enter(environment: dict[str, str], pipelines_file: Path) -> None:
     os.environ |= environment
+    pipelines.FILE = pipelines_file  # type: ignore[misc]  # what a layer of its own is to the function
 
 
 def _bring_to_its_end(put: dict[str, Any], queue_url: str, bucket: str, key: str) -> None:
     dynamodb, sqs = _clients()
-    outcome = load(ImageProcessing).process(ImageArrived(bucket=bucket, key=key), 20)
+    outcome = load(ImageProcessing).process(ImageArrived(bucket=bucket, key=key), pipelines.load().limits, 20)
     try:
         dynamodb.put_item(Item=outcome.item, **put)
     except dynamodb.exceptions.ConditionalCheckFailedException:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from imagelake import pipelines
 from imagelake.engine.limits import Limits
 from imagelake.engine.runner import RunRejection, Script, ScriptResult, available_scripts, run_scripts, stop
 from imagelake.errors import Fault
@@ -33,10 +34,22 @@ ScriptsArgument = Annotated[
     typer.Argument(help="A script's file, or the names of provided scripts, separated by commas.", show_default=False),
 ]
 ParamsOption = Annotated[
-    str, typer.Option("--params", help='Parameters as JSON, by script: \'{"quality": {"min_contrast": 0.1}}\'.')
+    str | None,
+    typer.Option(
+        "--params",
+        help='Parameters as JSON, by script: \'{"quality": {"min_contrast": 0.1}}\'.',
+        show_default="those in pipelines.yaml",
+    ),
 ]
 SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, help="Wall time for each image.")]
-MemoryOption = Annotated[int, typer.Option("--memory-mb", min=64, help="Memory for each image.")]
+MemoryOption = Annotated[
+    int | None,
+    typer.Option("--memory-mb", min=64, help="Memory for each image.", show_default="that of pipelines.yaml"),
+]
+PixelsOption = Annotated[
+    int | None,
+    typer.Option("--max-pixels", min=1, help="Pixels of the largest frame.", show_default="that of pipelines.yaml"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per image and line, on standard output.")]
 
 
@@ -145,9 +158,9 @@ def new(
 @app.command()
 def check(
     scripts: ScriptsArgument,
-    params: ParamsOption = "{}",
+    params: ParamsOption = None,
     seconds: SecondsOption = 10.0,
-    memory_mb: MemoryOption = 512,
+    memory_mb: MemoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run scripts on pictures that scripts stumble over: turned, transparent, grey, CMYK, 16 bit, one pixel, animated.
@@ -156,7 +169,7 @@ def check(
     """
     with explained(Fault, OSError):
         found = _find(scripts)
-        run_ = Run(found, _parse(params, found), Limits(memory_mb=memory_mb), seconds)
+        run_ = Run(found, _params(params, found), _limits(memory_mb=memory_mb), seconds)
         reports = [run_.report(name, content) for name, content in check_pictures.make()]
         _show(reports, as_json, Console())
     if any(report.outcome != "processed" for report in reports):
@@ -169,11 +182,11 @@ def run(
     images: Annotated[
         list[Path], typer.Argument(help="Images, or folders of images.", exists=True, show_default=False)
     ],
-    params: ParamsOption = "{}",
+    params: ParamsOption = None,
     output: Annotated[Path | None, typer.Option("--output", help="A folder for the derivatives.")] = None,
     seconds: SecondsOption = 30.0,
-    memory_mb: MemoryOption = 512,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of the largest frame.")] = Limits.max_pixels,
+    memory_mb: MemoryOption = None,
+    max_pixels: PixelsOption = None,
     heif: Annotated[bool, typer.Option("--heif", help="Accept HEIC, too.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at a time.")] = os.process_cpu_count() or 1,
     as_json: JsonOption = False,
@@ -182,16 +195,16 @@ def run(
 
     An image that is rejected is a result like any other: the command ends with 0.
     """
-    formats = (*Limits.formats, "HEIF") if heif else Limits.formats
-    total = max(max_pixels, Limits.max_total_pixels)
-    limits = Limits(memory_mb=memory_mb, max_pixels=max_pixels, max_total_pixels=total, formats=formats)
+    limits = _limits(max_pixels, memory_mb)
+    if heif:
+        limits = replace(limits, formats=(*limits.formats, "HEIF"))
     files = list(_files(images))
     if not files:
         raise typer.BadParameter(f"no images in {', '.join(map(str, images))}", param_hint="IMAGES")
     folder = Path(os.path.commonpath([_absolute(file).parent for file in files]))
     with explained(Fault, OSError):
         found = _find(scripts)
-        run_ = Run(found, _parse(params, found), limits, seconds, output, folder)
+        run_ = Run(found, _params(params, found), limits, seconds, output, folder)
         if output:
             output.mkdir(parents=True, exist_ok=True)
         _show(_process(run_, files, jobs), as_json, Console())
@@ -222,7 +235,19 @@ def _find(scripts: str) -> tuple[Script, ...]:
     return tuple(found.values())
 
 
-def _parse(params: str, scripts: Sequence[Script]) -> dict[str, dict[str, Any]]:
+def _limits(max_pixels: int | None = None, memory_mb: int | None = None) -> Limits:
+    """The limits of `pipelines.yaml` with what is given; `max_pixels` raises `max_total_pixels` where needed."""
+    limits = pipelines.load().limits
+    if memory_mb is not None:
+        limits = replace(limits, memory_mb=memory_mb)
+    if max_pixels is not None:
+        limits = replace(limits, max_pixels=max_pixels, max_total_pixels=max(max_pixels, limits.max_total_pixels))
+    return limits
+
+
+def _params(params: str | None, scripts: Sequence[Script]) -> dict[str, dict[str, Any]]:
+    if params is None:
+        return pipelines.load().default.params
     try:
         parsed = json.loads(params)
     except ValueError as error:

@@ -31,8 +31,12 @@ def host_architecture() -> str:
     return "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 
 
-def build(emulator: Emulator) -> Path:
+def build(emulator: Emulator, pipelines: str | None = None) -> Path:
     """Build functions and layers; what has not changed since the last build comes from the cache.
+
+    Args:
+        emulator: it will be deployed to.
+        pipelines: what functions are to read instead of `pipelines.json`.
 
     Returns:
         The built template.
@@ -47,6 +51,10 @@ def build(emulator: Emulator) -> Path:
         "--cached", "--cache-dir", str(ROOT / ".aws-sam" / "cache"), "--parallel",
         "--parameter-overrides", f"Architecture={host_architecture()}",
     )  # fmt: skip
+    if pipelines is not None:
+        for file in folder.glob("**/imagelake/pipelines.json"):
+            file.unlink()  # never through a link into the cache
+            file.write_text(pipelines, encoding="utf-8")
     return folder / "template.yaml"
 
 

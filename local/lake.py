@@ -104,6 +104,7 @@ def running(
     parameters: Mapping[str, str] | None = None,
     report: Report = lambda _step: None,
     address: str | None = None,
+    pipelines: str | None = None,
 ) -> Iterator[Lake]:
     """Start an emulator and a broker, deploy the stack, poll the topic and add a user; stop everything at the end.
 
@@ -112,6 +113,7 @@ def running(
         parameters: of the template, beyond those that a laptop needs.
         report: is told each step as it begins.
         address: of this machine that the emulator listens on beside loopback.
+        pipelines: what functions are to read instead of `pipelines.json`.
 
     Raises:
         BrokerError: the broker did not start.
@@ -124,7 +126,7 @@ def running(
         report("Starting the emulator and a Kafka broker")
         with emulator.running(home, address) as aws, kafka_side.brokered(home / "kafka") as kafka:
             report("Building functions and layers (sam build)")
-            template = deployment.build(aws)
+            template = deployment.build(aws, pipelines)
             report("Deploying the stack (sam deploy)")
             stack = deployment.deploy(aws, template, {"KafkaTopic": kafka.topic, **(parameters or {})})
             lake = Lake(aws, stack, kafka, USERNAME, "")

@@ -5,6 +5,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from imagelake import pipelines
 from imagelake.engine import runner
 from imagelake.errors import unforeseen
 from imagelake.process.one_image import ImageArrived, ImageProcessing
@@ -23,6 +24,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     seconds = context.get_remaining_time_in_millis() / 1000 - STORING_SECONDS
     with unforeseen():
         image = ImageArrived.model_validate(event)
-        outcome = load(ImageProcessing).process(image, seconds)
+        outcome = load(ImageProcessing).process(image, pipelines.load().limits, seconds)
     logger.info("image %s", outcome.outcome, extra={"key": image.key, "reason": outcome.reason})
     return outcome.model_dump(mode="json", exclude_none=True)

@@ -15,13 +15,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from imagelake import settings
 from imagelake.errors import Fault, Rejection, SettingsError
 from imagelake.keys import RawKey
 from imagelake.model import MAX_TAGS_BYTES, Arrival
 from imagelake.stores import buckets
 from imagelake.stores.session import calling
 from kafka_poller.message import Message, Source
+from tests.conftest import GivePipelines
 
 ACCOUNT = "123456789012"
 MSK = Source("b-1:9098", f"arn:aws:kafka:us-east-1:{ACCOUNT}:cluster/images/0b5c9a6e-1111-2222-3333-444455556666-1")
@@ -72,7 +72,7 @@ class Door:
 
 
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch) -> Door:
+def door(monkeypatch: pytest.MonkeyPatch, give_pipelines: GivePipelines) -> Door:
     s3, sqs = boto3.client("s3"), boto3.client("sqs")
     for bucket in ("raw", "failed", "claims", "secret"):
         s3.create_bucket(Bucket=bucket)
@@ -82,7 +82,6 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Door:
         "RAW_BUCKET": "raw",
         "FAILED_RECORDS_BUCKET": "failed",
         "DEAD_LETTER_QUEUE_URL": queue,
-        "MAX_IMAGE_BYTES": "1000",
         "CLAIM_CHECK_LOCATIONS": "claims/in/",
         "ACCOUNT_ID": ACCOUNT,
         "KAFKA_CLUSTER_NAME": "warehouse",
@@ -91,6 +90,7 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Door:
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    give_pipelines(limits={"max_bytes": 1000})
     path = Path(__file__).parents[2] / "functions/consume_image_topic/app.py"
     spec = util.spec_from_file_location("consume_image_topic_app", path)
     assert spec is not None
@@ -215,13 +215,12 @@ def test_an_image_at_the_limit_is_stored(door: Door) -> None:
     assert len(door.stored()) == 3
 
 
-def test_a_kept_record_can_be_taken_again(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_record_can_be_taken_again(door: Door, give_pipelines: GivePipelines) -> None:
     door.take(message(3, value=b"x" * 1001))
     (letter,) = door.dead_letters()
     bucket, _, key = letter["kept_at"].removeprefix("s3://").partition("/")
     event = json.load(door.s3.get_object(Bucket=bucket, Key=key)["Body"])
-    monkeypatch.setenv("MAX_IMAGE_BYTES", "2000")
-    settings.forget()
+    give_pipelines(limits={"max_bytes": 2000})
     assert door.module.handler(event, Context()) == {"batchItemFailures": []}
     (key,) = door.stored()
     assert RawKey.parse(key).image_id == letter["image_id"]

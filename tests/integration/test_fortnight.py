@@ -22,6 +22,7 @@ from imagelake.audit import auditor
 from imagelake.audit.auditor import Auditor
 from imagelake.catalog import parquet
 from imagelake.engine import runner
+from imagelake.engine.limits import Limits
 from imagelake.errors import Rejection
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
@@ -55,9 +56,7 @@ ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("ima
 RECONCILE = Reconciliation(
     Bucket("raw"), ImagesTable("images"), DeadLetterQueue("queue"), IngestWorkflow("workflow"), DAYS
 )
-LIMITS = (False, 1, 1, 1, 1, 1, 1, False, 1, 1)
-"""Of the scripts, which do not run here."""
-PROCESS = ImageProcessing(Bucket("lake"), 1_000_000, DAYS, "describe", "{}", *LIMITS)
+PROCESS = ImageProcessing(Bucket("lake"), DAYS, accept_heif=False, large_images=False)
 CATALOG = CatalogWriting(CatalogTable("db", "images", Bucket("lake")), DeadLetterQueue("queue"))
 OPERATOR = erasure.Caller("operator", is_operator=True)
 
@@ -147,7 +146,7 @@ class Lake:
         if self.chance.random() < 0.02:
             self._record_failure(key)
             return
-        outcome = PROCESS.process(ImageArrived(bucket="raw", key=str(key)), 30)
+        outcome = PROCESS.process(ImageArrived(bucket="raw", key=str(key)), Limits(), 30)
         if outcome.outcome == "gone":
             return
         assert outcome.item is not None

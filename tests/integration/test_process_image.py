@@ -22,6 +22,7 @@ from imagelake.stores import buckets
 from imagelake.stores.buckets import Bucket
 from local.samples import Sample, make_samples
 from tests.application import event
+from tests.conftest import GivePipelines
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client
 
 SAMPLES = {sample.filename: sample for sample in make_samples()}
@@ -174,35 +175,31 @@ def test_other_bytes_than_the_sender_gave_the_checksum_of_are_rejected(process: 
     assert _record(outcome).sha256 == hashlib.sha256(HILLS.content).hexdigest()
 
 
-def test_an_image_over_the_limit_is_rejected(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAX_IMAGE_BYTES", str(len(HILLS.content) - 1))
+def test_an_image_over_the_limit_is_rejected(process: Process, give_pipelines: GivePipelines) -> None:
+    give_pipelines(limits={"max_bytes": len(HILLS.content) - 1})
 
     assert process(HILLS)["reason"].startswith("too_many_bytes: ")
 
 
 @pytest.mark.parametrize(
-    ("variable", "limit", "code"),
-    [
-        ("MAX_IMAGE_PIXELS", "1000", "too_many_pixels"),
-        ("MAX_TOTAL_PIXELS", "1000", "too_many_pixels"),
-        ("MAX_IMAGE_SIDE", "1000", "side_too_long"),
-    ],
+    ("limit", "code"),
+    [("max_pixels", "too_many_pixels"), ("max_total_pixels", "too_many_pixels"), ("max_side", "side_too_long")],
 )
 def test_an_image_that_a_task_would_take_is_rejected_with_the_name_of_the_parameter(
-    variable: str, limit: str, code: str, process: Process, monkeypatch: pytest.MonkeyPatch
+    limit: str, code: str, process: Process, give_pipelines: GivePipelines
 ) -> None:
-    monkeypatch.setenv(variable, limit)
+    give_pipelines(limits={limit: 1000})
 
     reason = process(HILLS)["reason"]
 
     assert reason.startswith(f"{code}: ")
-    assert reason.endswith("; the parameter LargeImages would have it taken")
+    assert reason.endswith("; enable large images (parameter LargeImageTag) to accept it")
 
 
 def test_a_large_image_is_left_to_the_task_where_there_is_one(
-    process: Process, monkeypatch: pytest.MonkeyPatch
+    process: Process, give_pipelines: GivePipelines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MAX_IMAGE_PIXELS", "1000")
+    give_pipelines(limits={"max_pixels": 1000})
     monkeypatch.setenv("LARGE_IMAGES", "true")
 
     assert process(HILLS) == {"outcome": "large"}
@@ -211,11 +208,10 @@ def test_a_large_image_is_left_to_the_task_where_there_is_one(
 
 @pytest.mark.parametrize("large_images", ["true", "false"])
 def test_an_image_that_is_too_large_for_the_task_as_well_is_rejected_as_ever(
-    large_images: str, process: Process, monkeypatch: pytest.MonkeyPatch
+    large_images: str, process: Process, give_pipelines: GivePipelines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LARGE_IMAGES", large_images)
-    monkeypatch.setenv("MAX_IMAGE_PIXELS", "1000")
-    monkeypatch.setenv("LARGE_MAX_IMAGE_PIXELS", "2000")
+    give_pipelines(limits={"max_pixels": 1000}, large_limits={"max_pixels": 2000})
 
     reason = process(HILLS)["reason"]
 
@@ -255,6 +251,15 @@ def test_s3_out_of_reach_is_a_fault(process: Process, monkeypatch: pytest.Monkey
 
     with pytest.raises(Fault, match=r"^EndpointConnectionError on PutObject$"):
         process(HILLS)
+
+
+def test_runs_the_scripts_of_the_pipeline_with_its_parameters(process: Process, give_pipelines: GivePipelines) -> None:
+    give_pipelines(default={"scripts": ["redact"], "params": {"redact": {"max_side": 100}}})
+
+    record = _record(process(HILLS))
+
+    assert record.script == "redact"
+    assert [max(made.width, made.height) for made in record.derivatives] == [100]
 
 
 PERSONAL = ("private-holiday", "filename", "north face", "7d8e2f10-ada", "33.85", "151.21", "Pocket")

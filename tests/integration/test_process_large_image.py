@@ -16,6 +16,7 @@ from imagelake.stores import buckets
 from imagelake.stores.images_table import ImagesTable
 from tasks.process_large_image.app import logger, main
 from tests.application import resolve, task_variables
+from tests.conftest import GivePipelines
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, client, dead_letters_sent
 
 NOW = datetime.now(UTC)
@@ -98,10 +99,9 @@ def test_a_broken_image_is_rejected_and_reported_once(picture: bytes) -> None:
 
 @pytest.mark.parametrize("large_images", ["true", "false"])
 def test_an_image_over_the_limit_of_the_task_is_rejected(
-    large_images: str, picture: bytes, monkeypatch: pytest.MonkeyPatch
+    large_images: str, picture: bytes, give_pipelines: GivePipelines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("MAX_IMAGE_PIXELS", "LARGE_MAX_IMAGE_PIXELS"):
-        monkeypatch.setenv(name, "59000000")
+    give_pipelines(large_limits={"max_pixels": 59_000_000})
     monkeypatch.setenv("LARGE_IMAGES", large_images)
 
     assert run(picture) == 0

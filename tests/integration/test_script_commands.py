@@ -13,6 +13,7 @@ from imagelake.engine.runner import run_scripts
 from imagelake.engine.sandbox.sandbox import SandboxError
 from imagelake_cli import script as command
 from imagelake_cli.main import app
+from tests.conftest import GivePipelines
 from tests.unit.pictures import encoded, photo
 
 cli = CliRunner()
@@ -66,6 +67,26 @@ def test_run_takes_as_many_pixels_as_it_is_told(tmp_path: Path) -> None:
     result = cli.invoke(app, ["script", "run", "describe", str(large), *options])
 
     assert [report["outcome"] for report in lines(result.stdout)] == ["processed"]
+
+
+def test_run_and_check_have_the_limits_and_parameters_of_the_pipeline_but_for_what_they_are_given(
+    pictures: Path, give_pipelines: GivePipelines
+) -> None:
+    give_pipelines(limits={"max_pixels": 1000}, default={"params": {"redact": {"max_side": 32}}})
+
+    def run(*options: str) -> dict[str, Any]:
+        result = cli.invoke(app, ["script", "run", "redact", str(pictures / "a.jpg"), "--json", *options])
+        report: dict[str, Any] = json.loads(result.stdout)
+        return report
+
+    checked, *_ = lines(cli.invoke(app, ["script", "check", "redact", "--json"]).stdout)
+    larger = run("--max-pixels", "10000000")
+    [derivative] = larger["derivatives"]
+
+    assert run()["reason"].endswith("the limit is 1000")
+    assert str(checked["reason"]).endswith("the limit is 1000")
+    assert larger["outcome"] == "processed"
+    assert max(derivative["width"], derivative["height"]) == 32
 
 
 def test_run_shows_a_table_and_the_metadata_of_a_single_image(pictures: Path) -> None:

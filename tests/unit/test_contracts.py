@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
 
 from functions.consume_image_topic.app import METRICS
 from functions.http_api.app import app as api
-from imagelake import schema
+from imagelake import pipelines, schema
 from imagelake.api.uploads import UploadRequest
 from imagelake.keys import RawKey
 from imagelake.model import ImageRecord
@@ -415,15 +415,13 @@ def test_the_task_is_told_exactly_what_its_settings_read() -> None:
     assert all(isinstance(resolve(value), str | int) for value in task_variables().values())
 
 
-def test_the_task_has_the_limits_that_the_function_knows_of_and_shares_all_others() -> None:
+def test_the_task_is_told_the_same_as_the_function() -> None:
     task, function = task_variables(), variables_of("process_image")
 
-    assert task["MAX_IMAGE_PIXELS"] == task["MAX_TOTAL_PIXELS"] == function["LARGE_MAX_IMAGE_PIXELS"]
-    assert task["MAX_IMAGE_SIDE"] == function["LARGE_MAX_IMAGE_SIDE"]
-    own = {"MAX_IMAGE_PIXELS", "MAX_TOTAL_PIXELS", "MAX_IMAGE_SIDE", "SCRIPT_MEMORY_MB", "LARGE_IMAGES"}
-    assert {name: task[name] for name in function.keys() - own} == {
-        name: function[name] for name in function.keys() - own
+    assert {name: task[name] for name in function.keys() - {"LARGE_IMAGES"}} == {
+        name: function[name] for name in function.keys() - {"LARGE_IMAGES"}
     }
+    assert task["LARGE_IMAGES"] == "false", "there is no task beyond it"
 
 
 def test_the_task_commits_as_the_workflow_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,11 +455,15 @@ FARGATE = {1024: range(2048, 8193, 1024), 2048: range(4096, 16385, 1024), 4096: 
 
 
 @pytest.mark.parametrize("memory", TEMPLATE["Parameters"]["LargeTaskMemoryMb"]["AllowedValues"])
-def test_fargate_has_every_size_of_the_task_and_the_scripts_leave_room_for_the_rest(memory: int) -> None:
-    size = TEMPLATE["Mappings"]["LargeTask"][str(memory)]
+def test_fargate_has_every_size_of_the_task(memory: int) -> None:
+    assert memory in FARGATE[int(TEMPLATE["Mappings"]["LargeTask"][str(memory)]["Cpu"])]
 
-    assert memory in FARGATE[int(size["Cpu"])]
-    assert memory * 1.048576 - int(size["ScriptMemoryMb"]) == pytest.approx(800, abs=1)
+
+@pytest.mark.parametrize(("memory", "scripts"), [(4096, 3494), (8192, 7789), (16384, 16379), (30720, 31412)])
+def test_the_task_leaves_all_of_its_memory_but_800_megabytes_to_the_scripts(memory: int, scripts: int) -> None:
+    limits = large_image._limits(memory)
+
+    assert limits == replace(pipelines.load().large_limits, memory_mb=scripts)
 
 
 def test_a_task_at_work_does_not_count_as_lost() -> None:

@@ -17,7 +17,6 @@ SENT = "a5e1-private"
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAW_BUCKET", "LAKE_BUCKET", "IMAGES_TABLE"):
         monkeypatch.setenv(name, "a-name")
-    monkeypatch.setenv("MAX_IMAGE_BYTES", "25000000")
     monkeypatch.setenv("ACCEPT_HEIF", "false")
 
 

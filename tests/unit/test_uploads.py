@@ -13,16 +13,17 @@ from imagelake import settings
 from imagelake.api import uploads
 from imagelake.api.uploads import MAX_BATCH, UploadBatch, UploadRequest
 from imagelake.model import CONTENT_TYPES, MAX_TAGS
+from tests.conftest import GivePipelines
 
-MAX_IMAGE_BYTES = 25_000_000
+MAX_BYTES = 25_000_000
 JPEG: dict[str, Any] = {"content_type": "image/jpeg"}
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch, give_pipelines: GivePipelines) -> None:
+    give_pipelines(limits={"max_bytes": MAX_BYTES})
     for name in ("RAW_BUCKET", "LAKE_BUCKET", "IMAGES_TABLE"):
         monkeypatch.setenv(name, "a-name")
-    monkeypatch.setenv("MAX_IMAGE_BYTES", str(MAX_IMAGE_BYTES))
     monkeypatch.setenv("ACCEPT_HEIF", "false")
 
 
@@ -31,7 +32,7 @@ def test_accepts_every_supported_content_type(content_type: str) -> None:
     assert UploadRequest.model_validate({"content_type": content_type}).content_type == content_type
 
 
-@pytest.mark.parametrize("bytes_", [1, MAX_IMAGE_BYTES])
+@pytest.mark.parametrize("bytes_", [1, MAX_BYTES])
 def test_accepts_a_size_up_to_the_limit(bytes_: int) -> None:
     assert UploadRequest.model_validate(JPEG | {"content_length": bytes_}).content_length == bytes_
 
@@ -47,7 +48,7 @@ def test_accepts_a_size_up_to_the_limit(bytes_: int) -> None:
         ("content_type", ["image/jpeg"]),
         ("content_length", 0),
         ("content_length", -1),
-        ("content_length", MAX_IMAGE_BYTES + 1),
+        ("content_length", MAX_BYTES + 1),
         ("content_length", "284113"),
         ("content_length", 1.0),
         ("content_length", True),

@@ -3,6 +3,7 @@
 The flow, and the order to read it in:
 
     errors · settings · keys · model     what can go wrong, what a stack says, where things are, what they are
+    pipelines                            the limits of an image and its scripts, as pipelines.yaml says
     aws · object_store · images_table    the session, the buckets and the table, nothing else talks to them
     uploads · images · problems          the HTTP API: forms for uploads, what callers are shown
     script_runner                        the engine: provided scripts in a confined process (see docs/scripts.md)

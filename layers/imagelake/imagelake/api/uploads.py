@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from imagelake import pipelines
 from imagelake.keys import ArrivalHour
 from imagelake.model import CONTENT_TYPES, HEIF_CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size
 from imagelake.settings import load
@@ -49,7 +50,7 @@ class UploadRequest(BaseModel):
     @field_validator("content_length")
     @classmethod
     def _is_within_limit(cls, value: int | None) -> int | None:
-        limit = load(Uploads).max_image_bytes
+        limit = pipelines.load().limits.max_bytes
         if value is not None and value > limit:
             raise PydanticCustomError("content_length", "is over the limit of {limit} bytes", {"limit": limit})
         return value
@@ -81,7 +82,6 @@ class Uploads:
 
     raw_bucket: Bucket
     images_table: ImagesTable
-    max_image_bytes: int
     accept_heif: bool
 
     def request(
@@ -118,7 +118,7 @@ class Uploads:
         return self.raw_bucket.upload_form(
             upload.raw_key,
             upload.content_type,
-            (request.content_length or 1, request.content_length or self.max_image_bytes),
+            (request.content_length or 1, request.content_length or pipelines.load().limits.max_bytes),
             arrival.to_metadata(),
             _base64(request.sha256),
         )

@@ -7,7 +7,10 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one run; every field is a parameter of the stack or of the command line.
+    """The limits of one run.
+
+    `pipelines.yaml` gives those from `max_bytes` to `memory_mb`. The defaults are for programs that use the engine
+    alone.
 
     Args:
         max_bytes: of the file.

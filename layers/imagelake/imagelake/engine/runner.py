@@ -115,13 +115,12 @@ def find_scripts(names: Sequence[str]) -> tuple[Script, ...]:
         SettingsError: there is no script of that name, or none was named.
     """
     if not names:
-        raise SettingsError("PROCESSING_SCRIPTS names no script")
+        raise SettingsError("no script is named")
     available = available_scripts()
     for name in names:
         if name not in available:
-            raise SettingsError(
-                f"PROCESSING_SCRIPTS names {name!r}, which is not among {', '.join(sorted(available)) or 'no scripts'}"
-            )
+            there = ", ".join(sorted(available)) or "none"
+            raise SettingsError(f"there is no provided script {name!r}; there are {there}")
     return tuple(Script.from_file(available[name]) for name in names)
 
 

@@ -18,6 +18,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEventRecord
 
+from imagelake import pipelines
 from imagelake.errors import Rejection
 from imagelake.ingest.claim_check import AllowList, redeem
 from imagelake.ingest.kafka_record import KafkaRecord, Position, unplaced_image_id
@@ -47,7 +48,6 @@ class TopicIngestion:
     raw_bucket: Bucket
     failed_records_bucket: Bucket
     dead_letter_queue_url: DeadLetterQueue
-    max_image_bytes: int
     claim_check_locations: str
     account_id: str
     kafka_cluster_name: str
@@ -100,16 +100,16 @@ class ImageTopic:
             return "rejected"
 
     def _store(self, record: KafkaRecord, image_id: str) -> Outcome:
-        to = self.ingestion
+        to, max_bytes = self.ingestion, pipelines.load().limits.max_bytes
         metadata = record.metadata() | record.arrival().to_metadata()
         key = str(record.raw_key(image_id, datetime.now(UTC)))
         if claim := record.claim:
             with _CLAIMS_IN_MEMORY:
-                image = redeem(claim, self.allowed, to.account_id, to.max_image_bytes)
+                image = redeem(claim, self.allowed, to.account_id, max_bytes)
                 if image.version_id is not None:
                     metadata["claim-version"] = image.version_id
                 created = to.raw_bucket.store_once(key, image.content, record.content_type, metadata)
-        elif content := record.content(to.max_image_bytes):
+        elif content := record.content(max_bytes):
             created = to.raw_bucket.store_once(key, content, record.content_type, metadata)
         else:
             logger.info("Skipped a record without an image", extra=vars(record.position))

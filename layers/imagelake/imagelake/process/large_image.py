@@ -5,12 +5,14 @@ dies leaves an image without an outcome, and those are found by `reconciliation`
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from pydantic import AwareDatetime
 
+from imagelake import pipelines
+from imagelake.engine.limits import MEGABYTE, Limits
 from imagelake.errors import ImageLakeError, unforeseen
 from imagelake.keys import RawKey
 from imagelake.model import DeadLetter
@@ -22,6 +24,8 @@ SCRIPT_SECONDS: Final = 600.0
 """For the scripts of one image, in one attempt."""
 LAST_START: Final = 180.0
 """After so many seconds no attempt begins, so that the last ends within `reconciliation.PATIENCE`."""
+MEMORY_BESIDE_SCRIPTS_MB: Final = 800
+"""Of the task's memory, kept back from the scripts for the program itself and what it holds of the image."""
 PAUSES: Final = (2.0, 8.0)
 """Seconds between the attempts to process an image that a fault ended."""
 
@@ -42,10 +46,11 @@ class LargeOutcome:
 
 @dataclass(frozen=True)
 class LargeImageProcessing(ImageProcessing):
-    """How the task processes images: the limits are its own, and there is no task beyond it."""
+    """How the task processes images: there is no task beyond it. `task_memory_mb` is its memory, MiB."""
 
     images_table: ImagesTable
     dead_letter_queue_url: DeadLetterQueue
+    task_memory_mb: int
 
     def run(self, image: LargeImageArrived) -> LargeOutcome:
         """Process one large image, commit its outcome and report what did not get through.
@@ -78,14 +83,20 @@ class LargeImageProcessing(ImageProcessing):
         return result
 
     def _try(self, image: ImageArrived) -> Outcome:
-        began = time.monotonic()
+        began, limits = time.monotonic(), _limits(self.task_memory_mb)
         for pause in PAUSES:
             try:
                 with unforeseen():
-                    return self.process(image, SCRIPT_SECONDS)
+                    return self.process(image, limits, SCRIPT_SECONDS)
             except ImageLakeError:
                 if time.monotonic() - began > LAST_START:
                     raise
                 time.sleep(pause)
         with unforeseen():
-            return self.process(image, SCRIPT_SECONDS)
+            return self.process(image, limits, SCRIPT_SECONDS)
+
+
+def _limits(task_memory_mb: int) -> Limits:
+    """Those of large images, with what a task of so many MiB leaves to its scripts."""
+    memory_mb = task_memory_mb * 1_048_576 // MEGABYTE - MEMORY_BESIDE_SCRIPTS_MB
+    return replace(pipelines.load().large_limits, memory_mb=memory_mb)

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from imagelake import pipelines
 from imagelake.engine import guard, runner
 from imagelake.engine.limits import Limits
 from imagelake.engine.reason import Reason
 from imagelake.engine.runner import Script
-from imagelake.errors import Rejection, SettingsError
+from imagelake.errors import Rejection
 from imagelake.keys import RawKey
 from imagelake.model import Derivative, ImageRecord
 from imagelake.stores.buckets import Bucket, RawObject
@@ -52,31 +53,15 @@ class Outcome(BaseModel):
 
 @dataclass(frozen=True)
 class ImageProcessing:
-    """How a stack processes images.
-
-    `processing_scripts` is a comma-separated chain of script names; `script_params` a JSON object, script name to
-    parameters. `large_images` says whether there is a task for images over these limits, `large_max_image_pixels`, of
-    all frames, and `large_max_image_side` what it takes.
-    """
+    """How a stack processes images; `large_images` says whether it has a task for those over the limits."""
 
     lake_bucket: Bucket
-    max_image_bytes: int
     retention_days: int
-    processing_scripts: str
-    script_params: str
     accept_heif: bool
-    max_image_pixels: int
-    max_image_side: int
-    max_image_frames: int
-    max_total_pixels: int
-    max_image_scans: int
-    script_memory_mb: int
     large_images: bool
-    large_max_image_pixels: int
-    large_max_image_side: int
 
-    def process(self, image: ImageArrived, seconds: float) -> Outcome:
-        """Process one image, in at most `seconds`.
+    def process(self, image: ImageArrived, limits: Limits, seconds: float) -> Outcome:
+        """Process one image within `limits`, in at most `seconds`.
 
         Raises:
             InvalidKeyError: the key is not one of a raw image.
@@ -87,17 +72,19 @@ class ImageProcessing:
         if raw is None or raw.received_at + timedelta(days=self.retention_days) <= datetime.now(UTC):
             return Outcome(outcome="gone")
         facts = self._facts(key, raw)
+        if self.accept_heif:
+            limits = replace(limits, formats=(*limits.formats, "HEIF"))
         try:
             _check_content(raw, facts["sha256"])
-            scripts = runner.find_scripts(self.processing_scripts.split(","))
+            scripts = runner.find_scripts(pipelines.load().default.scripts)
             facts |= _versions(scripts)
-            return _outcome("processed", facts | self._run_scripts(key, raw, scripts, seconds))
+            return _outcome("processed", facts | self._run_scripts(key, raw, scripts, limits, seconds))
         except Rejection as rejection:
             reason = str(rejection)
-            if rejection.code in TOO_LARGE and self._fits_a_task(raw.content):
+            if rejection.code in TOO_LARGE and _fits_a_task(raw.content, limits):
                 if self.large_images:
                     return Outcome(outcome="large")
-                reason += "; the parameter LargeImages would have it taken"
+                reason += "; enable large images (parameter LargeImageTag) to accept it"
             return _outcome("rejected", facts | {"reason": reason})
 
     def _facts(self, key: RawKey, raw: RawObject) -> dict[str, Any]:
@@ -115,9 +102,11 @@ class ImageProcessing:
             "hour": key.hour.hour,
         }
 
-    def _run_scripts(self, key: RawKey, raw: RawObject, scripts: Sequence[Script], seconds: float) -> dict[str, Any]:
+    def _run_scripts(
+        self, key: RawKey, raw: RawObject, scripts: Sequence[Script], limits: Limits, seconds: float
+    ) -> dict[str, Any]:
         """The columns that scripts and engine fill; their derivatives are stored."""
-        result = runner.run_scripts(raw.content, scripts, self._script_params(), self._limits(), seconds)
+        result = runner.run_scripts(raw.content, scripts, pipelines.load().default.params, limits, seconds)
         derivatives = []
         for made in result.derivatives:
             target = key.derived(made.name, made.extension)
@@ -128,41 +117,6 @@ class ImageProcessing:
                 )
             )
         return {**result.columns, "script_output": json.dumps(result.script_output), "derivatives": derivatives}
-
-    def _limits(self) -> Limits:
-        return Limits(
-            max_bytes=self.max_image_bytes,
-            max_pixels=self.max_image_pixels,
-            max_side=self.max_image_side,
-            max_frames=self.max_image_frames,
-            max_total_pixels=self.max_total_pixels,
-            max_scans=self.max_image_scans,
-            memory_mb=self.script_memory_mb,
-            formats=(*Limits.formats, "HEIF") if self.accept_heif else Limits.formats,
-        )
-
-    def _fits_a_task(self, content: bytes) -> bool:
-        """Whether the limits of the task for large images allow what these do not; in the task, they are the same."""
-        larger = replace(
-            self._limits(),
-            max_pixels=self.large_max_image_pixels,
-            max_total_pixels=self.large_max_image_pixels,
-            max_side=self.large_max_image_side,
-        )
-        try:
-            guard.inspect(content, larger)
-        except Rejection:
-            return False
-        return True
-
-    def _script_params(self) -> dict[str, dict[str, Any]]:
-        try:
-            params = json.loads(self.script_params)
-        except ValueError:
-            params = None
-        if not isinstance(params, dict) or not all(isinstance(values, dict) for values in params.values()):
-            raise SettingsError("SCRIPT_PARAMS must be a JSON object of objects, by script name")
-        return params
 
 
 def _check_content(raw: RawObject, sha256: str) -> None:
@@ -175,6 +129,15 @@ def _versions(scripts: Sequence[Script]) -> dict[str, str]:
         "script": ",".join(script.name for script in scripts),
         "script_version": ",".join(script.version for script in scripts),
     }
+
+
+def _fits_a_task(content: bytes, limits: Limits) -> bool:
+    """Whether an image that is over `limits` is within those of the task for large images; in the task it never is."""
+    try:
+        guard.inspect(content, replace(pipelines.load().large_limits, formats=limits.formats))
+    except Rejection:
+        return False
+    return True
 
 
 def _outcome(status: Literal["processed", "rejected"], facts: dict[str, Any]) -> Outcome:
