@@ -2,8 +2,8 @@
 
 Computes how many files an hour the stream makes, by Lambda's rule: a batch is handed over when it has `BatchSize`
 records, when the next would take it over 6 MB, or when its window has passed, for each shard of the stream. Sizes are
-those of files that `imagelake.catalog.parquet` makes of such batches, and of a whole hour as compaction leaves it. Prints a
-Markdown table with the price of requests to S3.
+those of files that `imagelake.catalog.parquet` makes of such batches, and of a whole hour as compaction leaves it. Prints
+a Markdown table with the price of requests to S3.
 """
 
 import json

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated, Any
@@ -182,6 +183,12 @@ def run(
 
     An image that is rejected is a result like any other: the command ends with 0.
     """
+    if heif and find_spec("pi_heif") is None:
+        raise typer.BadParameter(
+            "HEIC needs the package pi-heif, which is not installed: install imagelake with its extra `heif`, "
+            "as in uv tool install '.[heif]'",
+            param_hint="--heif",
+        )
     formats = (*Limits.formats, "HEIF") if heif else Limits.formats
     total = max(max_pixels, Limits.max_total_pixels)
     limits = Limits(memory_mb=memory_mb, max_pixels=max_pixels, max_total_pixels=total, formats=formats)

@@ -1,13 +1,14 @@
 """The domain of Image Lake, shared by all functions: modules for everybody, and rooms.
 
-The order to read it in; a room imports only what stands above it, and `retention` and `audit` not each other:
+The order to read it in. A line imports only from lines above it; `api`, `ingest`, `process` and `catalog` do not import
+each other, and neither do `retention` and `audit`:
 
     errors, values  The errors this package raises, and types that have no home elsewhere. No logic.
-    engine/         Bytes of an image in, columns and derivatives out, in a confined process. Nothing of AWS or of a stack.
+    engine/         Bytes of an image in, columns and derivatives out, in a confined process. Nothing of AWS.
     keys            The names of objects in the buckets. Nobody else builds or parses one.
     model           The records of images, and their states. Nothing about where they are stored.
     settings        What a stack tells its functions. No defaults.
-    stores/         Session, buckets, images table, partitions, dead-letter queue. Only stores talk to AWS; no rules of the domain.
+    stores/         Session, buckets, images table, partitions, dead letters: all that talks to AWS. No rules.
     api/            Forms for uploads, what callers see, problem documents. No processing.
     ingest/         Kafka records become objects of the raw bucket. Nothing of what happens to them later.
     process/        One image from object to outcome; lost images are started again. No decoding, which is the engine's.
