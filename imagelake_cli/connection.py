@@ -1,10 +1,12 @@
 """Which lake a command is about: a stack on AWS if one is named, else the local lake that describes itself."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
+import platformdirs
 
 from imagelake_cli.athena import WorkGroup
 
@@ -16,6 +18,11 @@ DESCRIPTION: Final = Path(".local/lake.json")
 """Where a running local lake describes itself, in the folder of the repository."""
 
 
+def pointer() -> Path:
+    """The file with the path of a running lake's description, in the user's state folder; of the lake started last."""
+    return platformdirs.user_state_path("imagelake") / "running-lake"
+
+
 class NoLakeError(Exception):
     """There is nothing to connect to; the message says what can be done."""
 
@@ -24,7 +31,8 @@ def work_group(stack: str | None, region: str | None, profile: str | None) -> Wo
     """The work group of the analysts.
 
     Args:
-        stack: a stack on AWS; without it, the local lake described in this folder or the nearest one above.
+        stack: a stack on AWS; without it, the local lake described in this folder or the nearest one above, else the
+            one that was started last.
         region: of the stack; by default that of the profile or the environment.
         profile: of the AWS configuration.
 
@@ -37,16 +45,25 @@ def work_group(stack: str | None, region: str | None, profile: str | None) -> Wo
         return _of_stack(boto3.Session(profile_name=profile, region_name=region), stack, None)
     if region or profile:
         raise NoLakeError("--region and --profile need --stack, the name of a stack on AWS.")
-    folders = (Path.cwd(), *Path.cwd().parents)
-    description = next((file for folder in folders if (file := folder / DESCRIPTION).is_file()), None)
-    if description is None:
-        raise NoLakeError(
-            f"No lake: {DESCRIPTION} is neither here nor in a folder above. Start the local lake with make run, "
-            "or name a stack on AWS with --stack (and --region, --profile)."
-        )
-    lake: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
+    lake: dict[str, Any] = json.loads(_description().read_text(encoding="utf-8"))
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=lake["region"])  # noqa: S106  # what the emulator takes from everybody
     return _of_stack(session, lake["stack_name"], lake["endpoint_url"])
+
+
+def _description() -> Path:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (nearest := folder / DESCRIPTION).is_file():
+            return nearest
+    with suppress(OSError, ValueError):  # no pointer, or none that can be read
+        pointed = Path(pointer().read_text(encoding="utf-8").rstrip("\n"))
+        if pointed.is_file():
+            return pointed
+    raise NoLakeError(
+        f"No local lake is running: {DESCRIPTION} is neither in {here} nor in a folder above it, and {pointer()} "
+        "names none. Start the local lake with make run in its repository, or name a stack on AWS with --stack "
+        "(and --region, --profile)."
+    )
 
 
 def _of_stack(session: boto3.Session, stack: str, endpoint_url: str | None) -> WorkGroup:

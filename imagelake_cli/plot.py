@@ -165,7 +165,10 @@ def to_png(plot: Plot) -> bytes:
     try:
         import vl_convert  # 84 MB that only pictures need
     except ImportError as error:
-        raise PlotError("Pictures need a package that is not installed: pip install vl-convert-python") from error
+        raise PlotError(
+            "Pictures need the package vl-convert-python, which is not installed: install imagelake with its extra "
+            "`pictures`, as in uv tool install '.[pictures]'."
+        ) from error
     png: bytes = vl_convert.vegalite_to_png(json.dumps(specification(plot)), scale=2)
     return png
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated, Any
@@ -195,6 +196,12 @@ def run(
 
     An image that is rejected is a result like any other: the command ends with 0.
     """
+    if heif and find_spec("pi_heif") is None:
+        raise typer.BadParameter(
+            "HEIC needs the package pi-heif, which is not installed: install imagelake with its extra `heif`, "
+            "as in uv tool install '.[heif]'",
+            param_hint="--heif",
+        )
     limits = _limits(max_pixels, memory_mb)
     if heif:
         limits = replace(limits, formats=(*limits.formats, "HEIF"))

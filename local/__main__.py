@@ -41,7 +41,7 @@ def _show(folder: Path | None, *, stay: bool) -> None:
         console.print(f"[dim]{time.monotonic() - began:6.1f} s[/dim]  {step}", highlight=False)
 
     try:
-        with lake.running(folder, report=report) as running, lake.described(running):
+        with lake.running(folder, report=report) as running, lake.described(running, report):
             report("Sending sample pictures")
             demo.show(running, console)
             report("Done")

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from imagelake_cli import formats
+from imagelake_cli import connection, formats
 from kafka_poller.broker import MESSAGE_LIMIT
 from local.api_client import ApiClient, send
-from local.lake import DESCRIPTION, Lake
+from local.lake import DESCRIPTION, Lake, points_here
 from local.samples import Sample, make_samples
 
 WAIT_SECONDS: Final = 120
@@ -61,13 +61,14 @@ def show(lake: Lake, console: Console) -> None:
 def how_to_go_on(lake: Lake) -> str:
     """Where the API is and how to call it, to be pasted into a shell."""
     read_id = 'python3 -c \'import sys, json; print(json.load(sys.stdin)["AuthenticationResult"]["IdToken"])\''
+    pointer = f"\nPointer  {connection.pointer()}   (for `imagelake query` in other folders)" if points_here() else ""
     client_id = lake.stack.outputs["UserPoolClientId"]
     return f"""\
 API      {lake.api_url}
 AWS      {lake.emulator.endpoint_url}   (any AWS client, with the access key and secret `test`)
 Kafka    {lake.kafka.bootstrap_servers}   (topic `{lake.kafka.topic}`)
 User     {lake.username}   password {lake.password}
-Details  {DESCRIPTION}
+Details  {DESCRIPTION}{pointer}
 
 API={lake.api_url}
 TOKEN=$(curl -s {lake.emulator.endpoint_url}/ -H 'Content-Type: application/x-amz-json-1.1' \\

@@ -1,24 +1,26 @@
 """The local lake: the stack, deployed and running on this machine, with a user who may upload."""
 
 import json
+import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from boto3.dynamodb.types import TypeDeserializer
 
+from imagelake_cli import connection
 from imagelake_cli.athena import WorkGroup
 from local import deployment, emulator, kafka_side
 from local.deployment import Stack
 from local.emulator import REGION, ROOT, Emulator
 from local.kafka_side import KafkaSide
 
-DESCRIPTION: Final = ROOT / ".local" / "lake.json"
+DESCRIPTION: Final = ROOT / connection.DESCRIPTION
 USERNAME: Final = "demo"
 
 type Report = Callable[[str], None]
@@ -151,14 +153,42 @@ def running_elsewhere() -> Lake:
 
 
 @contextmanager
-def described(lake: Lake) -> Iterator[None]:
-    """Keep the description of a running lake where other programs look for it."""
+def described(lake: Lake, report: Report = lambda _step: None) -> Iterator[None]:
+    """Keep the description of a running lake where other programs look for it.
+
+    Programs that run in other folders find it through `imagelake_cli.connection.pointer()`. The lake that started last
+    has the pointer; each removes only its own. A state folder that cannot be written is reported, and no more.
+    """
     description = json.dumps(lake.describe(), indent=2) + "\n"
     DESCRIPTION.parent.mkdir(exist_ok=True)
-    DESCRIPTION.touch(mode=0o600)
-    DESCRIPTION.write_text(description, encoding="utf-8")
     try:
+        DESCRIPTION.touch(mode=0o600)
+        DESCRIPTION.write_text(description, encoding="utf-8")
+        try:
+            _point_here()
+        except OSError as error:
+            report(f"imagelake query finds this lake in its own folder only: {error}")
         yield
     finally:
         if DESCRIPTION.exists() and DESCRIPTION.read_text(encoding="utf-8") == description:
             DESCRIPTION.unlink()
+            with suppress(OSError):
+                if points_here():
+                    connection.pointer().unlink()
+
+
+def points_here() -> bool:
+    """Whether the pointer in the user's state folder is to the lake of this repository."""
+    with suppress(OSError, ValueError):
+        return connection.pointer().read_text(encoding="utf-8") == f"{DESCRIPTION}\n"
+    return False
+
+
+def _point_here() -> None:
+    """In one step, so that no other program reads half a path."""
+    pointer = connection.pointer()
+    pointer.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    number, written = tempfile.mkstemp(dir=pointer.parent)  # readable by the user only
+    with os.fdopen(number, "w", encoding="utf-8") as file:
+        file.write(f"{DESCRIPTION}\n")
+    Path(written).replace(pointer)

@@ -29,7 +29,7 @@ Servers = Annotated[
     str,
     typer.Option("--bootstrap-servers", "-b", envvar="KAFKA_BOOTSTRAP_SERVERS", help="Brokers, host:port,host:port."),
 ]
-Topic = Annotated[str, typer.Option("--topic", "-t", envvar="KAFKA_TOPIC", help="Topic of the images.")]
+Topic = Annotated[str, typer.Option("--topic", "-t", envvar="KAFKA_TOPIC", help="Topic of the messages.")]
 
 
 @app.command("broker")
@@ -60,7 +60,7 @@ def poll(
     failed_records_bucket: Annotated[
         str, typer.Option("--on-failure", help="Bucket that keeps messages which are given up, with their records.")
     ],
-    group: Annotated[str, typer.Option(help="Consumer group.")] = "image-lake",
+    group: Annotated[str, typer.Option(help="Consumer group.")] = "kafka-poller",
     pollers: Annotated[int, typer.Option(min=1, help="Members of the group, each with one run at a time.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Messages at most in one run.")] = 100,
     window: Annotated[float, typer.Option(min=0, max=300, help="Seconds to wait for a full batch.")] = 0.5,
@@ -107,14 +107,14 @@ def poll(
 
 @app.command()
 def send(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Images.")],
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Files, one message each.")],
     bootstrap_servers: Servers,
     topic: Topic,
     source: Annotated[str | None, typer.Option(help="What the producer calls itself.")] = None,
     tags: Annotated[str | None, typer.Option(help='JSON object of strings, e.g. {"site": "north"}.')] = None,
-    content_type: Annotated[str | None, typer.Option(help="Media type, e.g. image/jpeg.")] = None,
+    content_type: Annotated[str | None, typer.Option(help="Media type, e.g. application/json.")] = None,
 ) -> None:
-    """Send images, one message each, with an ordinary producer."""
+    """Send files, one message each, with an ordinary producer."""
     producer = _producer(bootstrap_servers, topic)
     given = {"source": source, "tags": tags, "content-type": content_type}
     headers: list[tuple[str, str | bytes | None]] = [

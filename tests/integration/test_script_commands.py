@@ -359,3 +359,12 @@ def test_a_folder_without_images_is_said(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert f"no images in {tmp_path}" in result.stderr
+
+
+def test_heic_without_its_package_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+
+    result = CliRunner().invoke(app, ["script", "run", "describe", str(tmp_path), "--heif"], terminal_width=400)
+
+    assert result.exit_code == 2
+    assert "uv tool install '.[heif]'" in " ".join(result.stderr.replace("│", " ").split())

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 from ministack.services import glue
 
-from local import emulated_athena
-from local.emulated_athena import NotAnsweredError, SyntaxInvalidError
+from local.emulator import emulated_athena
+from local.emulator.emulated_athena import NotAnsweredError, SyntaxInvalidError
 
 IMAGES = {
     "Name": "images",

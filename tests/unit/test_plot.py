@@ -173,5 +173,5 @@ def test_a_picture_says_time_in_utc_and_colours_only_what_differs() -> None:
 def test_a_picture_without_its_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vl_convert", None)
 
-    with pytest.raises(PlotError, match="pip install vl-convert-python"):
+    with pytest.raises(PlotError, match="with its extra `pictures`"):
         plot.to_png(plot.split(answer(ARRIVALS, *ROWS)))

@@ -174,6 +174,7 @@ def test_without_a_lake_both_ways_to_one_are_said(tmp_path: Path, monkeypatch: p
     result = query("SELECT 1")
 
     assert result.exit_code == 1
+    assert f".local/lake.json is neither in {tmp_path} nor" in result.stderr
     assert "make run" in result.stderr
     assert "--stack" in result.stderr
 

@@ -1,21 +1,22 @@
-"""The domain of Image Lake, shared by all functions.
+"""The domain of Image Lake, shared by all functions: modules for everybody, and rooms.
 
-The flow, and the order to read it in:
+The order to read it in. A line imports only from lines above it; `api`, `ingest`, `process` and `catalog` do not import
+each other, and neither do `retention` and `audit`:
 
-    errors · settings · keys · model     what can go wrong, what a stack says, where things are, what they are
-    pipelines                            the limits of an image and its scripts, as pipelines.yaml says
-    aws · object_store · images_table    the session, the buckets and the table, nothing else talks to them
-    uploads · images · problems          the HTTP API: forms for uploads, what callers are shown
-    script_runner                        the engine: provided scripts in a confined process (see docs/scripts.md)
-    processing                           one image: read, run the scripts, store the derivatives, say what became of it
-    catalog · partitions · compaction    Parquet for analysts, the hours that Glue knows, few files instead of many
-    dead_letters                         the queue for operators
-    large_image                          the same in a task, for images that a function is too small for
-    image_topic                          the Kafka door: records, claim checks, what is kept of those refused
-    redshift · custom_resource           the catalog in Redshift, where a stack has it; answers to CloudFormation
-    reconciliation                       images that got lost on their way are started again
-    retention · erasure · receipts       what has had its days, or is asked to go, goes; and what proves it
-    audit · audit_report                 whether it did, by somebody who shares nothing with them
+    errors, values  The errors this package raises, and types that have no home elsewhere. No logic.
+    engine/         Bytes of an image in, columns and derivatives out, in a confined process. Nothing of AWS.
+    keys            The names of objects in the buckets. Nobody else builds or parses one.
+    model           The records of images, and their states. Nothing about where they are stored.
+    schema          The columns of the catalog, derived from the record of an image.
+    pipelines       Limits of images, scripts and their parameters, as `pipelines.yaml` says.
+    settings        Reads what a stack tells its functions. No defaults.
+    stores/         Session, buckets, tables, queue, workflow: all that talks to AWS. No rules.
+    api/            Forms for uploads, what callers see, problem documents. No processing.
+    ingest/         Kafka records become objects of the raw bucket. Nothing of what happens to them later.
+    process/        One image from object to outcome; lost images are started again. No decoding, which is the engine's.
+    catalog/        Parquet for analysts, compaction, Redshift. Nothing that callers of the API see.
+    retention/      The purge, erasure and their receipts: all that deletes. No judgement on whether it worked.
+    audit/          That judgement. It deletes nothing and shares no module with what it audits.
 """
 
 import gc

@@ -1,7 +1,7 @@
 """Runs provided scripts on an image: the door to the engine.
 
-`run_scripts` hands the image to a warm process (`sandbox`), which forks a child that guards (`image_guard`), decodes
-(`opened_image`), runs the scripts and encodes what they return (`script_job`).
+`run_scripts` hands the image to a warm process (`sandbox`), which forks a child that guards (`guard`), decodes
+(`decoders`), runs the scripts and encodes what they return (`scripts`).
 """
 
 import hashlib

@@ -49,7 +49,7 @@ _UPRIGHT = {
 
 _TURNED_BY_DECODER = frozenset({"TIFF", "HEIF"})
 
-Image.MAX_IMAGE_PIXELS = None  # `image_guard` has checked against our own limits, which may be higher
+Image.MAX_IMAGE_PIXELS = None  # `guard` has checked against our own limits, which may be higher
 
 
 class Decoding:

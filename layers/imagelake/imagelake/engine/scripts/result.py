@@ -1,4 +1,4 @@
-"""What a child hands back: a file, which `script_job` writes and `script_runner` reads with suspicion.
+"""What a child hands back: a file, which `job` writes and `runner` reads with suspicion.
 
 64 bytes that say what is going on, eight that give the length of a JSON document, the document, and the encoded
 derivatives one after another.

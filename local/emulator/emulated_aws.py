@@ -1,6 +1,6 @@
 """ministack, corrected where it differs from AWS in a way that this stack relies on.
 
-    hypercorn local.emulated_aws:app
+    hypercorn local.emulator.emulated_aws:app
 
 Each correction says what AWS does. They reach into ministack's modules, which is why its version is pinned.
 """
@@ -21,7 +21,7 @@ from ministack.core.responses import error_response_json
 from ministack.services import apigateway_v1, athena, eventbridge, lambda_svc, s3
 from ministack.services.cloudformation import provisioners
 
-from local import emulated_athena
+from local.emulator import emulated_athena
 
 type Message = MutableMapping[str, Any]
 

@@ -16,7 +16,7 @@ import boto3
 import httpx
 import psutil
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
 START_SECONDS: Final = 60
@@ -74,7 +74,7 @@ def running(folder: Path, address: str | None = None) -> Iterator[Emulator]:
     with log.open("ab") as output:
         process = subprocess.Popen(  # our own interpreter, no shell
             [
-                *(sys.executable, "-m", "hypercorn", "local.emulated_aws:app"),
+                *(sys.executable, "-m", "hypercorn", "local.emulator.emulated_aws:app"),
                 *(f"--bind={host}:{port}" for host in ("127.0.0.1", address) if host),
                 *("--keep-alive", "75", "--workers", "0", "--log-level", "WARNING"),
             ],
