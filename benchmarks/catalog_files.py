@@ -2,8 +2,8 @@
 
 Computes how many files an hour the stream makes, by Lambda's rule: a batch is handed over when it has `BatchSize`
 records, when the next would take it over 6 MB, or when its window has passed, for each shard of the stream. Sizes are
-those of files that `imagelake.catalog.parquet` makes of such batches, and of a whole hour as compaction leaves it. Prints
-a Markdown table with the price of requests to S3.
+those of files that `catalog.parquet` makes of such batches, and of a whole hour as compaction leaves it. Prints a
+Markdown table with the price of requests to S3.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.catalog_rows import records_of
 from imagelake.catalog import parquet
-from imagelake.keys import Partition
+from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord
 from tests.application import TEMPLATE
 from tests.integration.conftest import stream_of
@@ -40,7 +40,7 @@ def main() -> None:
     """Print the table."""
     mapping = TEMPLATE["Resources"]["WriteCatalogFunction"]["Properties"]["Events"]["ImageCataloged"]["Properties"]
     window = int(TEMPLATE["Parameters"]["CatalogWindowSeconds"]["Default"])
-    records = records_of(Partition.of(datetime(2026, 11, 20, 9, tzinfo=UTC)), MEASURED_ROWS)
+    records = records_of(ArrivalHour.of(datetime(2026, 11, 20, 9, tzinfo=UTC)), MEASURED_ROWS)
     event = stream_of(*(record.to_item() for record in records[:1000]))
     record_bytes = len(json.dumps(event, separators=(",", ":"))) / len(event["Records"])
     fitting = int(PAYLOAD_BYTES / record_bytes)

@@ -1,7 +1,7 @@
 """The named queries over a million images: `python -m benchmarks.catalog_queries [--images 1000000] [--folder DIR]`.
 
-A week of images is written through `imagelake.catalog.parquet` in four layouts: as the stream hands them over (a file a
-minute and hour), as an hour a file, and, for the first 20,000, as one Parquet and as one JSON file an image. DuckDB answers
+A week of images is written through `catalog.parquet` in four layouts: as the stream hands them over (a file a minute
+and hour), as an hour a file, and, for the first 20,000, as one Parquet and as one JSON file an image. DuckDB answers
 each named query through the view, anew each time: its cache of files is off, but the files are in the page cache.
 Bytes are what the process read from files (`rchar`), so Linux only; the two layouts of single files are extrapolated.
 Prints Markdown tables. Files in DIR are kept, and found again by the next run.
@@ -26,7 +26,7 @@ from typing import Final
 
 from benchmarks.catalog_rows import SETTINGS, batches, hours_until, images_by_hour, records_of, written_to
 from imagelake.catalog import parquet
-from imagelake.keys import Partition
+from imagelake.keys import ArrivalHour
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tools import sql
 
@@ -81,7 +81,7 @@ def write(folder: Path, images: int) -> None:
     (folder / "written").touch()
 
 
-def _write_hour(folder: Path, hour: Partition, images: int, single: int) -> None:
+def _write_hour(folder: Path, hour: ArrivalHour, images: int, single: int) -> None:
     records = records_of(hour, images)
     with written_to(folder / "hours"):
         parquet.write(records, "hour", SETTINGS)

@@ -25,7 +25,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     """Gets what the command line would ask: session, name of the stack and endpoint."""
-    asked = create_autospec(connection._of_stack)
+    asked: MagicMock = create_autospec(connection._of_stack)
     monkeypatch.setattr(connection, "_of_stack", asked)
     return asked
 
