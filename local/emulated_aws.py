@@ -19,7 +19,7 @@ from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.core.responses import error_response_json
 from ministack.services import apigateway_v1, athena, eventbridge, lambda_svc, s3
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import engine, provisioners
 
 from local import emulated_athena
 
@@ -153,6 +153,17 @@ def _stacks_have_named_queries() -> None:
     provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {"create": create, "update": update, "delete": delete}
 
 
+def _nested_stacks_are_transformed() -> None:
+    """AWS applies the SAM transform to nested stacks too. The emulator parses their templates by this function alone."""
+    parse = engine._parse_template
+
+    @functools.wraps(parse)
+    def parse_and_transform(template_body: str) -> Any:
+        return engine._apply_transforms(parse(template_body))
+
+    engine._parse_template = parse_and_transform
+
+
 def _events_wait_for_a_warm_environment() -> None:
     """Lambda starts an environment for every event that finds none free; a laptop is sooner done with a few.
 
@@ -189,4 +200,5 @@ _functions_see_what_lambda_has()
 _athena_reads_what_glue_knows()
 _work_groups_keep_results()
 _stacks_have_named_queries()
+_nested_stacks_are_transformed()
 _events_wait_for_a_warm_environment()
