@@ -29,6 +29,8 @@ def check(template: Path) -> list[str]:
     """The findings in `template`; empty when there is nothing to say."""
     if not template.is_file():
         return [f"{template} does not exist"]
+    if "Transform" not in yaml_parse(template.read_text(encoding="utf-8")):
+        return _findings(template, template.read_text(encoding="utf-8"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     validation = subprocess.run(
         [Path(sys.executable).with_name("sam"), "validate", "--lint", "--template-file", template, "--region", REGION],
@@ -45,7 +47,11 @@ def check(template: Path) -> list[str]:
         translated = translate(template)
     except InvalidSamDocumentException as error:
         return [f"{template}: {error}"]
-    return [f"{template}, translated: {one}" for one in lint(translated, config=ManualArgs(regions=[REGION]))]
+    return _findings(f"{template}, translated", translated)
+
+
+def _findings(name: Path | str, document: str) -> list[str]:
+    return [f"{name}: {finding}" for finding in lint(document, config=ManualArgs(regions=[REGION]))]
 
 
 def templates(root: Path) -> list[Path]:

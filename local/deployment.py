@@ -75,6 +75,23 @@ def describe(emulator: Emulator, stack_name: str) -> Stack:
     return Stack(stack_name, {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]})
 
 
+def physical_id(emulator: Emulator, stack_name: str, logical_id: str) -> str:
+    """What a resource of a stack, or of a stack nested in it, is called.
+
+    Raises:
+        KeyError: there is none of this logical id.
+    """
+    waiting = [stack_name]
+    while waiting:
+        answer = emulator.client("cloudformation").describe_stack_resources(StackName=waiting.pop())
+        for resource in answer["StackResources"]:
+            if resource["LogicalResourceId"] == logical_id:
+                return str(resource["PhysicalResourceId"])
+            if resource["ResourceType"] == "AWS::CloudFormation::Stack":
+                waiting.append(resource["PhysicalResourceId"])
+    raise KeyError(logical_id)
+
+
 def _sam(emulator: Emulator, *arguments: str) -> None:
     sam = Path(sys.executable).with_name("sam")
     environment = emulator.environment | {
