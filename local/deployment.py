@@ -64,7 +64,8 @@ def deploy(emulator: Emulator, template: Path, parameters: Mapping[str, str], st
         emulator,
         "deploy", "--template-file", str(template), "--stack-name", stack_name, "--s3-bucket", _ARTIFACTS_BUCKET,
         "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset",
-        "--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()),
+        "--no-fail-on-empty-changeset", "--no-progressbar",
+        "--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()),
     )  # fmt: skip
     return describe(emulator, stack_name)
 

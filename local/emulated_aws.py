@@ -154,7 +154,7 @@ def _stacks_have_named_queries() -> None:
 
 
 def _nested_stacks_are_transformed() -> None:
-    """AWS applies the SAM transform to nested stacks too. The emulator parses their templates by this function alone."""
+    """AWS applies the SAM transform to nested stacks too; the emulator only parses their templates."""
     parse = engine._parse_template
 
     @functools.wraps(parse)
@@ -162,6 +162,21 @@ def _nested_stacks_are_transformed() -> None:
         return engine._apply_transforms(parse(template_body))
 
     engine._parse_template = parse_and_transform
+
+
+def _alarms_may_have_an_expression() -> None:
+    """AWS evaluates metric math; the emulator refuses it. Here such an alarm is there, and tells nobody."""
+    record = provisioners._cw_metric_alarm_record
+
+    @functools.wraps(record)
+    def without_expression(name: str, properties: dict[str, Any]) -> Any:
+        if "Metrics" not in properties:
+            return record(name, properties)
+        metric = next(one["MetricStat"]["Metric"] for one in properties["Metrics"] if "MetricStat" in one)
+        rest = {key: value for key, value in properties.items() if key != "Metrics"}
+        return record(name, rest | metric | {"ActionsEnabled": False})
+
+    provisioners._cw_metric_alarm_record = without_expression
 
 
 def _events_wait_for_a_warm_environment() -> None:
@@ -201,4 +216,5 @@ _athena_reads_what_glue_knows()
 _work_groups_keep_results()
 _stacks_have_named_queries()
 _nested_stacks_are_transformed()
+_alarms_may_have_an_expression()
 _events_wait_for_a_warm_environment()
