@@ -13,10 +13,11 @@ import pytest
 
 from local.emulator import ROOT
 
-PROJECTS = {
-    "imagelake": ({"imagelake", "imagelake_cli", "scripts"}, {"heif", "pictures"}),
-    "kafka-poller": ({"kafka_poller"}, set[str]()),
+PROJECTS: dict[str, tuple[set[str], set[str], set[str]]] = {
+    "imagelake": ({"imagelake", "imagelake_cli", "scripts"}, {"heif", "pictures"}, {"imagelake/pipelines.json"}),
+    "kafka-poller": ({"kafka_poller"}, set(), set()),
 }
+"""Of each distribution: packages, extras, and files that are no modules."""
 
 
 @pytest.fixture(scope="module", params=PROJECTS)
@@ -40,10 +41,10 @@ def wheel(project: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zi
 
 
 def test_a_wheel_holds_its_packages_only(project: str, wheel: ZipFile) -> None:
-    packages = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" not in name}
+    files = [name for name in wheel.namelist() if ".dist-info/" not in name]
 
-    assert packages == PROJECTS[project][0]
-    assert all(name.endswith(".py") for name in wheel.namelist() if ".dist-info/" not in name)
+    assert {name.split("/")[0] for name in files} == PROJECTS[project][0]
+    assert {name for name in files if not name.endswith(".py")} == PROJECTS[project][2]
 
 
 def test_a_wheel_imports_nothing_but_itself_and_what_it_requires(project: str, wheel: ZipFile) -> None:
