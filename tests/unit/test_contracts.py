@@ -185,9 +185,7 @@ def test_the_sample_of_process_image_is_what_the_workflow_makes_of_object_create
     S3EventNotificationEventBridgeModel.model_validate(created)
     payload = WORKFLOW["States"]["Process image"]["Arguments"]["Payload"]
 
-    assert {name: _evaluate(path, states={"input": created}) for name, path in payload.items()} == event(
-        "process_image"
-    )
+    assert {name: _evaluate(path, **_identified(created)) for name, path in payload.items()} == event("process_image")
     image = ImageArrived.model_validate(event("process_image"))
     assert str(RawKey.parse(image.key)) == image.key
 
@@ -202,6 +200,30 @@ def _evaluate(expression: str, **variables: Any) -> Any:
     for name, value in variables.items():
         frame.bind(name, value)
     return jsonata.evaluate(None, frame)
+
+
+def _identified(created: dict[str, Any]) -> dict[str, Any]:
+    """The variables that the leading state sets for an event."""
+    assigned = WORKFLOW["States"][WORKFLOW["StartAt"]]["Assign"]
+    return {name: _evaluate(expression, states={"input": created}) for name, expression in assigned.items()}
+
+
+@pytest.mark.parametrize("key", ["raw/", "raw/holiday.jpg", "raw/ingest_date=2026-13-45/hour=9/x", "raw/ingest_date=/"])
+def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing(key: str) -> None:
+    created = event("object_created")
+    created["detail"]["object"] = {"key": key}
+
+    identified = _identified(created)
+
+    assert all(isinstance(identified[name], str) for name in ("image_id", "ingest_date", "hour"))
+    assert identified["version_id"] is None
+
+
+def test_the_workflow_reads_its_event_in_the_leading_state_only() -> None:
+    assert "Execution.Input" not in WORKFLOW_TEXT
+    assert WORKFLOW_TEXT.count("$states.input.detail") == json.dumps(WORKFLOW["States"]["Identify image"]).count(
+        "$states.input.detail"
+    )
 
 
 def test_the_workflow_is_started_by_object_created() -> None:
@@ -305,7 +327,7 @@ def test_a_fault_of_any_task_ends_in_the_dead_letter_queue() -> None:
 
 def test_a_failure_is_recorded_as_an_image_of_the_hour_it_arrived_in() -> None:
     created = event("object_created")
-    given = {"states": {"context": {"Execution": {"Input": created}}}, "reason": "fault: AccessDenied on GetObject"}
+    given = {**_identified(created), "reason": "fault: AccessDenied on GetObject"}
     arguments = WORKFLOW["States"]["Record failure"]["Arguments"]
     values: dict[str, Any] = {
         name: {kind: _evaluate(expression, **given)}
@@ -383,7 +405,7 @@ def test_the_task_is_told_which_image_and_no_more(has_version: bool) -> None:
     [override] = HAND_OVER["Arguments"]["Overrides"]["ContainerOverrides"]
     [argument] = override["Command"]
 
-    told = _evaluate(argument, states={"context": {"Execution": {"Input": created}}})
+    told = _evaluate(argument, **_identified(created))
 
     image = LargeImageArrived.model_validate_json(told)
     assert image.key == created["detail"]["object"]["key"]
