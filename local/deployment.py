@@ -71,8 +71,9 @@ def deploy(emulator: Emulator, template: Path, parameters: Mapping[str, str], st
     _sam(
         emulator,
         "deploy", "--template-file", str(template), "--stack-name", stack_name, "--s3-bucket", _ARTIFACTS_BUCKET,
-        "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset",
-        "--no-progressbar", "--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()),
+        "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset",
+        "--no-fail-on-empty-changeset", "--no-progressbar",
+        "--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()),
     )  # fmt: skip
     return describe(emulator, stack_name)
 
@@ -81,6 +82,23 @@ def describe(emulator: Emulator, stack_name: str) -> Stack:
     """A stack that is there."""
     (stack,) = emulator.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
     return Stack(stack_name, {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]})
+
+
+def physical_id(emulator: Emulator, stack_name: str, logical_id: str) -> str:
+    """What a resource of a stack, or of a stack nested in it, is called.
+
+    Raises:
+        KeyError: there is none of this logical id.
+    """
+    waiting = [stack_name]
+    while waiting:
+        answer = emulator.client("cloudformation").describe_stack_resources(StackName=waiting.pop())
+        for resource in answer["StackResources"]:
+            if resource["LogicalResourceId"] == logical_id:
+                return str(resource["PhysicalResourceId"])
+            if resource["ResourceType"] == "AWS::CloudFormation::Stack":
+                waiting.append(resource["PhysicalResourceId"])
+    raise KeyError(logical_id)
 
 
 def _sam(emulator: Emulator, *arguments: str) -> None:

@@ -20,7 +20,7 @@ from rich.console import Console
 from samcli.yamlhelper import yaml_parse
 
 from local import lake as local_lake
-from local.deployment import STACK_NAME, host_architecture
+from local.deployment import STACK_NAME, host_architecture, physical_id
 from local.emulator import ROOT
 from local.lake import Lake
 from local.samples import make_samples
@@ -67,11 +67,31 @@ def main() -> int:
 def _with_endpoint(lake: Lake) -> Path:
     """The built template with one more variable for each function: SAM sets none that a template does not name."""
     built = lake.emulator.folder / "build" / "template.yaml"
+    return _changed(built, lambda globals_: globals_["Variables"].update(AWS_ENDPOINT_URL=lake.emulator.endpoint_url))
+
+
+def _changed(built: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     document = yaml_parse(built.read_text(encoding="utf-8"))
-    document["Globals"]["Function"]["Environment"]["Variables"]["AWS_ENDPOINT_URL"] = lake.emulator.endpoint_url
+    if "Globals" in document:
+        change(document["Globals"]["Function"]["Environment"])
+    for resource in document["Resources"].values():
+        if resource["Type"] == "AWS::CloudFormation::Stack":
+            nested = _changed(built.parent / resource["Properties"]["TemplateURL"], change)
+            resource["Properties"]["TemplateURL"] = str(nested.relative_to(built.parent))
     target = built.with_name("invoke.json")
     target.write_text(json.dumps(document), encoding="utf-8")
     return target
+
+
+def _stacks_of_functions(template: Path, path: str = "") -> dict[str, str]:
+    """The full name of each function, such as `Kafka/ConsumeImageTopicFunction`, by its logical id."""
+    found: dict[str, str] = {}
+    for name, resource in yaml_parse(template.read_text(encoding="utf-8"))["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            found[name] = path + name
+        elif resource["Type"] == "AWS::CloudFormation::Stack":
+            found |= _stacks_of_functions(template.parent / resource["Properties"]["TemplateURL"], f"{path}{name}/")
+    return found
 
 
 def _place_sample(lake: Lake) -> None:
@@ -96,10 +116,10 @@ def _event(lake: Lake, name: str) -> dict[str, Any]:
 
 
 def _invoke(lake: Lake, template: Path, endpoint_url: str, name: str) -> int:
-    function = f"{name.title().replace('_', '')}Function"
+    function = "HttpApiFunction" if name == "request_upload" else f"{name.title().replace('_', '')}Function"
     result = subprocess.run(
         [
-            *(Path(sys.executable).with_name("sam"), "local", "invoke", function),
+            *(Path(sys.executable).with_name("sam"), "local", "invoke", _stacks_of_functions(template)[function]),
             *("--template", template, "--event", "-", "--env-vars", _variables(lake, endpoint_url, function)),
             *("--parameter-overrides", f"Architecture={host_architecture()}"),
             *os.environ.get("SAM_LOCAL_OPTIONS", "").split(),
@@ -141,11 +161,9 @@ def _variables(lake: Lake, endpoint_url: str, function: str) -> Path:
 
 def _settings(lake: Lake, function: str) -> dict[str, str]:
     if function in NOT_DEPLOYED:
-        template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+        template = yaml_parse((ROOT / "stacks" / "redshift.yaml").read_text(encoding="utf-8"))
         return dict.fromkeys(template["Resources"][function]["Properties"]["Environment"]["Variables"], "none")
-    physical = lake.client("cloudformation").describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=function)[
-        "StackResourceDetail"
-    ]["PhysicalResourceId"]
+    physical = physical_id(lake.emulator, STACK_NAME, function)
     deployed: dict[str, str] = lake.client("lambda").get_function_configuration(FunctionName=physical)["Environment"][
         "Variables"
     ]

@@ -1,7 +1,12 @@
-"""The application's files, as the tests read them: the template, the workflow, the sample events."""
+"""The application's files, as the tests read them: the templates, the workflow, the sample events.
+
+Tests see one template: root and nested stacks together, with what the root passes in place of a parameter of a nested
+stack, its default where nothing is passed, and what an output refers to in place of the output.
+"""
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +18,7 @@ from tools.check_template import translate
 type Resources = dict[str, dict[str, Any]]
 
 ROOT = Path(__file__).parent.parent
-TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+STACKS = sorted(ROOT.glob("stacks/*.yaml"))
 WORKFLOW_TEXT = (ROOT / "statemachine/ingest_image.asl.json").read_text(encoding="utf-8")
 WORKFLOW: dict[str, Any] = json.loads(WORKFLOW_TEXT)
 FUNCTION_FOLDERS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
@@ -30,10 +35,121 @@ _PSEUDO_PARAMETERS = {
 }
 
 
+def whole(read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Root and nested stacks as one template.
+
+    Args:
+        read: gives a template file as it is, or as it is translated.
+
+    Raises:
+        ValueError: two stacks have the same logical id, or mean something else by a condition or by Globals.
+    """
+    root = read(ROOT / "template.yaml")
+    nested: Resources = {}
+    for name, stack in list(root["Resources"].items()):
+        if stack["Type"] != "AWS::CloudFormation::Stack" or not stack["Properties"]["TemplateURL"].startswith(
+            "stacks/"
+        ):
+            continue
+        nested[name] = _nested(read(ROOT / stack["Properties"]["TemplateURL"]), stack)
+        del root["Resources"][name]
+    outputs = {name: one["Outputs"] for name, one in nested.items()}
+    # An output may be of a stack that got another stack's output: until nothing is left to put in.
+    merged = {
+        section: _put_in(dict(root.get(section, {})), {}, outputs) for section in ("Resources", "Conditions", "Outputs")
+    }
+    for one in nested.values():
+        if one.get("Globals", root.get("Globals")) != root.get("Globals"):
+            raise ValueError("Globals differ")
+        for section in ("Resources", "Conditions"):
+            for name, value in _put_in(one[section], {}, outputs).items():
+                if merged[section].setdefault(name, value) != value:
+                    raise ValueError(f"two stacks have {name}")
+    return root | merged
+
+
+def _nested(template: dict[str, Any], stack: dict[str, Any]) -> dict[str, Any]:
+    """A nested stack with its parameters put in, and the condition of the stack at each of its resources."""
+    given = {name: one["Default"] for name, one in template["Parameters"].items() if "Default" in one}
+    given |= stack["Properties"].get("Parameters", {})
+    for name, one in template["Parameters"].items():
+        match given[name]:  # a list is passed as a text
+            case {"Fn::Join": [",", items]} if one["Type"] == "CommaDelimitedList":
+                given[name] = items
+    result: dict[str, Any] = {"Conditions": {}, "Outputs": {}}
+    for section in ("Globals", "Conditions", "Resources", "Outputs"):
+        if section in template:
+            result[section] = _put_in(template[section], given, {})
+    if outer := stack.get("Condition"):
+        for one in result["Resources"].values():
+            if inner := one.get("Condition"):
+                both = f"{outer}And{inner}"
+                result["Conditions"][both] = {"Fn::And": [{"Condition": outer}, {"Condition": inner}]}
+                one["Condition"] = both
+            else:
+                one["Condition"] = outer
+    result["Outputs"] = {name: one["Value"] for name, one in result["Outputs"].items()}
+    return result
+
+
+def _put_in(value: Any, given: Mapping[str, Any], outputs: Mapping[str, Mapping[str, Any]]) -> Any:
+    """`value` with what `given` has for parameters, and `outputs` for outputs of nested stacks."""
+    match value:
+        case {"Ref": name} if name in given:
+            return given[name]
+        case {"Fn::GetAtt": [stack, attribute]} if stack in outputs and attribute.startswith("Outputs."):
+            return _put_in(outputs[stack][attribute.removeprefix("Outputs.")], given, outputs)
+        case {"Fn::Sub": str(text)}:
+            return _substituted(text, {}, given)
+        case {"Fn::Sub": [text, names]}:
+            return _substituted(text, _put_in(names, given, outputs), given)
+        case dict():
+            return {name: _put_in(entry, given, outputs) for name, entry in value.items()}
+        case list():
+            return [_put_in(entry, given, outputs) for entry in value]
+        case _:
+            return value
+
+
+def _substituted(text: str, names: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A `Fn::Sub` whose names are those of the whole: a parameter becomes the reference that was passed for it."""
+    left = dict(names)
+
+    def spelled(match: re.Match[str]) -> str:
+        name = match[1]
+        match left.get(name):
+            case {"Ref": other} if not name.startswith("__"):  # those are the transform's
+                del left[name]
+                return f"${{{other}}}"
+        if name in names or name not in given:
+            return match[0]
+        match given[name]:
+            case {"Ref": other}:
+                return f"${{{other}}}"
+            case {"Fn::GetAtt": [resource, attribute]} if not attribute.startswith("Outputs."):
+                return f"${{{resource}.{attribute}}}"
+            case {"Fn::GetAtt": [stack, attribute]}:
+                left[name] = {"Fn::GetAtt": [stack, attribute]}
+                return match[0]
+            case plain:
+                return str(plain)
+
+    result = re.sub(r"\$\{([^}!]+)\}", spelled, text)
+    return {"Fn::Sub": [result, left] if left else result}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A template file as it is."""
+    return cast("dict[str, Any]", yaml_parse(path.read_text(encoding="utf-8")))
+
+
+TEMPLATE: dict[str, Any] = whole(read)
+
+
 @cache
 def translated() -> dict[str, Any]:
-    """The template as the transform leaves it: what CloudFormation is given."""
-    return cast("dict[str, Any]", yaml_parse(translate(ROOT / "template.yaml")))
+    """The whole as the transform leaves it: what CloudFormation is given."""
+    return whole(lambda path: cast("dict[str, Any]", yaml_parse(translate(path))))
 
 
 def event(name: str) -> dict[str, Any]:
@@ -49,6 +165,8 @@ def resources(kind: str) -> Resources:
 
 def logical_id(function_folder: str) -> str:
     """The resource of a function: `ProcessImageFunction` of `process_image`."""
+    if function_folder == "request_upload":
+        return "HttpApiFunction"
     return function_folder.title().replace("_", "") + "Function"
 
 
@@ -91,8 +209,8 @@ def resolve(value: Any) -> Any:
             return re.sub(r"\$\{([^}]+)\}", lambda match: str(_substitute(match[1])), text)
         case {"Fn::Join": [separator, parts]}:
             return separator.join(resolve(parts))
-        case {"Fn::FindInMap": [mapping, key, attribute]}:
-            return TEMPLATE["Mappings"][mapping][str(resolve(key))][attribute]
+        case {"Fn::If": [condition, yes, no]}:
+            return resolve(yes if _is_met(condition) else no)
         case {"Fn::Split": [separator, text]}:
             return resolve(text).split(separator)
         case dict():
@@ -105,12 +223,19 @@ def resolve(value: Any) -> Any:
             return value
 
 
-def complaints(**parameters: str) -> list[str]:
+def _is_met(condition: str) -> bool:
+    defaults = {name: str(one["Default"]) for name, one in TEMPLATE["Parameters"].items()}
+    return bool(_holds(TEMPLATE["Conditions"][condition], defaults))
+
+
+def complaints(template: dict[str, Any] | None = None, /, **parameters: str) -> list[str]:
     """What CloudFormation's rules say of a stack with `parameters`, and the defaults for all others."""
-    given = {name: str(one["Default"]) for name, one in TEMPLATE["Parameters"].items()} | parameters
+    rules = (template or TEMPLATE)["Rules"].values()
+    defaults = (template or TEMPLATE)["Parameters"].items()
+    given = {name: str(one["Default"]) for name, one in defaults if "Default" in one} | parameters
     return [
         str(assertion["AssertDescription"])
-        for rule in TEMPLATE["Rules"].values()
+        for rule in rules
         if _holds(rule["RuleCondition"], given)
         for assertion in rule["Assertions"]
         if not _holds(assertion["Assert"], given)

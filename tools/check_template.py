@@ -1,4 +1,4 @@
-"""Lint the SAM template, and the CloudFormation it becomes.
+"""Lint every template of the application, and the CloudFormation it becomes.
 
 cfn-lint skips the policies of a function as long as they are SAM's, so the translated template is linted too. Works
 offline and without an AWS account.
@@ -29,6 +29,8 @@ def check(template: Path) -> list[str]:
     """The findings in `template`; empty when there is nothing to say."""
     if not template.is_file():
         return [f"{template} does not exist"]
+    if "Transform" not in yaml_parse(template.read_text(encoding="utf-8")):
+        return _findings(template, template.read_text(encoding="utf-8"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     validation = subprocess.run(
         [Path(sys.executable).with_name("sam"), "validate", "--lint", "--template-file", template, "--region", REGION],
@@ -44,18 +46,18 @@ def check(template: Path) -> list[str]:
     try:
         translated = translate(template)
     except InvalidSamDocumentException as error:
-        return [str(error)]
-    resources = yaml_parse(translated)["Resources"].values()
-    nested = [one["Properties"]["TemplateURL"] for one in resources if one["Type"] == "AWS::CloudFormation::Stack"]
-    documents = {
-        "translated template": translated,
-        **{name: (template.parent / name).read_text(encoding="utf-8") for name in nested},
-    }
-    return [
-        f"{name}: {finding}"
-        for name, document in documents.items()
-        for finding in lint(document, config=ManualArgs(regions=[REGION]))
-    ]
+        return [f"{template}: {error}"]
+    return _findings(f"{template}, translated", translated)
+
+
+def _findings(name: Path | str, document: str) -> list[str]:
+    return [f"{name}: {finding}" for finding in lint(document, config=ManualArgs(regions=[REGION]))]
+
+
+def templates(root: Path) -> list[Path]:
+    """Every template in a folder: that of the lake, its nested stacks, and the optional stacks beside it."""
+    nested = [*root.glob("stacks/*.yaml"), root / "analytics/template.yaml", root / "analytics/dashboard/template.yaml"]
+    return [root / "template.yaml", *sorted(nested), *sorted(root.glob("infra/*.yaml"))]
 
 
 def translate(template: Path) -> str:
@@ -70,6 +72,6 @@ def translate(template: Path) -> str:
 
 
 if __name__ == "__main__":
-    findings = check(Path("template.yaml"))
+    findings = [finding for template in templates(Path()) for finding in check(template)]
     print("\n".join(findings))
     sys.exit(bool(findings))

@@ -16,15 +16,24 @@ LIMIT_BYTES: Final = 262_144_000
 def layer_sizes(template: Path) -> dict[str, int]:
     """Bytes of each layer of a built template, by logical id."""
     layers = _resources(template, "AWS::Serverless::LayerVersion").items()
-    return {name: _size(template.parent / layer["ContentUri"]) for name, layer in layers}
+    return {name: _size(file.parent / layer["ContentUri"]) for name, (file, layer) in layers}
+
+
+def function_folders(template: Path) -> dict[str, Path]:
+    """Where the functions of a built template and of its nested stacks are, by logical id."""
+    functions = _resources(template, "AWS::Serverless::Function").items()
+    return {name: file.parent / function["CodeUri"] for name, (file, function) in functions}
 
 
 def function_sizes(template: Path) -> dict[str, tuple[int, int]]:
-    """Bytes of each function of a built template, alone and with all layers it may have, by logical id."""
-    layers = layer_sizes(template)
+    """Bytes of each function of a built template, alone and with all layers it may have, by logical id.
+
+    A nested stack gets a layer in a parameter of the layer's name.
+    """
+    layers, folders = layer_sizes(template), function_folders(template)
     sizes = {}
-    for name, function in _resources(template, "AWS::Serverless::Function").items():
-        alone = _size(template.parent / function["CodeUri"])
+    for name, (_, function) in _resources(template, "AWS::Serverless::Function").items():
+        alone = _size(folders[name])
         sizes[name] = alone, alone + sum(layers.get(layer, 0) for layer in _references(function.get("Layers")))
     return sizes
 
@@ -45,9 +54,15 @@ def main() -> int:
     return int(any(whole > LIMIT_BYTES for _, whole in functions.values()))
 
 
-def _resources(template: Path, kind: str) -> dict[str, Mapping[str, Any]]:
-    resources = yaml_parse(template.read_text(encoding="utf-8"))["Resources"]
-    return {name: resource["Properties"] for name, resource in resources.items() if resource["Type"] == kind}
+def _resources(template: Path, kind: str) -> dict[str, tuple[Path, Mapping[str, Any]]]:
+    """The properties of all resources of a type, nested stacks included, each with the template that has it."""
+    found: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+    for name, resource in yaml_parse(template.read_text(encoding="utf-8"))["Resources"].items():
+        if resource["Type"] == kind:
+            found[name] = template, resource["Properties"]
+        elif resource["Type"] == "AWS::CloudFormation::Stack":
+            found |= _resources(template.parent / resource["Properties"]["TemplateURL"], kind)
+    return found
 
 
 def _references(value: Any) -> list[str]:

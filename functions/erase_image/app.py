@@ -20,6 +20,7 @@ from imagelake.settings import load
 logger = Logger()
 metrics = Metrics()
 app = APIGatewayRestResolver()
+problems.answer_faults(app, logger)
 
 
 @app.delete("/images/<image_id>")
@@ -41,12 +42,6 @@ def _caller() -> Caller:
     claims = app.current_event.request_context.authorizer.claims
     groups = re.split(r"[\s,\[\]]+", claims.get("cognito:groups", ""))  # one string, whoever joined it
     return Caller(claims["sub"], "operators" in groups)
-
-
-@app.exception_handler(Exception)
-def _fault(error: Exception) -> Response[str]:
-    logger.error("request failed", extra={"error": type(error).__name__, "path": app.current_event.path})
-    return problems.server_error()
 
 
 @logger.inject_lambda_context

@@ -23,6 +23,7 @@ from imagelake.stores.images_table import Listing
 
 logger = Logger()
 app = APIGatewayRestResolver(enable_validation=True)
+problems.answer_faults(app, logger)
 
 
 def _parse_time(text: str) -> datetime:
@@ -110,12 +111,6 @@ def _invalid_cursor(error: InvalidCursorError) -> Response[str]:
 @app.exception_handler(NotFoundError)
 def _not_found(error: NotFoundError) -> Response[str]:
     return problems.problem(HTTPStatus.NOT_FOUND, str(error.msg))
-
-
-@app.exception_handler(Exception)
-def _fault(error: Exception) -> Response[str]:
-    logger.error("request failed", extra={"error": type(error).__name__, "path": app.current_event.path})
-    return problems.server_error()
 
 
 @logger.inject_lambda_context

@@ -19,7 +19,7 @@ from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.core.responses import error_response_json
 from ministack.services import apigateway_v1, athena, eventbridge, lambda_svc, s3
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import engine, provisioners
 
 from local.emulator import emulated_athena
 
@@ -153,6 +153,32 @@ def _stacks_have_named_queries() -> None:
     provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {"create": create, "update": update, "delete": delete}
 
 
+def _nested_stacks_are_transformed() -> None:
+    """AWS applies the SAM transform to nested stacks too; the emulator only parses their templates."""
+    parse = engine._parse_template
+
+    @functools.wraps(parse)
+    def parse_and_transform(template_body: str) -> Any:
+        return engine._apply_transforms(parse(template_body))
+
+    engine._parse_template = parse_and_transform
+
+
+def _alarms_may_have_an_expression() -> None:
+    """AWS evaluates metric math; the emulator refuses it. Here such an alarm is there, and tells nobody."""
+    record = provisioners._cw_metric_alarm_record
+
+    @functools.wraps(record)
+    def without_expression(name: str, properties: dict[str, Any]) -> Any:
+        if "Metrics" not in properties:
+            return record(name, properties)
+        metric = next(one["MetricStat"]["Metric"] for one in properties["Metrics"] if "MetricStat" in one)
+        rest = {key: value for key, value in properties.items() if key != "Metrics"}
+        return record(name, rest | metric | {"ActionsEnabled": False})
+
+    provisioners._cw_metric_alarm_record = without_expression
+
+
 def _events_wait_for_a_warm_environment() -> None:
     """Lambda starts an environment for every event that finds none free; a laptop is sooner done with a few.
 
@@ -189,4 +215,6 @@ _functions_see_what_lambda_has()
 _athena_reads_what_glue_knows()
 _work_groups_keep_results()
 _stacks_have_named_queries()
+_nested_stacks_are_transformed()
+_alarms_may_have_an_expression()
 _events_wait_for_a_warm_environment()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from imagelake.stores import buckets, catalog_table, images_table, session
+from local import deployment
 from local import lake as local_lake
 from local.api_client import ApiClient, send
 from local.emulator import REGION
@@ -89,10 +90,8 @@ def domain(lake: Lake) -> Iterator[None]:
 
 def invoke(lake: Lake, function: str, event: dict[str, Any]) -> dict[str, Any]:
     """Invoke a function of the stack; its answer."""
-    resource = lake.client("cloudformation").describe_stack_resource(
-        StackName=lake.stack.name, LogicalResourceId=function
-    )["StackResourceDetail"]
-    answer = lake.client("lambda").invoke(FunctionName=resource["PhysicalResourceId"], Payload=json.dumps(event))
+    name = deployment.physical_id(lake.emulator, lake.stack.name, function)
+    answer = lake.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
     body: dict[str, Any] = json.loads(answer["Payload"].read())
     assert "FunctionError" not in answer, body
     return body

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from local import deployment
 from local.api_client import ApiClient
 from local.lake import Lake
 from local.samples import Sample
@@ -18,9 +19,7 @@ from tests.e2e.conftest import Await, Upload, eventually
 def without(lake: Lake, role: str, action: str) -> Iterator[None]:
     """Take one action away from a role of the stack, and give it back."""
     iam = lake.client("iam")
-    name = lake.client("cloudformation").describe_stack_resource(StackName=lake.stack.name, LogicalResourceId=role)[
-        "StackResourceDetail"
-    ]["PhysicalResourceId"]
+    name = deployment.physical_id(lake.emulator, lake.stack.name, role)
     (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
     document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
     denied = {"Effect": "Deny", "Action": action, "Resource": "*"}

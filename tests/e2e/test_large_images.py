@@ -30,7 +30,6 @@ from local.emulator import ROOT, Emulator
 from tests.e2e.conftest import eventually
 
 PARAMETERS = {
-    "LargeImages": "true",
     "LargeImageTag": "tests",
     "LargeImageSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
     "LargeImageSecurityGroupId": "sg-0123456789abcdef0",
@@ -151,11 +150,7 @@ class LargeLake:
         return counted
 
     def _physical_id(self, name: str) -> str:
-        described = self.emulator.client("cloudformation").describe_stack_resource(
-            StackName=self.stack.name, LogicalResourceId=name
-        )
-        physical_id: str = described["StackResourceDetail"]["PhysicalResourceId"]
-        return physical_id
+        return deployment.physical_id(self.emulator, self.stack.name, name)
 
 
 @pytest.fixture(scope="module")

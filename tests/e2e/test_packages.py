@@ -11,7 +11,7 @@ import pytest
 from local.emulator import ROOT
 from local.lake import Lake
 from tests.application import FUNCTION_FOLDERS, logical_id
-from tools.package_sizes import LIMIT_BYTES, function_sizes
+from tools.package_sizes import LIMIT_BYTES, function_folders, function_sizes
 
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 """PEP 552: by hash, and the source is not looked at."""
@@ -34,9 +34,10 @@ def _header(bytecode: Path) -> bytes:
 
 @pytest.mark.parametrize("function", FUNCTION_FOLDERS)
 def test_a_start_compiles_nothing(built: Path, tmp_path: Path, function: str) -> None:
-    packages = [logical_id(function), "DomainLayer/python", "ScriptsLayer/python"]
+    folder = function_folders(built / "template.yaml")[logical_id(function)]
+    packages = [folder, built / "DomainLayer/python", built / "ScriptsLayer/python"]
     for number, package in enumerate(packages):
-        shutil.copytree(built / package, tmp_path / str(number))
+        shutil.copytree(package, tmp_path / str(number))
     for source in tmp_path.rglob("*.py"):
         source.write_text("raise AssertionError('compiled')", encoding="utf-8")
     subprocess.run(

@@ -15,6 +15,7 @@ from imagelake.model import Derivative, ImageRecord
 from imagelake.stores import images_table
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
+from local import deployment
 from local.api_client import ApiClient, send
 from local.lake import Lake
 from local.samples import Sample
@@ -26,11 +27,7 @@ DAYS = 7
 def purge(lake: Lake) -> str:
     """Run the purge as its schedule does; how the run ended."""
     step_functions = lake.client("stepfunctions")
-    arn = next(
-        machine["stateMachineArn"]
-        for machine in step_functions.list_state_machines()["stateMachines"]
-        if machine["name"] == f"{lake.stack.name}-enforce-retention"
-    )
+    arn = deployment.physical_id(lake.emulator, lake.stack.name, "EnforceRetentionStateMachine")
     started = step_functions.start_execution(stateMachineArn=arn)["executionArn"]
     execution = eventually(
         lambda: step_functions.describe_execution(executionArn=started), lambda run: run["status"] != "RUNNING"

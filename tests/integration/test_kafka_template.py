@@ -8,15 +8,22 @@ from cfnlint.api import ManualArgs, lint
 from samcli.yamlhelper import yaml_parse
 
 from imagelake.ingest.image_topic import TopicIngestion
-from tests.application import ROOT, complaints, translated
+from tests.application import ROOT, complaints, read, translated
+
+BESIDE = read(ROOT / "infra/self_managed_kafka.yaml")
+"""The stack of a self-managed cluster."""
 
 
 def resource(name: str) -> dict[str, Any]:
     return cast("dict[str, Any]", translated()["Resources"][name])
 
 
-def statements() -> dict[str, dict[str, Any]]:
-    """Every statement of the role by its Sid, whatever its condition."""
+def beside(name: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", BESIDE["Resources"][name])
+
+
+def statements(policies: Any) -> dict[str, dict[str, Any]]:
+    """Every statement by its Sid, whatever its condition."""
     found: dict[str, dict[str, Any]] = {}
 
     def collect(node: Any) -> None:
@@ -29,27 +36,54 @@ def statements() -> dict[str, dict[str, Any]]:
             for value in node:
                 collect(value)
 
-    collect(resource("ConsumeImageTopicRole")["Properties"]["Policies"])
+    collect(policies)
     return found
 
 
-@pytest.mark.parametrize("mapping", ["ImageTopicOfMsk", "ImageTopicOfSelfManagedKafka"])
-def test_the_mapping_has_every_control(mapping: str) -> None:
-    properties = resource(mapping)["Properties"]
+def of_the_role() -> dict[str, dict[str, Any]]:
+    return statements(resource("ConsumeImageTopicRole")["Properties"]["Policies"])
+
+
+def of_self_managed() -> dict[str, dict[str, Any]]:
+    return statements(beside("PollSelfManagedKafka")["Properties"]["PolicyDocument"])
+
+
+def test_the_mapping_has_every_control() -> None:
+    properties = resource("ImageTopicOfMsk")["Properties"]
     assert {name: properties[name] for name in properties if name in EXPECTED} == EXPECTED
+    assert properties["AmazonManagedKafkaEventSourceConfig"] == {"ConsumerGroupId": {"Ref": "AWS::StackName"}}
 
 
-EXPECTED = {
+def test_a_self_managed_cluster_is_read_with_the_same_controls() -> None:
+    tuning = {name: one["Default"] for name, one in BESIDE["Parameters"].items() if "Default" in one}
+    properties = {
+        name: tuning.get(value["Ref"], value) if isinstance(value, dict) and "Ref" in value else value
+        for name, value in beside("ImageTopicOfSelfManagedKafka")["Properties"].items()
+    }
+    own = {
+        "FunctionName": {"Ref": "ConsumeImageTopicFunctionName"},
+        "ProvisionedPollerConfig": {"MinimumPollers": 1, "MaximumPollers": {"Ref": "MaximumPollers"}},
+        "DestinationConfig": {
+            "OnFailure": {"Destination": {"Fn::Sub": "arn:${AWS::Partition}:s3:::${FailedRecordsBucketName}"}}
+        },
+    }
+    assert {name: properties[name] for name in properties if name in EXPECTED} == EXPECTED | own
+    assert tuning["MaximumPollers"] == EXPECTED["ProvisionedPollerConfig"]["MaximumPollers"]
+    assert properties["SelfManagedKafkaEventSourceConfig"] == {"ConsumerGroupId": {"Ref": "LakeName"}}
+    assert beside("ImageTopicOfSelfManagedKafka")["DependsOn"] == "PollSelfManagedKafka"
+
+
+EXPECTED: dict[str, Any] = {
     "FunctionName": {"Ref": "ConsumeImageTopicFunction"},
     "Topics": [{"Ref": "KafkaTopic"}],
     "StartingPosition": "TRIM_HORIZON",
-    "BatchSize": {"Ref": "KafkaBatchSize"},
-    "MaximumBatchingWindowInSeconds": {"Ref": "KafkaBatchWindowSeconds"},
-    "ProvisionedPollerConfig": {"MinimumPollers": 1, "MaximumPollers": {"Ref": "KafkaMaximumPollers"}},
+    "BatchSize": 100,
+    "MaximumBatchingWindowInSeconds": 1,
+    "ProvisionedPollerConfig": {"MinimumPollers": 1, "MaximumPollers": 4},
     "FunctionResponseTypes": ["ReportBatchItemFailures"],
     "BisectBatchOnFunctionError": True,
-    "MaximumRetryAttempts": {"Ref": "KafkaMaximumRetries"},
-    "MaximumRecordAgeInSeconds": {"Ref": "KafkaMaximumRecordAgeSeconds"},
+    "MaximumRetryAttempts": 10,
+    "MaximumRecordAgeInSeconds": 43200,
     "DestinationConfig": {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailedRecordsBucket", "Arn"]}}},
     "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
     "LoggingConfig": {"SystemLogLevel": "WARN"},
@@ -58,26 +92,20 @@ EXPECTED = {
 
 def test_each_cluster_is_read_as_it_wants_to_be() -> None:
     msk = resource("ImageTopicOfMsk")
-    assert (msk["Condition"], msk["Properties"]["EventSourceArn"]) == ("FromMsk", {"Ref": "KafkaClusterArn"})
+    assert msk["Condition"] == "HasKafkaAndFromMsk"
+    assert msk["Properties"]["EventSourceArn"] == {"Ref": "KafkaClusterArn"}
     assert "SourceAccessConfigurations" not in msk["Properties"], "without them MSK is read with IAM"
-    own = resource("ImageTopicOfSelfManagedKafka")
-    assert own["Condition"] == "FromSelfManagedKafka"
+    own = beside("ImageTopicOfSelfManagedKafka")
     assert own["Properties"]["SourceAccessConfigurations"][0] == {
         "Type": {"Ref": "KafkaAuthentication"},
         "URI": {"Ref": "KafkaSecretArn"},
     }
-    assert set(translated()["Parameters"]["KafkaAuthentication"]["AllowedValues"]) >= {
+    assert set(BESIDE["Parameters"]["KafkaAuthentication"]["AllowedValues"]) >= {
         "SASL_SCRAM_512_AUTH",
         "CLIENT_CERTIFICATE_TLS_AUTH",
     }
 
 
-OWN = {
-    "KafkaTopic": "images",
-    "KafkaBootstrapServers": "b1:9094,b2:9094",
-    "KafkaClusterName": "warehouse",
-    "KafkaSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:kafka-aB3dE6",
-}
 NETWORK = {"KafkaSubnetIds": "subnet-0a,subnet-0b", "KafkaSecurityGroupId": "sg-0a"}
 
 
@@ -85,20 +113,37 @@ NETWORK = {"KafkaSubnetIds": "subnet-0a,subnet-0b", "KafkaSecurityGroupId": "sg-
     ("given", "refused"),
     [
         ({}, []),
-        (OWN, []),
-        (OWN | NETWORK, []),
         ({"KafkaTopic": "images", "KafkaClusterName": "warehouse"}, []),  # for a poller of one's own
         ({"KafkaClusterName": "warehouse"}, ["KafkaClusterName needs KafkaTopic"]),
         ({"KafkaClusterArn": "arn:aws:kafka:us-east-1:1:cluster/a/b"}, ["KafkaClusterArn needs KafkaTopic"]),
-        (OWN | {"KafkaSecretArn": ""}, ["KafkaBootstrapServers needs KafkaSecretArn"]),
-        (OWN | {"KafkaBootstrapServers": ""}, ["KafkaSecretArn needs KafkaBootstrapServers"]),
-        (OWN | {"KafkaClusterName": ""}, ["KafkaBootstrapServers needs KafkaClusterName"]),
-        (OWN | NETWORK | {"KafkaSubnetIds": ""}, ["KafkaSecurityGroupId needs KafkaSubnetIds"]),
-        (OWN | NETWORK | {"KafkaSecurityGroupId": ""}, ["KafkaSubnetIds needs KafkaSecurityGroupId"]),
     ],
 )
 def test_half_a_kafka_is_refused_before_anything_is_made(given: dict[str, str], refused: list[str]) -> None:
     assert complaints(**given) == refused
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({}, []),
+        (NETWORK, []),
+        (NETWORK | {"KafkaSubnetIds": ""}, ["KafkaSecurityGroupId needs KafkaSubnetIds"]),
+        (NETWORK | {"KafkaSecurityGroupId": ""}, ["KafkaSubnetIds needs KafkaSecurityGroupId"]),
+    ],
+)
+def test_half_a_network_is_refused_before_anything_is_made(given: dict[str, str], refused: list[str]) -> None:
+    assert complaints(BESIDE, **given) == refused
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        *("LakeName", "ConsumeImageTopicFunctionName", "ConsumeImageTopicRoleName", "FailedRecordsBucketName"),
+        *("KafkaTopic", "KafkaBootstrapServers", "KafkaSecretArn"),
+    ],
+)
+def test_a_self_managed_cluster_is_not_deployed_without(parameter: str) -> None:
+    assert "Default" not in BESIDE["Parameters"][parameter]
 
 
 @pytest.mark.parametrize(
@@ -112,24 +157,20 @@ def test_half_a_kafka_is_refused_before_anything_is_made(given: dict[str, str], 
     ],
 )
 def test_lists_are_checked_before_anything_is_made(parameter: str, value: str, is_accepted: bool) -> None:
-    assert bool(re.fullmatch(translated()["Parameters"][parameter]["AllowedPattern"], value)) == is_accepted
+    assert bool(re.fullmatch(BESIDE["Parameters"][parameter]["AllowedPattern"], value)) == is_accepted
 
 
 def test_a_stack_without_a_topic_has_nothing_of_kafka() -> None:
     assert translated()["Parameters"]["KafkaTopic"]["Default"] == ""
     names = [name for name in translated()["Resources"] if any(word in name for word in ("Kafka", "ImageTopic", "Msk"))]
-    assert len(names) >= 4
-    conditions = {"HasKafka", "FromMsk", "FromSelfManagedKafka"}
+    assert len(names) >= 3
+    conditions = {"HasKafka", "HasKafkaAndFromMsk"}
     for name in [*names, "FailedRecordsBucket", "FailedRecordsBucketPolicy", "RecordsGivenUpRule"]:
         assert resource(name).get("Condition") in conditions, name
 
 
 def test_the_function_and_its_pollers_may_do_exactly_this() -> None:
-    actions = {
-        sid: sorted([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
-        for sid, statement in statements().items()
-    }
-    assert actions == {
+    assert actions(of_the_role()) == {
         "StoreImages": ["s3:PutObject"],
         "KeepRejectedRecords": ["s3:PutObject"],
         "ReportToDeadLetterQueue": ["sqs:SendMessage"],
@@ -144,7 +185,6 @@ def test_the_function_and_its_pollers_may_do_exactly_this() -> None:
         ],
         "ReadTopic": ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"],
         "CommitPositions": ["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"],
-        "ReadSecrets": ["secretsmanager:GetSecretValue"],
         "JoinNetwork": [
             "ec2:CreateNetworkInterface",
             "ec2:DeleteNetworkInterface",
@@ -158,14 +198,39 @@ def test_the_function_and_its_pollers_may_do_exactly_this() -> None:
     }
 
 
+def actions(some: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    return {
+        sid: sorted([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        for sid, statement in some.items()
+    }
+
+
+def test_the_pollers_of_a_self_managed_cluster_may_do_exactly_this() -> None:
+    granted, of_msk = of_self_managed(), of_the_role()
+    assert set(granted) == {"ReadSecrets", "JoinNetwork", "FindFailedRecordsBucket", "KeepGivenUpRecords"}
+    assert beside("PollSelfManagedKafka")["Properties"]["Roles"] == [{"Ref": "ConsumeImageTopicRoleName"}]
+    for shared in granted.keys() - {"ReadSecrets"}:
+        assert actions(granted)[shared] == actions(of_msk)[shared]
+        assert granted[shared].get("Condition") == of_msk[shared].get("Condition")
+    assert granted["ReadSecrets"]["Action"] == "secretsmanager:GetSecretValue"
+    assert granted["ReadSecrets"]["Resource"] == [
+        {"Ref": "KafkaSecretArn"},
+        {"Fn::If": ["HasPrivateCa", {"Ref": "KafkaServerCaSecretArn"}, {"Ref": "AWS::NoValue"}]},
+    ]
+    bucket = "arn:${AWS::Partition}:s3:::${FailedRecordsBucketName}"
+    assert granted["FindFailedRecordsBucket"]["Resource"] == {"Fn::Sub": bucket}
+    assert granted["KeepGivenUpRecords"]["Resource"] == {"Fn::Sub": f"{bucket}/aws/lambda/*"}
+
+
 def test_only_network_interfaces_are_without_a_resource() -> None:
-    assert [sid for sid, statement in statements().items() if statement["Resource"] == "*"] == ["JoinNetwork"]
+    for some in (of_the_role(), of_self_managed()):
+        assert [sid for sid, statement in some.items() if statement["Resource"] == "*"] == ["JoinNetwork"]
     role = resource("ConsumeImageTopicRole")["Properties"]
     assert "ManagedPolicyArns" not in role
 
 
 def test_claim_checks_are_read_within_the_account_only() -> None:
-    assert statements()["RedeemClaimChecks"]["Condition"] == {
+    assert of_the_role()["RedeemClaimChecks"]["Condition"] == {
         "StringEquals": {"s3:ResourceAccount": {"Ref": "AWS::AccountId"}}
     }
 
@@ -189,3 +254,9 @@ def test_the_cluster_stack_is_clean_and_feeds_this_one() -> None:
     assert lint(text, config=ManualArgs(regions=["us-east-1", "eu-central-1"])) == []
     outputs = yaml_parse(text)["Outputs"]
     assert {"KafkaClusterArn", "KafkaTopic"} <= outputs.keys() & translated()["Parameters"].keys()
+
+
+def test_the_stack_of_a_self_managed_cluster_gets_what_the_lake_says() -> None:
+    told = {"ConsumeImageTopicFunctionName", "ConsumeImageTopicRoleName", "FailedRecordsBucketName"}
+    assert told <= BESIDE["Parameters"].keys() & translated()["Outputs"].keys()
+    assert {translated()["Outputs"][name]["Condition"] for name in told} == {"HasKafka"}

@@ -27,16 +27,19 @@ def test_nothing_of_it_is_in_a_stack_that_does_not_ask_for_it() -> None:
 
     assert {name for name, one in resources.items() if one.get("Condition") == "TakesLargeImages"} == PARTS
     assert {name for name in resources if "Large" in name} <= PARTS
-    assert translated()["Conditions"]["TakesLargeImages"] == {"Fn::Equals": [{"Ref": "LargeImages"}, "true"]}
-    assert translated()["Parameters"]["LargeImages"]["Default"] == "false"
+    assert translated()["Conditions"]["TakesLargeImages"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "LargeImageTag"}, ""]}]
+    }
+    assert translated()["Parameters"]["LargeImageTag"]["Default"] == ""
 
 
 @pytest.mark.parametrize("parameter", ["LargeImageTag", "LargeImageSubnetIds", "LargeImageSecurityGroupId"])
 def test_a_stack_that_asks_for_it_names(parameter: str) -> None:
     places = {"LargeImageTag": "v1", "LargeImageSubnetIds": "subnet-0a", "LargeImageSecurityGroupId": "sg-0a"}
 
-    assert complaints(LargeImages="true", **places) == []
-    assert complaints(LargeImages="true", **places | {parameter: ""}) == [f"LargeImages needs {parameter}"]
+    assert complaints(**places) == []
+    others = " and ".join(name for name in places if name != parameter)
+    assert complaints(**places | {parameter: ""}) == [f"{others} need {parameter}"]
     assert translated()["Parameters"][parameter]["Default"] == ""
 
 

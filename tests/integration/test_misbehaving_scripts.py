@@ -272,7 +272,7 @@ def has_cleared_up() -> bool:
     return all(len(children) == 1 and not folders(warm) for warm, children in warm_processes().items())
 
 
-def comes_true(condition: Callable[[], object], seconds: float = 10) -> bool:
+def comes_true(condition: Callable[[], object], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)

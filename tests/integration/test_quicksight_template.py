@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from tests.application import ROOT, translated
+from tests.application import ROOT, read, translated
 
 GLUE = "arn:${AWS::Partition}:glue:${AWS::Region}:${AWS::AccountId}"
 ATHENA = "arn:${AWS::Partition}:athena:${AWS::Region}:${AWS::AccountId}"
@@ -104,6 +104,7 @@ def test_a_stack_without_a_principal_has_nothing_of_quicksight() -> None:
     assert translated()["Conditions"]["HasQuickSight"] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "QuickSightPrincipalArn"}, ""]}]
     }
+    assert read(ROOT / "template.yaml")["Resources"]["QuickSight"]["DependsOn"] == "Analytics", "it asks the view"
     for section in ("Resources", "Outputs"):
         named = {name: one for name, one in translated()[section].items() if "QuickSight" in name}
         assert named
@@ -129,9 +130,9 @@ def test_the_principal_is_a_user_or_group_of_quicksight(arn: str, allowed: bool)
 
 
 def test_the_dashboard_gets_what_its_stack_wants() -> None:
-    nested = properties("QuickSight")
+    nested = properties("QuickSightDashboard")
 
-    wanted = yaml_parse((ROOT / nested["TemplateURL"]).read_text(encoding="utf-8"))["Parameters"]
+    wanted = yaml_parse((ROOT / "stacks" / nested["TemplateURL"]).read_text(encoding="utf-8"))["Parameters"]
     assert nested["Parameters"].keys() == wanted.keys()
     assert nested["Parameters"]["WorkGroup"] == {"Ref": "QuickSightWorkGroup"}
 

@@ -12,7 +12,7 @@ NAMES = (
     "RedshiftNamespace", "RedshiftWorkgroup", "RedshiftCatalog", "SpectrumRole", "SpectrumDescribesDatabase",
     "SpectrumSelectsImages", "ConfigureRedshiftFunction", "ConfigureRedshiftRole", "ConfigureRedshiftLogGroup",
 )  # fmt: skip
-CONDITIONS = {"HasRedshift", "HasGovernedRedshift"}
+CONDITIONS = {"HasRedshift", "HasRedshiftAndHasLakeFormation"}
 SUBNETS = "subnet-0123456789abcdef0,subnet-0123456789abcdef1,subnet-0123456789abcdef2"
 WORKGROUP = "${RedshiftWorkgroup.Workgroup.WorkgroupArn}"
 
@@ -45,9 +45,7 @@ def test_a_stack_has_nothing_of_redshift_by_default() -> None:
     assert conditional == set(NAMES)
     assert typed <= conditional
     assert TEMPLATE["Parameters"]["RedshiftSubnetIds"]["Default"] == ""
-    assert TEMPLATE["Conditions"]["HasRedshift"]["Fn::And"][0] == {
-        "Fn::Not": [{"Fn::Equals": [{"Ref": "RedshiftSubnetIds"}, ""]}]
-    }
+    assert TEMPLATE["Conditions"]["HasRedshift"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RedshiftSubnetIds"}, ""]}]}
     for output in ("RedshiftWorkgroupName", "RedshiftDatabase"):
         assert translated()["Outputs"][output]["Condition"] == "HasRedshift"
 
@@ -82,7 +80,7 @@ def test_half_a_redshift_is_refused_before_anything_is_made(subnets: str, groups
 def test_the_workgroup_is_small_private_and_speaks_tls_only() -> None:
     workgroup = properties("RedshiftWorkgroup")
 
-    assert (workgroup["BaseCapacity"], workgroup["MaxCapacity"]) == (4, {"Ref": "RedshiftMaximumRpus"})
+    assert (workgroup["BaseCapacity"], workgroup["MaxCapacity"]) == (4, 16)
     assert workgroup["PubliclyAccessible"] is False
     assert {"ParameterKey": "require_ssl", "ParameterValue": "true"} in workgroup["ConfigParameters"]
 
@@ -197,6 +195,6 @@ def test_a_changed_view_or_limit_is_an_update_of_the_custom_resource() -> None:
     custom = properties("RedshiftCatalog", HasLakeFormation=False)
 
     assert "Grants" not in custom or custom["Grants"] == {"Ref": "AWS::NoValue"}
-    assert custom["DailyRpuHours"] == {"Ref": "RedshiftDailyRpuHours"}
+    assert custom["DailyRpuHours"] == 8
     assert custom["DomainLayer"] == properties("ConfigureRedshiftFunction")["Layers"][0]
     assert re.fullmatch(r"DomainLayer[0-9a-f]+", custom["DomainLayer"]["Ref"]), "named after its content"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,11 +37,13 @@ from local.invoke import EXPECTED
 from tests.application import (
     FUNCTION_FOLDERS,
     ROOT,
+    STACKS,
     TEMPLATE,
     WORKFLOW,
     WORKFLOW_TEXT,
     event,
     logical_id,
+    read,
     resolve,
     resources,
     task_variables,
@@ -107,7 +110,7 @@ def _function(folder: str) -> dict[str, Any]:
 
 def test_a_function_is_named_verb_object_in_its_folder_and_in_the_template(folder: str) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", folder)
-    assert _function(folder)["CodeUri"] == f"functions/{folder}"
+    assert _function(folder)["CodeUri"].removeprefix("../") == f"functions/{folder}"
 
 
 def test_the_template_has_no_function_without_a_folder() -> None:
@@ -182,9 +185,7 @@ def test_the_sample_of_process_image_is_what_the_workflow_makes_of_object_create
     S3EventNotificationEventBridgeModel.model_validate(created)
     payload = WORKFLOW["States"]["Process image"]["Arguments"]["Payload"]
 
-    assert {name: _evaluate(path, states={"input": created}) for name, path in payload.items()} == event(
-        "process_image"
-    )
+    assert {name: _evaluate(path, **_identified(created)) for name, path in payload.items()} == event("process_image")
     image = ImageArrived.model_validate(event("process_image"))
     assert str(RawKey.parse(image.key)) == image.key
 
@@ -199,6 +200,30 @@ def _evaluate(expression: str, **variables: Any) -> Any:
     for name, value in variables.items():
         frame.bind(name, value)
     return jsonata.evaluate(None, frame)
+
+
+def _identified(created: dict[str, Any]) -> dict[str, Any]:
+    """The variables that the leading state sets for an event."""
+    assigned = WORKFLOW["States"][WORKFLOW["StartAt"]]["Assign"]
+    return {name: _evaluate(expression, states={"input": created}) for name, expression in assigned.items()}
+
+
+@pytest.mark.parametrize("key", ["raw/", "raw/holiday.jpg", "raw/ingest_date=2026-13-45/hour=9/x", "raw/ingest_date=/"])
+def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing(key: str) -> None:
+    created = event("object_created")
+    created["detail"]["object"] = {"key": key}
+
+    identified = _identified(created)
+
+    assert all(isinstance(identified[name], str) for name in ("image_id", "ingest_date", "hour"))
+    assert identified["version_id"] is None
+
+
+def test_the_workflow_reads_its_event_in_the_leading_state_only() -> None:
+    assert "Execution.Input" not in WORKFLOW_TEXT
+    assert WORKFLOW_TEXT.count("$states.input.detail") == json.dumps(WORKFLOW["States"]["Identify image"]).count(
+        "$states.input.detail"
+    )
 
 
 def test_the_workflow_is_started_by_object_created() -> None:
@@ -232,9 +257,7 @@ def test_the_sample_of_configure_redshift_is_what_cloudformation_makes_of_the_cu
         name for name, value in custom["Properties"].items() if not isinstance(value, dict) or "Fn::If" not in value
     }
     assert set(sample.resource_properties) == always
-    assert sample.resource_properties["DailyRpuHours"] == str(
-        TEMPLATE["Parameters"]["RedshiftDailyRpuHours"]["Default"]
-    )
+    assert sample.resource_properties["DailyRpuHours"] == str(custom["Properties"]["DailyRpuHours"])
 
 
 # Workflow
@@ -304,7 +327,7 @@ def test_a_fault_of_any_task_ends_in_the_dead_letter_queue() -> None:
 
 def test_a_failure_is_recorded_as_an_image_of_the_hour_it_arrived_in() -> None:
     created = event("object_created")
-    given = {"states": {"context": {"Execution": {"Input": created}}}, "reason": "fault: AccessDenied on GetObject"}
+    given = {**_identified(created), "reason": "fault: AccessDenied on GetObject"}
     arguments = WORKFLOW["States"]["Record failure"]["Arguments"]
     values: dict[str, Any] = {
         name: {kind: _evaluate(expression, **given)}
@@ -382,7 +405,7 @@ def test_the_task_is_told_which_image_and_no_more(has_version: bool) -> None:
     [override] = HAND_OVER["Arguments"]["Overrides"]["ContainerOverrides"]
     [argument] = override["Command"]
 
-    told = _evaluate(argument, states={"context": {"Execution": {"Input": created}}})
+    told = _evaluate(argument, **_identified(created))
 
     image = LargeImageArrived.model_validate_json(told)
     assert image.key == created["detail"]["object"]["key"]
@@ -454,9 +477,13 @@ FARGATE = {1024: range(2048, 8193, 1024), 2048: range(4096, 16385, 1024), 4096: 
 """Sizes of memory in MiB that Fargate has for a number of CPU units."""
 
 
-@pytest.mark.parametrize("memory", TEMPLATE["Parameters"]["LargeTaskMemoryMb"]["AllowedValues"])
-def test_fargate_has_every_size_of_the_task(memory: int) -> None:
-    assert memory in FARGATE[int(TEMPLATE["Mappings"]["LargeTask"][str(memory)]["Cpu"])]
+def test_fargate_has_the_size_of_the_task() -> None:
+    parameters = read(ROOT / "stacks/large_images.yaml")["Parameters"]
+    memory, processor = parameters["TaskMemoryMb"], parameters["TaskCpu"]
+
+    assert memory["Default"] in FARGATE[processor["Default"]]
+    assert set(processor["AllowedValues"]) == set(FARGATE)
+    assert all(any(size in sizes for sizes in FARGATE.values()) for size in memory["AllowedValues"])
 
 
 @pytest.mark.parametrize(("memory", "scripts"), [(4096, 3494), (8192, 7789), (16384, 16379), (30720, 31412)])
@@ -570,6 +597,64 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
     assert {table["Properties"]["BillingMode"] for table in resources("AWS::DynamoDB::Table").values()} == {
         "PAY_PER_REQUEST"
     }
+
+
+# Stacks
+
+TEMPLATES = [ROOT / "template.yaml", *STACKS, *sorted(ROOT.glob("infra/*.yaml"))]
+NESTED = {name: one for name, one in read(ROOT / "template.yaml")["Resources"].items() if "TemplateURL" in str(one)}
+OPTIONAL = {"Kafka", "LargeImages", "Redshift", "QuickSight"}
+ROOT_LINES = 900
+
+
+def test_the_root_can_be_read() -> None:
+    assert len((ROOT / "template.yaml").read_text(encoding="utf-8").splitlines()) < ROOT_LINES
+
+
+def test_every_nested_stack_is_in_the_root_and_the_optional_ones_have_one_condition() -> None:
+    urls = {str(path.relative_to(ROOT)) for path in STACKS} | {"analytics/template.yaml"}
+    conditions = {name: one.get("Condition") for name, one in NESTED.items()}
+
+    assert {one["Properties"]["TemplateURL"] for one in NESTED.values()} == urls
+    assert {name for name, condition in conditions.items() if condition} == OPTIONAL
+    assert len({conditions[name] for name in OPTIONAL}) == len(OPTIONAL)
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_parameter_of_a_nested_stack_is_passed_or_has_a_default(name: str) -> None:
+    wanted = read(ROOT / NESTED[name]["Properties"]["TemplateURL"])["Parameters"]
+    passed = NESTED[name]["Properties"]["Parameters"].keys()
+
+    assert passed == {parameter for parameter, one in wanted.items() if "Default" not in one}
+
+
+def test_logical_ids_are_unique() -> None:
+    ids = [name for path in TEMPLATES[: 1 + len(STACKS)] for name in read(path)["Resources"]]
+
+    assert sorted(ids) == sorted(set(ids))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_has_nothing_that_is_not_used(path: Path) -> None:
+    template = read(path)
+    body = {name: one for name, one in template.items() if name != "Parameters"}
+    text = json.dumps(body)
+    referred = set(re.findall(r'"Ref": "(\w+)"', text)) | set(re.findall(r"\$\{(\w+)[.}]", text))
+    tested = set(re.findall(r'"Condition": "(\w+)"', text)) | set(re.findall(r'"Fn::If": \["(\w+)"', text))
+
+    assert set(template["Parameters"]) - referred == set()
+    assert set(template.get("Conditions", {})) - tested == set()
+    assert "Mappings" not in template
+
+
+@pytest.mark.parametrize("path", STACKS, ids=lambda path: path.name)
+def test_a_nested_stack_has_no_output_that_is_not_used_and_no_name_of_its_own(path: Path) -> None:
+    [name] = [name for name, one in NESTED.items() if one["Properties"]["TemplateURL"] == f"stacks/{path.name}"]
+    root = json.dumps(read(ROOT / "template.yaml"))
+    used = set(re.findall(rf'"{name}", "Outputs\.(\w+)"', root))
+
+    assert set(read(path).get("Outputs", {})) == used
+    assert "AWS::StackName" not in path.read_text(encoding="utf-8"), "LakeName is what names are made of"
 
 
 def test_every_function_says_what_it_answers_to_its_sample() -> None:

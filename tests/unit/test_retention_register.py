@@ -60,7 +60,9 @@ def test_every_store_of_the_template_is_in_the_register() -> None:
 def _storing(template: dict[str, Any]) -> Iterator[str]:
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::CloudFormation::Stack":
-            yield from _storing(yaml_parse((ROOT / resource["Properties"]["TemplateURL"]).read_text(encoding="utf-8")))
+            # The generated ones are named from the root, or from a stack beside them.
+            url = resource["Properties"]["TemplateURL"].removeprefix("../")
+            yield from _storing(yaml_parse((ROOT / url).read_text(encoding="utf-8")))
         elif resource["Type"] not in KEEPS_NOTHING | {"AWS::Logs::LogGroup"} and not _holds_no_rows(resource):
             yield name
 
@@ -113,22 +115,33 @@ def test_dead_letters_and_failed_records_are_gone_before_the_shortest_retention(
 
 
 def test_the_alarm_of_the_oldest_image_follows_the_retention() -> None:
-    limits, ages = TEMPLATE["Parameters"]["RetentionDays"], TEMPLATE["Mappings"]["PromisedAge"]
+    alarm = TEMPLATE["Resources"]["OldestObjectAgeAlarm"]["Properties"]
+    age, overdue = alarm["Metrics"]
 
-    assert {days: age["Hours"] for days, age in ages.items()} == {
-        str(days): days * 24 + 2 for days in range(limits["MinValue"], limits["MaxValue"] + 1)
-    }
+    assert age["MetricStat"]["Metric"]["MetricName"] == "OldestObjectAgeHours"
+    assert (age["Id"], age["ReturnData"], age["MetricStat"]["Stat"]) == ("age", False, "Maximum")
+    assert overdue["Expression"] == {"Fn::Sub": "age - 24 * ${RetentionDays} - 2"}
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
 
 
 def test_silence_is_an_alarm() -> None:
     alarms = resources("AWS::CloudWatch::Alarm")
     watched = {
-        alarm["Properties"]["MetricName"]
+        name
         for alarm in alarms.values()
+        for name in _metrics(alarm["Properties"])
         if alarm["Properties"].get("TreatMissingData") == "breaching"
     }
 
     assert watched >= {"OverdueObjects", "OldestObjectAgeHours", "EarlyDeletions", "ExecutionsSucceeded"}
+
+
+def _metrics(alarm: dict[str, Any]) -> list[str]:
+    return (
+        [alarm["MetricName"]]
+        if "MetricName" in alarm
+        else [one["MetricStat"]["Metric"]["MetricName"] for one in alarm["Metrics"] if "MetricStat" in one]
+    )
 
 
 def test_every_alarm_tells_the_topic_of_its_beginning_and_its_end() -> None:

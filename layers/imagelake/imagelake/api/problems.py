@@ -6,7 +6,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 
 
 def problem(status: HTTPStatus, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> Response[str]:
@@ -56,3 +57,13 @@ def _step(name: str | int) -> str:
 
 PYDANTIC_STEPS = frozenset({"<one>", "<batch>", "[key]"})
 """Pydantic names the member of a union it tried, and the key of an entry; callers never wrote these."""
+
+
+def answer_faults(app: APIGatewayRestResolver, logger: Logger) -> None:
+    """Have whatever else `app` raises logged by type and path, and answered as a server error."""
+
+    def answer(error: Exception) -> Response[str]:
+        logger.error("request failed", extra={"error": type(error).__name__, "path": app.current_event.path})
+        return server_error()
+
+    app.exception_handler(Exception)(answer)
