@@ -454,7 +454,12 @@ def test_a_script_that_hangs_over_a_broken_image_is_to_blame_itself(tmp_path: Pa
 
 
 HANGING = "import time\ndef process(image, params): time.sleep(600)"
-COMMAND = "from imagelake_cli.main import app; app()"
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with it ignored
+from imagelake_cli.main import app
+app()
+"""
 
 
 def have_ended(processes: Iterable[int]) -> bool:
