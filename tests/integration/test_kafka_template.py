@@ -250,7 +250,7 @@ def test_failed_records_are_private_encrypted_and_gone_with_their_dead_letters()
 
 
 def test_the_cluster_stack_is_clean_and_feeds_this_one() -> None:
-    text = (ROOT / "infra" / "kafka.yaml").read_text()
+    text = (ROOT / "infra" / "msk_cluster.yaml").read_text()
     assert lint(text, config=ManualArgs(regions=["us-east-1", "eu-central-1"])) == []
     outputs = yaml_parse(text)["Outputs"]
     assert {"KafkaClusterArn", "KafkaTopic"} <= outputs.keys() & translated()["Parameters"].keys()
