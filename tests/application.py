@@ -236,7 +236,7 @@ def complaints(template: dict[str, Any] | None = None, /, **parameters: str) -> 
     return [
         str(assertion["AssertDescription"])
         for rule in rules
-        if _holds(rule["RuleCondition"], given)
+        if _holds(rule.get("RuleCondition", True), given)
         for assertion in rule["Assertions"]
         if not _holds(assertion["Assert"], given)
     ]
