@@ -208,8 +208,21 @@ def _identified(created: dict[str, Any]) -> dict[str, Any]:
     return {name: _evaluate(expression, states={"input": created}) for name, expression in assigned.items()}
 
 
-@pytest.mark.parametrize("key", ["raw/", "raw/holiday.jpg", "raw/ingest_date=2026-13-45/hour=9/x", "raw/ingest_date=/"])
-def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing(key: str) -> None:
+@pytest.mark.parametrize(
+    "key",
+    [
+        "raw/",
+        "raw/holiday.jpg",
+        "raw/ingest_date=/",
+        "raw/ingest_date=2026-13-45/hour=9/x",
+        "raw/2026-11-22/09/x",
+        "raw/date=2026-11-22/hour=09/x",
+        "raw/again/ingest_date=2026-11-22/hour=09/x",
+        "raw/ingest_date=2026-11-22/again/hour=09/x",
+        "raw/ingest_date=2026-11-22/hour=09/again/x",
+    ],
+)
+def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing_and_reaches_no_item(key: str) -> None:
     created = event("object_created")
     created["detail"]["object"] = {"key": key}
 
@@ -217,6 +230,18 @@ def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing(key: str) -> Non
 
     assert all(isinstance(identified[name], str) for name in ("image_id", "ingest_date", "hour"))
     assert identified["version_id"] is None
+    values = WORKFLOW["States"]["Record failure"]["Arguments"]["ExpressionAttributeValues"]
+    with pytest.raises(ValueError, match=r"isoformat|hour"):
+        _evaluate(values[":received_at"]["S"], **identified)
+
+
+def test_an_input_without_a_time_counts_as_of_now() -> None:
+    created = event("object_created")
+    del created["time"]
+
+    arrived = datetime.fromisoformat(_identified(created)["event_time"])
+
+    assert timedelta() <= datetime.now(UTC) - arrived < timedelta(minutes=1)
 
 
 def test_the_workflow_reads_its_event_in_the_leading_state_only() -> None:
