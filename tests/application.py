@@ -165,8 +165,6 @@ def resources(kind: str) -> Resources:
 
 def logical_id(function_folder: str) -> str:
     """The resource of a function: `ProcessImageFunction` of `process_image`."""
-    if function_folder == "request_upload":
-        return "HttpApiFunction"
     return function_folder.title().replace("_", "") + "Function"
 
 

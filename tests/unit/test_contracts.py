@@ -663,6 +663,27 @@ def test_a_parameter_of_a_nested_stack_is_passed_or_has_a_default(name: str) -> 
     assert passed == {parameter for parameter, one in wanted.items() if "Default" not in one}
 
 
+def test_no_bucket_is_deeper_than_the_commands_look_that_empty_them() -> None:
+    nested = [ROOT / one["Properties"]["TemplateURL"] for one in NESTED.values()]
+    deeper = [
+        path.parent / one["Properties"]["TemplateURL"]
+        for path in nested
+        for one in read(path)["Resources"].values()
+        if one["Type"] == "AWS::CloudFormation::Stack"
+    ]
+
+    assert deeper
+    assert "AWS::S3::Bucket" not in {one["Type"] for path in deeper for one in read(path)["Resources"].values()}
+
+
+def test_operators_can_read_what_a_dead_letter_of_the_template_means() -> None:
+    reasons = set(re.findall(r'"reason": "(\w+):', (ROOT / "stacks/kafka.yaml").read_text(encoding="utf-8")))
+    described = set(re.findall(r"`reason: (\w+):", (ROOT / "docs/operations.md").read_text(encoding="utf-8")))
+
+    assert reasons
+    assert reasons <= described
+
+
 def test_logical_ids_are_unique() -> None:
     ids = [name for path in TEMPLATES[: 1 + len(STACKS)] for name in read(path)["Resources"]]
 
