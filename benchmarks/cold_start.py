@@ -8,7 +8,6 @@ compiled. AWS is a server on loopback that answers at once. Prints a Markdown ta
 
 import argparse
 import os
-import re
 import resource
 import shutil
 import statistics
@@ -27,6 +26,7 @@ from pathlib import Path
 from PIL import Image
 
 from local.deployment import host_architecture
+from tests.application import TEMPLATE, resolve, variables
 
 ROOT = Path(__file__).parents[1]
 
@@ -145,15 +145,13 @@ def _aws() -> Iterator[str]:
 
 
 def _environment(endpoint: str) -> dict[str, str]:
-    """What the template gives the two functions, so far as it is not a reference."""
-    defaults = dict(
-        re.findall(r"^  (\w+):\n(?:    .*\n)*?    Default: (.*)\n", (ROOT / "template.yaml").read_text(), re.MULTILINE)
-    )
-    variables = {re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper(): value.strip("\"'") for name, value in defaults.items()}
-    return variables | {
+    """What the template gives the two functions, and where AWS is."""
+    given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    for name in ("process_image", "http_api"):
+        given = given | variables(name)
+    return {name: str(resolve(value)) for name, value in given.items()} | {
         "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b", "POWERTOOLS_TRACE_DISABLED": "true", "PATH": os.environ["PATH"],
-        "RAW_BUCKET": "raw", "LAKE_BUCKET": "lake", "IMAGES_TABLE": "images",
     }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ from kafka_poller.message import Source
 from kafka_poller.poller import FailedRecordsBucket, LambdaFunction, Mapping, Poller, polling
 from local import lake as local_lake
 from local.emulator import REGION, ROOT
-from local.kafka_side import CLUSTER_ARN, KafkaSide
+from local.kafka import CLUSTER_ARN, KafkaSide
 from local.lake import Lake
 
 TOPIC = "ledger"

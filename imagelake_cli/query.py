@@ -15,7 +15,7 @@ from rich.filesize import decimal
 
 from imagelake_cli import connection, formats, plot
 from imagelake_cli.athena import Answer, Column, NamedQuery, QueryError, WorkGroup
-from imagelake_cli.ending import explained
+from imagelake_cli.failures import explained
 from imagelake_cli.formats import Format, FormatError
 from imagelake_cli.plot import PlotError
 

@@ -24,7 +24,7 @@ from imagelake.engine.limits import Limits
 from imagelake.engine.runner import RunRejection, Script, ScriptResult, available_scripts, run_scripts, stop
 from imagelake.errors import Fault
 from imagelake_cli import check_pictures, script_template
-from imagelake_cli.ending import explained
+from imagelake_cli.failures import explained
 
 app = typer.Typer(help="Write, check and run provided scripts.", no_args_is_help=True)
 

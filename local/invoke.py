@@ -116,7 +116,7 @@ def _event(lake: Lake, name: str) -> dict[str, Any]:
 
 
 def _invoke(lake: Lake, template: Path, endpoint_url: str, name: str) -> int:
-    function = "HttpApiFunction" if name == "request_upload" else f"{name.title().replace('_', '')}Function"
+    function = f"{name.title().replace('_', '')}Function"
     result = subprocess.run(
         [
             *(Path(sys.executable).with_name("sam"), "local", "invoke", _stacks_of_functions(template)[function]),

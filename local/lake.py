@@ -15,10 +15,10 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from imagelake_cli import connection
 from imagelake_cli.athena import WorkGroup
-from local import deployment, emulator, kafka_side
+from local import deployment, emulator
 from local.deployment import Stack
 from local.emulator import REGION, ROOT, Emulator
-from local.kafka_side import KafkaSide
+from local.kafka import KafkaSide, brokered
 
 DESCRIPTION: Final = ROOT / connection.DESCRIPTION
 USERNAME: Final = "demo"
@@ -126,7 +126,7 @@ def running(
     home.mkdir(parents=True, exist_ok=True)
     try:
         report("Starting the emulator and a Kafka broker")
-        with emulator.running(home, address) as aws, kafka_side.brokered(home / "kafka") as kafka:
+        with emulator.running(home, address) as aws, brokered(home / "kafka") as kafka:
             report("Building functions and layers (sam build)")
             template = deployment.build(aws, pipelines)
             report("Deploying the stack (sam deploy)")

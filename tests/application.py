@@ -165,8 +165,6 @@ def resources(kind: str) -> Resources:
 
 def logical_id(function_folder: str) -> str:
     """The resource of a function: `ProcessImageFunction` of `process_image`."""
-    if function_folder == "request_upload":
-        return "HttpApiFunction"
     return function_folder.title().replace("_", "") + "Function"
 
 
@@ -236,7 +234,7 @@ def complaints(template: dict[str, Any] | None = None, /, **parameters: str) -> 
     return [
         str(assertion["AssertDescription"])
         for rule in rules
-        if _holds(rule["RuleCondition"], given)
+        if _holds(rule.get("RuleCondition", True), given)
         for assertion in rule["Assertions"]
         if not _holds(assertion["Assert"], given)
     ]

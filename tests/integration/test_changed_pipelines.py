@@ -63,7 +63,7 @@ def test_a_kafka_record_over_the_limit_is_rejected_with_the_limit(tell: Tell) ->
     consume_image_topic.handler(sample, tell("consume_image_topic"))
 
     (letter,) = dead_letters_sent()
-    assert letter["reason"] == f"too_many_bytes: the file has {LIMIT + 1} bytes; the limit is {LIMIT}"
+    assert letter["reason"] == f"too_many_bytes: the file has {LIMIT + 1} bytes, the limit is {LIMIT}"
 
 
 def test_the_engine_rejects_an_image_over_the_limit_with_the_limit(tell: Tell) -> None:

@@ -200,7 +200,7 @@ def test_a_tombstone_is_skipped_counted_and_logged(
 def test_an_image_over_the_limit_is_rejected_and_kept(door: Door) -> None:
     assert door.take(message(3, value=b"x" * 1001), message(4)) == []
     (letter,) = door.dead_letters()
-    assert letter["reason"] == "too_many_bytes: the file has 1001 bytes; the limit is 1000"
+    assert letter["reason"] == "too_many_bytes: the file has 1001 bytes, the limit is 1000"
     assert letter["source_ref"] == "images/0/3"
     (kept,) = door.stored("failed")
     assert letter["kept_at"] == f"s3://failed/{kept}"

@@ -132,7 +132,14 @@ def test_half_a_kafka_is_refused_before_anything_is_made(given: dict[str, str], 
     ],
 )
 def test_half_a_network_is_refused_before_anything_is_made(given: dict[str, str], refused: list[str]) -> None:
-    assert complaints(BESIDE, **given) == refused
+    assert complaints(BESIDE, KafkaClusterName="warehouse", **given) == refused
+
+
+def test_a_cluster_of_one_s_own_needs_the_name_that_the_lake_has_for_it() -> None:
+    assert "Default" not in BESIDE["Parameters"]["KafkaClusterName"]
+    assert complaints(BESIDE, KafkaClusterName="") == [
+        "KafkaBootstrapServers needs KafkaClusterName - deploy the lake with it"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +257,7 @@ def test_failed_records_are_private_encrypted_and_gone_with_their_dead_letters()
 
 
 def test_the_cluster_stack_is_clean_and_feeds_this_one() -> None:
-    text = (ROOT / "infra" / "kafka.yaml").read_text()
+    text = (ROOT / "infra" / "msk_cluster.yaml").read_text()
     assert lint(text, config=ManualArgs(regions=["us-east-1", "eu-central-1"])) == []
     outputs = yaml_parse(text)["Outputs"]
     assert {"KafkaClusterArn", "KafkaTopic"} <= outputs.keys() & translated()["Parameters"].keys()
@@ -260,3 +267,5 @@ def test_the_stack_of_a_self_managed_cluster_gets_what_the_lake_says() -> None:
     told = {"ConsumeImageTopicFunctionName", "ConsumeImageTopicRoleName", "FailedRecordsBucketName"}
     assert told <= BESIDE["Parameters"].keys() & translated()["Outputs"].keys()
     assert {translated()["Outputs"][name]["Condition"] for name in told} == {"HasKafka"}
+    name = translated()["Outputs"]["KafkaClusterName"]
+    assert (name["Condition"], name["Value"]) == ("NamesKafkaCluster", {"Ref": "KafkaClusterName"})

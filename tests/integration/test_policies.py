@@ -189,9 +189,9 @@ ROLES: dict[str, tuple[str, Grants]] = {
         WORKFLOW,
         {
             ("lambda:InvokeFunction", "${EnforceRetentionFunction.Arn}"),
-            ("states:StartExecution", "${EnforceRetentionStateMachine}"),
-            ("states:DescribeExecution", f"{STATES}:execution:${{EnforceRetentionStateMachine.Name}}/*"),
-            ("states:StopExecution", f"{STATES}:execution:${{EnforceRetentionStateMachine.Name}}/*"),
+            ("states:StartExecution", f"{STATES}:stateMachine:${{AWS::StackName}}-purge"),
+            ("states:DescribeExecution", f"{STATES}:execution:${{AWS::StackName}}-purge/*"),
+            ("states:StopExecution", f"{STATES}:execution:${{AWS::StackName}}-purge/*"),
         },
     ),
     "EnforceRetentionStateMachineTwiceAnHourRole": (
@@ -244,10 +244,6 @@ def _list(value: Any) -> list[Any]:
 
 def _grants(role: dict[str, Any]) -> Grants:
     statements = [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
-    return _granted(statements)
-
-
-def _granted(statements: list[dict[str, Any]]) -> Grants:
     assert {statement["Effect"] for statement in statements} == {"Allow"}
     assert not any(statement.keys() & {"NotAction", "NotResource"} for statement in statements)
     return {
@@ -260,13 +256,7 @@ def _granted(statements: list[dict[str, Any]]) -> Grants:
 
 def test_the_stack_has_these_roles_and_no_other_policies(translated: dict[str, dict[str, Any]]) -> None:
     assert set(_of("AWS::IAM::Role", translated)) == set(ROLES)
-    assert {one["Type"] for one in translated.values() if one["Type"].startswith("AWS::IAM::")} == {
-        "AWS::IAM::Role",
-        "AWS::IAM::Policy",
-    }
-    assert {name: one["Roles"] for name, one in _of("AWS::IAM::Policy", translated).items()} == {
-        "FanOutPurge": [{"Ref": "EnforceRetentionStateMachineRole"}]
-    }
+    assert {one["Type"] for one in translated.values() if one["Type"].startswith("AWS::IAM::")} == {"AWS::IAM::Role"}
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -275,9 +265,7 @@ def test_a_role_has_exactly_its_permissions(name: str, translated: dict[str, dic
     [trust] = role["AssumeRolePolicyDocument"]["Statement"]
     service, grants = ROLES[name]
 
-    policies = [one for one in _of("AWS::IAM::Policy", translated).values() if {"Ref": name} in one["Roles"]]
-    beside = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
-    assert _grants(role) | (_granted(beside) if beside else set()) == grants
+    assert _grants(role) == grants
     assert not role.get("ManagedPolicyArns")
     assert (trust["Effect"], _list(trust["Action"])) == ("Allow", ["sts:AssumeRole"])
     assert {kind: _list(who) for kind, who in trust["Principal"].items()} == {"Service": [service]}

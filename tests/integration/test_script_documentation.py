@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from imagelake.engine.reason import Reason
+from imagelake.engine.reason_codes import Reason
 from imagelake.engine.runner import Limits, Script, find_scripts, run_scripts
 from tests.unit.pictures import encoded, photo
 

@@ -208,8 +208,21 @@ def _identified(created: dict[str, Any]) -> dict[str, Any]:
     return {name: _evaluate(expression, states={"input": created}) for name, expression in assigned.items()}
 
 
-@pytest.mark.parametrize("key", ["raw/", "raw/holiday.jpg", "raw/ingest_date=2026-13-45/hour=9/x", "raw/ingest_date=/"])
-def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing(key: str) -> None:
+@pytest.mark.parametrize(
+    "key",
+    [
+        "raw/",
+        "raw/holiday.jpg",
+        "raw/ingest_date=/",
+        "raw/ingest_date=2026-13-45/hour=9/x",
+        "raw/2026-11-22/09/x",
+        "raw/date=2026-11-22/hour=09/x",
+        "raw/again/ingest_date=2026-11-22/hour=09/x",
+        "raw/ingest_date=2026-11-22/again/hour=09/x",
+        "raw/ingest_date=2026-11-22/hour=09/again/x",
+    ],
+)
+def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing_and_reaches_no_item(key: str) -> None:
     created = event("object_created")
     created["detail"]["object"] = {"key": key}
 
@@ -217,6 +230,18 @@ def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing(key: str) -> Non
 
     assert all(isinstance(identified[name], str) for name in ("image_id", "ingest_date", "hour"))
     assert identified["version_id"] is None
+    values = WORKFLOW["States"]["Record failure"]["Arguments"]["ExpressionAttributeValues"]
+    with pytest.raises(ValueError, match=r"isoformat|hour"):
+        _evaluate(values[":received_at"]["S"], **identified)
+
+
+def test_an_input_without_a_time_counts_as_of_now() -> None:
+    created = event("object_created")
+    del created["time"]
+
+    arrived = datetime.fromisoformat(_identified(created)["event_time"])
+
+    assert timedelta() <= datetime.now(UTC) - arrived < timedelta(minutes=1)
 
 
 def test_the_workflow_reads_its_event_in_the_leading_state_only() -> None:
@@ -473,17 +498,27 @@ def test_the_task_commits_as_the_workflow_does(monkeypatch: pytest.MonkeyPatch) 
             assert value.startswith("{%") or request["ExpressionAttributeValues"][name] == value
 
 
-FARGATE = {1024: range(2048, 8193, 1024), 2048: range(4096, 16385, 1024), 4096: range(8192, 30721, 1024)}
+FARGATE = {"1024": range(2048, 8193, 1024), "2048": range(4096, 16385, 1024), "4096": range(8192, 30721, 1024)}
 """Sizes of memory in MiB that Fargate has for a number of CPU units."""
 
 
-def test_fargate_has_the_size_of_the_task() -> None:
-    parameters = read(ROOT / "stacks/large_images.yaml")["Parameters"]
-    memory, processor = parameters["TaskMemoryMb"], parameters["TaskCpu"]
+def test_fargate_has_every_size_that_the_task_may_have() -> None:
+    stack = read(ROOT / "stacks/large_images.yaml")
+    processors = {int(memory): one["Cpu"] for memory, one in stack["Mappings"]["Task"].items()}
 
-    assert memory["Default"] in FARGATE[processor["Default"]]
-    assert set(processor["AllowedValues"]) == set(FARGATE)
-    assert all(any(size in sizes for sizes in FARGATE.values()) for size in memory["AllowedValues"])
+    assert list(processors) == stack["Parameters"]["TaskMemoryMb"]["AllowedValues"]
+    assert [memory for memory, processor in processors.items() if memory not in FARGATE[processor]] == []
+    assert stack["Resources"]["ProcessLargeImageTask"]["Properties"]["Cpu"] == {
+        "Fn::FindInMap": ["Task", {"Ref": "TaskMemoryMb"}, "Cpu"]
+    }
+
+
+def test_an_older_stack_s_policy_can_be_deleted_without_that_of_the_task() -> None:
+    policy = TEMPLATE["Resources"]["HandOverLargeImages"]["Properties"]
+
+    # CloudFormation makes the new one first, and deletes the old one, of the same role, by its name.
+    assert policy["Roles"] == [{"Ref": "IngestImageRole"}]
+    assert policy["PolicyName"] != "hand-over-large-images"
 
 
 @pytest.mark.parametrize(("memory", "scripts"), [(4096, 3494), (8192, 7789), (16384, 16379), (30720, 31412)])
@@ -628,6 +663,27 @@ def test_a_parameter_of_a_nested_stack_is_passed_or_has_a_default(name: str) -> 
     assert passed == {parameter for parameter, one in wanted.items() if "Default" not in one}
 
 
+def test_no_bucket_is_deeper_than_the_commands_look_that_empty_them() -> None:
+    nested = [ROOT / one["Properties"]["TemplateURL"] for one in NESTED.values()]
+    deeper = [
+        path.parent / one["Properties"]["TemplateURL"]
+        for path in nested
+        for one in read(path)["Resources"].values()
+        if one["Type"] == "AWS::CloudFormation::Stack"
+    ]
+
+    assert deeper
+    assert "AWS::S3::Bucket" not in {one["Type"] for path in deeper for one in read(path)["Resources"].values()}
+
+
+def test_operators_can_read_what_a_dead_letter_of_the_template_means() -> None:
+    reasons = set(re.findall(r'"reason": "(\w+):', (ROOT / "stacks/kafka.yaml").read_text(encoding="utf-8")))
+    described = set(re.findall(r"`reason: (\w+):", (ROOT / "docs/operations.md").read_text(encoding="utf-8")))
+
+    assert reasons
+    assert reasons <= described
+
+
 def test_logical_ids_are_unique() -> None:
     ids = [name for path in TEMPLATES[: 1 + len(STACKS)] for name in read(path)["Resources"]]
 
@@ -644,7 +700,7 @@ def test_a_template_has_nothing_that_is_not_used(path: Path) -> None:
 
     assert set(template["Parameters"]) - referred == set()
     assert set(template.get("Conditions", {})) - tested == set()
-    assert "Mappings" not in template
+    assert set(template.get("Mappings", {})) == set(re.findall(r'"Fn::FindInMap": \["(\w+)"', text))
 
 
 @pytest.mark.parametrize("path", STACKS, ids=lambda path: path.name)
@@ -655,6 +711,26 @@ def test_a_nested_stack_has_no_output_that_is_not_used_and_no_name_of_its_own(pa
 
     assert set(read(path).get("Outputs", {})) == used
     assert "AWS::StackName" not in path.read_text(encoding="utf-8"), "LakeName is what names are made of"
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_what_starts_by_itself_has_its_permissions_in_its_role(path: Path) -> None:
+    template = read(path)["Resources"].values()
+    beside = [role for one in template if one["Type"] == "AWS::IAM::Policy" for role in one["Properties"]["Roles"]]
+    roles = [one["Properties"]["Role"]["Fn::GetAtt"][0] for one in template if "Events" in one.get("Properties", {})]
+
+    # CloudFormation would not wait for a policy beside the role before it makes the schedule.
+    assert [role for role in roles if {"Ref": role} in beside] == []
+
+
+def test_the_purge_may_start_executions_of_itself() -> None:
+    name = TEMPLATE["Resources"]["EnforceRetentionStateMachine"]["Properties"]["Name"]["Fn::Sub"]
+    [policy] = TEMPLATE["Resources"]["EnforceRetentionStateMachineRole"]["Properties"]["Policies"]
+    fan_out = {one["Sid"]: one["Resource"] for one in policy["PolicyDocument"]["Statement"]}
+
+    account = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
+    assert fan_out["FanOut"] == {"Fn::Sub": f"{account}:stateMachine:{name}"}
+    assert fan_out["FollowFanOut"] == {"Fn::Sub": f"{account}:execution:{name}/*"}
 
 
 def test_every_function_says_what_it_answers_to_its_sample() -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from imagelake.engine.guard import Header, inspect
 from imagelake.engine.limits import Limits
-from imagelake.engine.reason import Reason
+from imagelake.engine.reason_codes import Reason
 from imagelake.errors import Rejection
 from tests.unit.pictures import encoded, photo
 

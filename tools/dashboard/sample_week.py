@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from imagelake.engine.reason import Reason
+from imagelake.engine.reason_codes import Reason
 from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord
 

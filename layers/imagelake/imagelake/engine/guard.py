@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imagelake.engine.limits import Limits
-from imagelake.engine.reason import Reason
+from imagelake.engine.reason_codes import Reason
 from imagelake.errors import Rejection
 
 _MAGIC = (
@@ -52,8 +52,7 @@ def inspect(content: bytes, limits: Limits) -> Header:
     Raises:
         Rejection: not an accepted image, or over a limit; see `Reason`.
     """
-    if len(content) > limits.max_bytes:
-        raise Rejection(Reason.TOO_MANY_BYTES, f"the file has {len(content)} bytes, the limit is {limits.max_bytes}")
+    check_size(len(content), limits.max_bytes)
     image_format = _identify(content, limits)
     try:
         frames = list(_READERS[image_format](content, limits))
@@ -64,6 +63,16 @@ def inspect(content: bytes, limits: Limits) -> Header:
     _check(frames, limits)
     width, height = frames[0]
     return Header(image_format, width, height, len(frames))
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Hold the bytes of a file against their limit; for whoever knows their number before the file.
+
+    Raises:
+        Rejection: `too_many_bytes`.
+    """
+    if size > max_bytes:
+        raise Rejection(Reason.TOO_MANY_BYTES, f"the file has {size} bytes, the limit is {max_bytes}")
 
 
 def _identify(content: bytes, limits: Limits) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, StringC
 
 from imagelake.engine.columns import HeaderColumns
 from imagelake.engine.limits import Limits
-from imagelake.engine.reason import Reason
+from imagelake.engine.reason_codes import Reason
 from imagelake.engine.sandbox.sandbox import Ending, Sandbox
 from imagelake.engine.scripts import result as script_result
 from imagelake.engine.scripts.metadata import check_size, split_columns, to_json

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from imagelake.engine import guard
 from imagelake.errors import Fault, Rejection, SettingsError
 from imagelake.stores.buckets import s3_client
 from imagelake.stores.session import calling
@@ -74,8 +75,7 @@ def redeem(uri: str, allowed: AllowList, account_id: str, max_bytes: int) -> Cla
         raise
     size = response["ContentLength"]
     with response["Body"] as body:
-        if size > max_bytes:
-            raise Rejection("too_many_bytes", f"the file has {size} bytes; the limit is {max_bytes}")
+        guard.check_size(size, max_bytes)
         if size == 0:
             raise Rejection("empty_claim", "the object at image-uri is empty")
         return ClaimedImage(body.read(), response.get("VersionId"))

@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 
 from pydantic import ValidationError
 
+from imagelake.engine import guard
 from imagelake.errors import Rejection
 from imagelake.keys import ARRIVAL_SLACK, ArrivalHour, RawKey
 from imagelake.model import CONTENT_TYPES, MAX_TAGS, MAX_TAGS_BYTES, Arrival
@@ -116,8 +117,7 @@ class KafkaRecord:
             Rejection: there are more than `max_bytes`, or Lambda's base64 is damaged.
         """
         size = len(self.encoded_value) * 3 // 4 - self.encoded_value[-2:].count("=")
-        if size > max_bytes:
-            raise Rejection("too_many_bytes", f"the file has {size} bytes; the limit is {max_bytes}")
+        guard.check_size(size, max_bytes)
         return _decode(self.encoded_value) or b""
 
     @property

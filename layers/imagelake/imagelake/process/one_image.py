@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from imagelake import pipelines
 from imagelake.engine import guard, runner
 from imagelake.engine.limits import Limits
-from imagelake.engine.reason import Reason
+from imagelake.engine.reason_codes import Reason
 from imagelake.engine.runner import Script
 from imagelake.errors import Rejection
 from imagelake.keys import RawKey

@@ -23,7 +23,7 @@ from imagelake.engine.decoders.display import fit, fitted
 from imagelake.engine.decoders.jpeg import ScaledJpegFile
 from imagelake.engine.decoders.webp import StillWebPFile
 from imagelake.engine.guard import Header
-from imagelake.engine.reason import Reason
+from imagelake.engine.reason_codes import Reason
 from imagelake.errors import Rejection
 from imagelake.values import Json
 

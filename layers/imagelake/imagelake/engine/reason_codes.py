@@ -1,4 +1,4 @@
-"""Why an image is not accepted: the closed list."""
+"""Why an image is not accepted: the closed list. The sentences are where each is raised, mostly in `guard`."""
 
 from enum import StrEnum
 
