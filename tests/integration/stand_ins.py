@@ -32,13 +32,11 @@ def install(patch: pytest.MonkeyPatch, now: datetime) -> StandIns:
         (images_table, "_resource", made.table),
         (catalog_table, "_glue", made.glue),
         (dead_letters, "_sqs", made.queue),
-        (auditor, "_s3", made.s3),
-        (auditor, "_glue", made.glue),
-        (auditor, "_sqs", made.queue),
-        (auditor, "_dynamodb", FakeScan(made.table)),
     ]
     for module, name, client in clients:
         patch.setattr(module, name, _always(client))
+    audited = {"s3": made.s3, "glue": made.glue, "sqs": made.queue, "dynamodb": FakeScan(made.table)}
+    patch.setattr(auditor, "client", audited.__getitem__)
     patch.setattr(images_table, "datetime", clock.patched())
     return made
 

@@ -19,10 +19,10 @@ from textwrap import dedent, indent
 import pytest
 from PIL import Image
 
+from imagelake.engine.json_value import Json
 from imagelake.engine.runner import Limits, Reason, Script, find_scripts, run_scripts
 from imagelake.engine.sandbox.sandbox import SandboxError
 from imagelake.errors import Rejection
-from imagelake.values import Json
 from tests.unit.pictures import encoded, photo
 
 SECONDS = 10.0

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from imagelake.engine.json_value import Json
 from imagelake.engine.runner import Limits, find_scripts, run_scripts
 from imagelake.errors import Rejection
-from imagelake.values import Json
 from tests.integration import photographs
 
 LIMITS = Limits()

@@ -51,7 +51,7 @@ CATALOG = CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET))
 
 @pytest.fixture(autouse=True)
 def _clients() -> None:
-    for made in (auditor._s3, auditor._dynamodb, auditor._glue, auditor._sqs, ingest_workflow._step_functions):
+    for made in (auditor.client, ingest_workflow._step_functions):
         made.cache_clear()
 
 

@@ -252,6 +252,14 @@ def test_what_runs_when_imported_is_not_imported_ahead_of_time() -> None:
     assert _imports(source) == ["json", "PIL", "PIL.Image", "pip"]
 
 
+def test_the_warm_process_does_without_pydantic() -> None:
+    code = "import sys; from imagelake.engine.sandbox import warm_process as w; w._rehearse(); print(*sys.modules)"
+
+    modules = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+
+    assert [name for name in modules if name.startswith("pydantic")] == []
+
+
 def test_what_a_script_says_for_itself_is_cut_short(run: Run) -> None:
     with pytest.raises(Rejection) as rejection:
         run("def process(image, params): return {'metadata': {'x' * 10_000: 1j}}")

@@ -10,7 +10,7 @@ each other, and neither do `retention` and `audit`:
     schema          The columns of the catalog, derived from the record of an image.
     pipelines       Limits of images, scripts and their parameters, as `pipelines.yaml` says.
     settings        Reads what a stack tells its functions. No defaults.
-    stores/         Session, buckets, tables, queue, workflow: all that talks to AWS. No rules.
+    stores/         Session, buckets, tables, queue, workflow: all that talks to AWS, but for `audit`. No rules.
     api/            Forms for uploads, what callers see, problem documents. No processing.
     ingest/         Kafka records become objects of the raw bucket. Nothing of what happens to them later.
     process/        One image from object to outcome; lost images are started again. No decoding, which is the engine's.

@@ -1,11 +1,9 @@
-"""What items and columns hold: moments, numbers, JSON."""
+"""What items and columns hold: moments and numbers."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer
-
-type Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 
 def _to_utc(moment: datetime) -> datetime:

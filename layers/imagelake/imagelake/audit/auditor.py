@@ -1,7 +1,7 @@
 """The audit: walks every place where images rest, lists, and says what is overdue, gone too early or out of place.
 
-Knows the promise and the layout, and nothing of the purge: it shares no module with it that decides or finds what is
-to be deleted, so a mistake there cannot hide itself here. It lists data and reads none; receipts are all it opens.
+Knows the promise and the layout, and nothing of the purge: it imports no other module of this package, so a mistake
+there cannot hide itself here. It lists data and reads none; receipts are all it opens.
 """
 
 import json
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from imagelake.stores.session import calling, client
+import boto3
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -109,27 +109,9 @@ class _Seen:
 
 
 @cache
-def _s3() -> "S3Client":
-    made: S3Client = client("s3")
-    return made
-
-
-@cache
-def _dynamodb() -> "DynamoDBClient":
-    made: DynamoDBClient = client("dynamodb")
-    return made
-
-
-@cache
-def _glue() -> "GlueClient":
-    made: GlueClient = client("glue")
-    return made
-
-
-@cache
-def _sqs() -> "SQSClient":
-    made: SQSClient = client("sqs")
-    return made
+def client(service: str) -> Any:
+    """The process's client of an AWS service; its errors are raised as they are."""
+    return boto3.client(service)  # type: ignore[call-overload]  # the stubs know services by literal names only
 
 
 @dataclass(frozen=True)
@@ -149,7 +131,7 @@ class Auditor:
         """Walk all places.
 
         Raises:
-            Fault: a service did not answer, or denied access.
+            ClientError: a service did not answer, or denied access.
         """
         result, seen = Audit(now, self.retention_days), _Seen()
         _walk_bucket(result, seen, self.raw_bucket, ("raw",))
@@ -193,42 +175,40 @@ def _walk_bucket(result: Audit, seen: _Seen, bucket: str, roots: tuple[str, ...]
 
 
 def _versions(bucket: str) -> Iterator[tuple[Any, bool]]:
-    with calling("ListObjectVersions"):
-        for page in _s3().get_paginator("list_object_versions").paginate(Bucket=bucket):
-            for version in page.get("Versions", []):
-                yield version, False
-            for marker in page.get("DeleteMarkers", []):
-                yield marker, True
+    s3: S3Client = client("s3")
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for version in page.get("Versions", []):
+            yield version, False
+        for marker in page.get("DeleteMarkers", []):
+            yield marker, True
 
 
 def _walk_parts(result: Audit, bucket: str) -> None:
-    with calling("ListMultipartUploads"):
-        for page in _s3().get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
-            for upload in page.get("Uploads", []):
-                if result.as_of - upload["Initiated"] > FORGOTTEN_UPLOAD + GRACE:
-                    result.report("overdue", bucket, "an unfinished multipart upload", upload["Key"])
+    s3: S3Client = client("s3")
+    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+        for upload in page.get("Uploads", []):
+            if result.as_of - upload["Initiated"] > FORGOTTEN_UPLOAD + GRACE:
+                result.report("overdue", bucket, "an unfinished multipart upload", upload["Key"])
 
 
 def _walk_partitions(result: Audit, seen: _Seen, database: str, table: str) -> None:
     place = result.places.setdefault("partitions", Place("partitions"))
-    with calling("GetPartitions"):
-        for page in (
-            _glue()
-            .get_paginator("get_partitions")
-            .paginate(DatabaseName=database, TableName=table, ExcludeColumnSchema=True)
-        ):
-            for partition in page["Partitions"]:
-                name = "/".join(partition["Values"])
-                place.objects += 1
-                match = re.fullmatch(_HOUR, "ingest_date={}/hour={}".format(*partition["Values"]))
-                if match is None:
-                    result.report("misplaced", "partitions", "a partition that is no hour", name)
-                    continue
-                hour = _hour(match[1], match[2])
-                seen.partitions.add(hour)
-                place.oldest_age_hours = max(place.oldest_age_hours, _hours(result.as_of - hour))
-                if result.as_of - hour > _limit(result):
-                    result.report("overdue", "partitions", "a partition", name)
+    glue: GlueClient = client("glue")
+    pages = glue.get_paginator("get_partitions").paginate(
+        DatabaseName=database, TableName=table, ExcludeColumnSchema=True
+    )
+    for partition in (partition for page in pages for partition in page["Partitions"]):
+        name = "/".join(partition["Values"])
+        place.objects += 1
+        match = re.fullmatch(_HOUR, "ingest_date={}/hour={}".format(*partition["Values"]))
+        if match is None:
+            result.report("misplaced", "partitions", "a partition that is no hour", name)
+            continue
+        hour = _hour(match[1], match[2])
+        seen.partitions.add(hour)
+        place.oldest_age_hours = max(place.oldest_age_hours, _hours(result.as_of - hour))
+        if result.as_of - hour > _limit(result):
+            result.report("overdue", "partitions", "a partition", name)
     for hour in seen.partitions - seen.catalog:
         result.report("incomplete", "partitions", "a partition without data", _name(hour))
     for hour in seen.catalog - seen.partitions:
@@ -274,26 +254,21 @@ def _walk_table(result: Audit, seen: _Seen, table: str) -> None:
 
 
 def _items(table: str) -> Iterator[dict[str, Any]]:
-    with calling("Scan"):
-        for page in (
-            _dynamodb()
-            .get_paginator("scan")
-            .paginate(
-                TableName=table,
-                ProjectionExpression="image_id, #status, received_at, expires_at, expiry_shard, ingest_date, #hour, "
-                "derivatives",
-                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-            )
-        ):
-            yield from page["Items"]
+    dynamodb: DynamoDBClient = client("dynamodb")
+    pages = dynamodb.get_paginator("scan").paginate(
+        TableName=table,
+        ProjectionExpression="image_id, #status, received_at, expires_at, expiry_shard, ingest_date, #hour, "
+        "derivatives",
+        ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+    )
+    for page in pages:
+        yield from page["Items"]
 
 
 def _check_queue(result: Audit, queue_url: str) -> None:
-    with calling("GetQueueAttributes"):
-        attributes = _sqs().get_queue_attributes(QueueUrl=queue_url, AttributeNames=["MessageRetentionPeriod"])[
-            "Attributes"
-        ]
-    kept = timedelta(seconds=int(attributes["MessageRetentionPeriod"]))
+    sqs: SQSClient = client("sqs")
+    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["MessageRetentionPeriod"])
+    kept = timedelta(seconds=int(answer["Attributes"]["MessageRetentionPeriod"]))
     if kept >= timedelta(days=result.retention_days):
         result.report("misplaced", "dead letters", "a queue that keeps messages for too long", str(kept))
 
@@ -301,21 +276,14 @@ def _check_queue(result: Audit, queue_url: str) -> None:
 def _read_receipts(result: Audit, bucket: str) -> None:
     """The receipts of the last two days, whatever hour they are for: nothing that an earlier audit missed is lost."""
     first = result.as_of - timedelta(days=result.retention_days + 3)
-    with calling("ListObjectsV2"):
-        pages = (
-            _s3()
-            .get_paginator("list_objects_v2")
-            .paginate(
-                Bucket=bucket,
-                Prefix="receipts/purges/",
-                StartAfter=f"receipts/purges/ingest_date={first:%Y-%m-%d}",
-            )
-        )
-        for page in pages:
-            for entry in page.get("Contents", []):
-                if result.as_of - entry["LastModified"] <= timedelta(days=2):
-                    body = _s3().get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
-                    _check_receipt(result, entry["Key"], json.loads(body))
+    s3: S3Client = client("s3")
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix="receipts/purges/", StartAfter=f"receipts/purges/ingest_date={first:%Y-%m-%d}"
+    )
+    for entry in (entry for page in pages for entry in page.get("Contents", [])):
+        if result.as_of - entry["LastModified"] <= timedelta(days=2):
+            body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+            _check_receipt(result, entry["Key"], json.loads(body))
 
 
 def _check_receipt(result: Audit, name: str, receipt: dict[str, Any]) -> None:

@@ -4,8 +4,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from imagelake.audit.auditor import GRACE, Audit
-from imagelake.stores.session import calling, client
+from imagelake.audit.auditor import GRACE, Audit, client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -18,7 +17,7 @@ def publish(audit: Audit, bucket: str) -> list[str]:
         Their keys, `reports/date=…/retention-<time>.md` and `.json`.
 
     Raises:
-        Fault: S3 did not answer, or denied access.
+        ClientError: S3 did not answer, or denied access.
     """
     s3: S3Client = client("s3")
     stem = f"reports/date={audit.as_of:%Y-%m-%d}/retention-{audit.as_of:%H%M%S}"
@@ -26,9 +25,8 @@ def publish(audit: Audit, bucket: str) -> list[str]:
         f"{stem}.md": (to_markdown(audit), "text/markdown; charset=utf-8"),
         f"{stem}.json": (json.dumps(to_json(audit), indent=2) + "\n", "application/json"),
     }
-    with calling("PutObject"):
-        for key, (text, content_type) in forms.items():
-            s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType=content_type)
+    for key, (text, content_type) in forms.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType=content_type)
     return list(forms)
 
 

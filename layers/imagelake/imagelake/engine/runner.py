@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, StringConstraints, TypeAdapter
 
 from imagelake.engine.columns import HeaderColumns
+from imagelake.engine.json_value import Json
 from imagelake.engine.limits import Limits
 from imagelake.engine.reason_codes import Reason
 from imagelake.engine.sandbox.sandbox import Ending, Sandbox
@@ -24,7 +25,6 @@ from imagelake.engine.scripts import result as script_result
 from imagelake.engine.scripts.metadata import check_size, split_columns, to_json
 from imagelake.engine.scripts.result import CONTENT_TYPES, DECODER, DERIVATIVE_NAME, MAX_DETAIL, MAX_SAID
 from imagelake.errors import Rejection, SettingsError
-from imagelake.values import Json
 
 __all__ = [
     "EncodedDerivative",

@@ -23,9 +23,9 @@ from imagelake.engine.decoders.display import fit, fitted
 from imagelake.engine.decoders.jpeg import ScaledJpegFile
 from imagelake.engine.decoders.webp import StillWebPFile
 from imagelake.engine.guard import Header
+from imagelake.engine.json_value import Json
 from imagelake.engine.reason_codes import Reason
 from imagelake.errors import Rejection
-from imagelake.values import Json
 
 ORIENTATION = 274
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {

@@ -14,13 +14,13 @@ from PIL import Image
 
 from imagelake.engine import guard
 from imagelake.engine.decoders.opened_image import Decoding, OpenedImage
+from imagelake.engine.json_value import Json
 from imagelake.engine.limits import Limits
 from imagelake.engine.reason_codes import Reason
 from imagelake.engine.scripts.encoder import encode
 from imagelake.engine.scripts.metadata import check_size, to_json
 from imagelake.engine.scripts.result import DECODER, DERIVATIVE_NAME, MAX_DETAIL, MAX_SAID, Output
 from imagelake.errors import Rejection
-from imagelake.values import Json
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from imagelake.engine.json_value import Json
 from imagelake.engine.reason_codes import Reason
 from imagelake.errors import Rejection
-from imagelake.values import Json
 
 _MAX_DEPTH = 8
 _MAX_INTEGER = 1 << 63

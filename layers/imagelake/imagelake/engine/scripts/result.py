@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from imagelake.values import Json
+from imagelake.engine.json_value import Json
 
 DECODER: Final = "decoder"
 """The phase in which a file is to blame, and not a script."""
