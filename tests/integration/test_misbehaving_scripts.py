@@ -456,7 +456,9 @@ def test_a_script_that_hangs_over_a_broken_image_is_to_blame_itself(tmp_path: Pa
 HANGING = "import time\ndef process(image, params): time.sleep(600)"
 COMMAND = """
 import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with it ignored
+# A shell starts what runs in its background with SIGINT ignored, and nohup has SIGHUP ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from imagelake_cli.main import app
 app()
 """
