@@ -70,17 +70,41 @@ def _with_endpoint(lake: Lake) -> Path:
     return _changed(built, lambda globals_: globals_["Variables"].update(AWS_ENDPOINT_URL=lake.emulator.endpoint_url))
 
 
-def _changed(built: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+def _changed(
+    built: Path, change: Callable[[dict[str, Any]], None], layers: Mapping[str, dict[str, Any]] | None = None
+) -> Path:
+    """Write `built` and its nested templates with `change` made to the variables of all functions.
+
+    `sam local invoke` does not find a layer that is a parameter, so `layers`, by parameter, take the parameters' place.
+    """
     document = yaml_parse(built.read_text(encoding="utf-8"))
+    for name, layer in (layers or {}).items():
+        del document["Parameters"][name]
+        document["Resources"][name] = layer
     if "Globals" in document:
         change(document["Globals"]["Function"]["Environment"])
     for resource in document["Resources"].values():
         if resource["Type"] == "AWS::CloudFormation::Stack":
-            nested = _changed(built.parent / resource["Properties"]["TemplateURL"], change)
+            layers = _layers_given(resource["Properties"], document["Resources"], built.parent)
+            nested = _changed(built.parent / resource["Properties"]["TemplateURL"], change, layers)
             resource["Properties"]["TemplateURL"] = str(nested.relative_to(built.parent))
     target = built.with_name("invoke.json")
     target.write_text(json.dumps(document), encoding="utf-8")
     return target
+
+
+def _layers_given(
+    stack: dict[str, Any], resources: Mapping[str, dict[str, Any]], folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Take the layers out of the parameters of a nested stack; each is named by the parameter that had it."""
+    found = {}
+    for name, value in list(stack["Parameters"].items()):
+        layer = resources.get(value["Ref"]) if isinstance(value, dict) and "Ref" in value else None
+        if layer is not None and layer["Type"] == "AWS::Serverless::LayerVersion":
+            content = str((folder / layer["Properties"]["ContentUri"]).resolve())
+            found[name] = layer | {"Properties": layer["Properties"] | {"ContentUri": content}}
+            del stack["Parameters"][name]
+    return found
 
 
 def _stacks_of_functions(template: Path, path: str = "") -> dict[str, str]:
