@@ -457,9 +457,9 @@ def stored(key: RawKey, minutes_ago: float) -> None:
     """A raw object, stored a while ago."""
     client("s3").put_object(Bucket=RAW_BUCKET, Key=str(key), Body=b"image")
     (in_moto,) = (account["aws"] for account in s3_backends.values() if RAW_BUCKET in account["aws"].buckets)
-    in_moto.buckets[RAW_BUCKET].keys[str(key)].last_modified = (NOW - timedelta(minutes=minutes_ago)).replace(
-        tzinfo=None
-    )
+    in_moto.buckets[RAW_BUCKET].keys[str(key)].last_modified = (
+        datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    ).replace(tzinfo=None)
 
 
 def test_starts_lost_images_again_three_times_then_reports_them(
