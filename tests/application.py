@@ -170,7 +170,8 @@ def logical_id(function_folder: str) -> str:
 
 def variables(function_folder: str) -> dict[str, Any]:
     """The environment variables the template gives to one function alone, unresolved."""
-    found: dict[str, Any] = TEMPLATE["Resources"][logical_id(function_folder)]["Properties"]["Environment"]["Variables"]
+    properties = TEMPLATE["Resources"][logical_id(function_folder)]["Properties"]
+    found: dict[str, Any] = properties.get("Environment", {}).get("Variables", {})
     return found
 
 

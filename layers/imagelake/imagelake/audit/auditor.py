@@ -36,7 +36,8 @@ it. `late`: deleted, but after the promised time. `incomplete`: a store, or a re
 _HOUR: Final = r"ingest_date=(\d{4}-\d\d-\d\d)/hour=([01]\d|2[0-3])"
 _LAYOUT: Final = {
     "raw": re.compile(rf"raw/{_HOUR}/([0-9a-f-]{{36}})"),
-    "derived": re.compile(rf"derived/{_HOUR}/([0-9a-f-]{{36}})/[^/]+"),
+    # Until 7 days after an update of the stack there are some without the folder of their version.
+    "derived": re.compile(rf"derived/{_HOUR}/([0-9a-f-]{{36}})/(?:[^/]+/)?[^/]+"),
     "catalog": re.compile(rf"catalog/{_HOUR}/[^/]+\.parquet()"),
     "compaction": re.compile(rf"compaction/{_HOUR}/[^/]+/([^/]+\.parquet|_sources\.json)()"),
 }
