@@ -45,11 +45,15 @@ os._exit(0)
 """
 
 _OURS = """
-import json
+import json, os
 from pathlib import Path
 from app import handler
-answer = handler(json.loads(Path("events/{name}.json").read_text()), Context())
-assert answer.get("outcome") == "processed" or answer.get("statusCode") == 201, answer
+event = Path("events/{name}.json").read_text().replace("https://s3.amazonaws.com", os.environ["AWS_ENDPOINT_URL"])
+event = json.loads(event)
+if "bytes" in event:
+    event["bytes"] = int(os.environ["IMAGE_BYTES"])
+answer = handler(event, Context())
+assert answer.get("status") == "processed" or answer.get("statusCode") == 201, answer
 """
 
 _USUAL_HEAD = """
@@ -152,6 +156,7 @@ def _environment(endpoint: str) -> dict[str, str]:
     return {name: str(resolve(value)) for name, value in given.items()} | {
         "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b", "POWERTOOLS_TRACE_DISABLED": "true", "PATH": os.environ["PATH"],
+        "IMAGE_BYTES": str(len(_Aws.image)),
     }  # fmt: skip
 
 
