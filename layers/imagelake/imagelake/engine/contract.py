@@ -83,7 +83,7 @@ class MadeDerivative(_Answered):
 class Processed(_Answered):
     """The image was processed. `sha256` and `bytes` are of the file that was read; `script_output` is by script."""
 
-    status: Literal["processed"] = "processed"
+    status: Literal["processed"]
     sha256: Sha256
     bytes: PositiveInt
     script_version: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}(,[0-9a-f]{12})*$")]
@@ -96,7 +96,7 @@ class Processed(_Answered):
 class Rejected(_Answered):
     """The image or a script is at fault. A file that is over the limit of bytes has not been read."""
 
-    status: Literal["rejected"] = "rejected"
+    status: Literal["rejected"]
     sha256: Sha256 | None = None
     script_version: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}(,[0-9a-f]{12})*$")]
     code: Reason
@@ -106,7 +106,7 @@ class Rejected(_Answered):
 class Large(_Answered):
     """The image is over the limits, and within those of the task for large images."""
 
-    status: Literal["large"] = "large"
+    status: Literal["large"]
 
 
 type EngineAnswer = Processed | Rejected | Large

@@ -50,12 +50,13 @@ def answer(
     except Rejection as rejection:
         if rejection.code in TOO_LARGE and _fits_a_task(content, order):
             if order.has_task:
-                return Large(), ()
+                return Large(status="large"), ()
             detail = f"{rejection.detail}; enable large images (parameter LargeImageTag) to accept it"
             rejection = Rejection(rejection.code, detail)
         return _rejected(rejection, scripts, sha256), ()
     columns = result.columns
     processed = Processed(
+        status="processed",
         sha256=sha256,
         bytes=len(content),
         script_version=_versions(scripts),
@@ -76,6 +77,7 @@ def with_memory(order: EngineOrder, memory_mb: int) -> EngineOrder:
 
 def _rejected(rejection: Rejection, scripts: tuple[Script, ...], sha256: str | None) -> Rejected:
     return Rejected(
+        status="rejected",
         sha256=sha256,
         script_version=_versions(scripts),
         code=Reason(rejection.code),
