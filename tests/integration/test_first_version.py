@@ -139,7 +139,9 @@ def color_of(derivative: str) -> str:
     return "red" if red > blue else "blue"
 
 
-def test_two_pictures_at_once_are_never_mixed_and_never_the_second(workflow: Workflow, presigned: PresignedS3) -> None:
+def test_two_pictures_at_once_are_never_mixed_and_never_the_second(
+    workflow: Workflow, presigned: PresignedS3, pool: ThreadPoolExecutor
+) -> None:
     winners = {"red": 0, "blue": 0}
     processed_twice = 0
     for number in range(RACES):
