@@ -236,15 +236,13 @@ def test_only_what_knows_no_resource_is_granted_without_one() -> None:
     assert "ManagedPolicyArns" not in role
 
 
-def test_pollers_of_a_self_managed_cluster_join_its_subnets_and_no_other() -> None:
-    interface, *subnets, group = of_self_managed()["JoinNetwork"]["Resource"]
+def test_pollers_join_networks_of_this_account_and_shared_subnets_only() -> None:
     ec2 = "arn:${AWS::Partition}:ec2:${AWS::Region}"
-    assert interface == {"Fn::Sub": f"{ec2}:${{AWS::AccountId}}:network-interface/*"}
-    for place, subnet in enumerate(subnets):
-        given = {"Fn::Select": [place, {"Fn::Split": [",", {"Ref": "KafkaSubnetIds"}]}]}
-        assert subnet == {"Fn::Sub": [f"{ec2}:*:subnet/${{Id}}", {"Id": given}]}
-    assert len(subnets) == 2
-    assert group == {"Fn::Sub": f"{ec2}:*:security-group/${{KafkaSecurityGroupId}}"}
+    for some in (of_the_role(), of_self_managed()):
+        assert some["JoinNetwork"]["Resource"] == [
+            {"Fn::Sub": f"{ec2}:${{AWS::AccountId}}:*/*"},
+            {"Fn::Sub": f"{ec2}:*:subnet/*"},
+        ]
 
 
 def test_claim_checks_are_read_within_the_account_only() -> None:
