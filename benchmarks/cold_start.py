@@ -137,11 +137,11 @@ class _Aws(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _aws() -> Iterator[str]:
+def _aws(handler: type[_Aws] = _Aws) -> Iterator[str]:
     file = BytesIO()
     Image.effect_noise((1600, 1200), 40).convert("RGB").save(file, "JPEG", quality=80)
     _Aws.image = file.getvalue()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Aws)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
