@@ -31,9 +31,8 @@ PRICES: Final = {
     "Lambda request": 0.20,
     "workflow": 1.00,
 }
-"""Dollars for a million, us-east-1, list prices as remembered in November 2026, from aws.amazon.com/s3/pricing (Standard),
-/dynamodb/pricing (on demand, a consistent read of 4 KB, a write of 1 KB), /lambda/pricing and /step-functions/pricing
-(Express)."""
+"""Dollars for a million, us-east-1, list prices of 2026: aws.amazon.com/s3/pricing (Standard), /dynamodb/pricing (on
+demand: a consistent read of 4 KB, a write of 1 KB), /lambda/pricing, /step-functions/pricing (Express)."""
 LAMBDA_SECOND: Final = 0.0000133334
 """Dollars for a GB and second on arm64."""
 WORKFLOW_SECOND: Final = 0.00001667
