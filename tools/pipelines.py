@@ -5,6 +5,7 @@
 With `--check` it compares instead of writing.
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Collection, Hashable, Iterator, Mapping
@@ -188,7 +189,7 @@ def _not_json(place: str, value: Any) -> Iterator[str]:
 
 
 def written(source: Path = SOURCE, available: Collection[str] | None = None) -> str:
-    """`source` as JSON, with all limits of large images.
+    """`source` as JSON: all limits of large images too, and the SHA-256 of the file, which `sam build` compares.
 
     Args:
         source: a file like `pipelines.yaml`.
@@ -202,6 +203,7 @@ def written(source: Path = SOURCE, available: Collection[str] | None = None) -> 
         raise InvalidPipelinesError("\n".join(f"{source.name}: {finding}" for finding in findings))
     document = file.model_dump()
     document["large_limits"] = document["limits"] | document["large_limits"]
+    document["pipelines_yaml_sha256"] = hashlib.sha256(source.read_bytes()).hexdigest()
     return json.dumps(document, indent=2) + "\n"
 
 
