@@ -755,3 +755,38 @@ def _spelled_out(metrics: list[list[Any]]) -> list[tuple[str, str]]:
         else:
             spelled.append((spelled[-1][0] if metric[0] == "." else metric[0], metric[1]))
     return spelled
+
+
+# The stores
+
+
+def test_nothing_takes_a_client_of_aws_out_of_the_stores() -> None:
+    package = ROOT / "layers" / "imagelake" / "imagelake"
+    files = [*package.rglob("*.py"), *(ROOT / "functions").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")]
+    clients = {
+        f"imagelake.stores.{store.stem}.{name}"
+        for store in (package / "stores").glob("[!_]*.py")
+        for name, value in vars(importlib.import_module(f"imagelake.stores.{store.stem}")).items()
+        if hasattr(value, "cache_clear")
+    }
+    taken = {str(file.relative_to(ROOT)): clients & _taken(file) for file in files if file.parent.name != "stores"}
+
+    assert {"imagelake.stores.buckets.s3_client", "imagelake.stores.dead_letters._sqs"} <= clients
+    assert {file: names for file, names in taken.items() if names} == {}
+
+
+def _taken(file: Path) -> set[str]:
+    """What a module imports by name, and what it takes from the modules that it imports."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    imported = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    attributes = {
+        f"{imported[node.value.id]}.{node.attr}"
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported
+    }
+    return attributes | set(imported.values())
