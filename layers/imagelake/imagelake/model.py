@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from imagelake.keys import ArrivalHour, RawKey
-from imagelake.values import Int32, Moment, Number
+from imagelake.values import Expiry, Int32, Int64, Latitude, Longitude, Moment, Number
 
 type Status = Literal["awaiting_upload", "processing", "processed", "rejected", "failed"]
 
@@ -148,9 +148,9 @@ class ImageRecord(BaseModel):
     source_ref: str | None = None
     received_at: Moment
     processed_at: Moment | None = None
-    expires_at: Moment
+    expires_at: Expiry
     sha256: str | None = None
-    bytes: int | None = None
+    bytes: Int64 | None = None
     format: str | None = None
     content_type: str | None = None
     width: Int32 | None = None
@@ -161,8 +161,8 @@ class ImageRecord(BaseModel):
     camera_make: str | None = None
     camera_model: str | None = None
     taken_at: Moment | None = None
-    gps_lat: Annotated[Number, Field(ge=-90, le=90)] | None = None
-    gps_lon: Annotated[Number, Field(ge=-180, le=180)] | None = None
+    gps_lat: Latitude | None = None
+    gps_lon: Longitude | None = None
     uploader: str | None = None
     phash: str | None = None
     dominant_color: str | None = None
@@ -205,7 +205,7 @@ class AwaitedUpload(BaseModel):
     source: Literal["api"] = "api"
     uploader: str
     received_at: Moment
-    expires_at: Moment
+    expires_at: Expiry
     content_type: str
     ingest_date: str
     hour: str
@@ -232,7 +232,7 @@ class Tombstone(BaseModel):
     image_id: str
     status: Literal["erased"] = "erased"
     erased_at: Moment
-    expires_at: Moment
+    expires_at: Expiry
     owner_digest: str | None = None
     ingest_date: str
     hour: str
