@@ -248,19 +248,27 @@ class Tombstone(BaseModel):
         return item | expiry_attributes(self.image_id, self.expires_at)
 
 
+MAX_REASON: Final = 1000
+"""Characters of the reason in a message for operators."""
+
+
+def _cut_reason(reason: str) -> str:
+    return reason[:MAX_REASON]
+
+
 class DeadLetter(BaseModel):
     """A message for operators: what did not go through, and why. No image data and no personal data.
 
-    `reason` begins with a code and a colon. `bucket` and `key` are of the raw object, `execution` is the ARN of the
-    workflow's execution. `kept_at` is where a Kafka record that was refused or given up is kept, `source_ref` its
-    place in its topic. `image_id` is null where several images are meant.
+    `reason` begins with a code and a colon, and is cut after `MAX_REASON` characters. `bucket` and `key` are of the raw
+    object, `execution` is the ARN of the workflow's execution. `kept_at` is where a Kafka record that was refused or
+    given up is kept, `source_ref` its place in its topic. `image_id` is null where several images are meant.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_id: str | None
     status: Literal["rejected", "failed"]
-    reason: str
+    reason: Annotated[str, AfterValidator(_cut_reason)]
     bucket: str | None = None
     key: str | None = None
     execution: str | None = None
