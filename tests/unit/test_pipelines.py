@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,14 @@ def test_a_date_is_no_parameter(document: dict[str, Any], tmp_path: Path) -> Non
     ("text", "said"),
     [
         ("limits: {max_side: 1, max_side: 2}", "line 1: the key max_side is there twice"),
+        ("limits: {max_side: 2026-02-30}", "line 1: '2026-02-30' is no value of the kind that it is written as"),
+        ("limits:\n  max_side: !!int abc", "line 2: 'abc' is no value of the kind that it is written as"),
+        ("limits: {max_side: !!bool abc}", "line 1: 'abc' is no value of the kind that it is written as"),
+        ("limits: {max_side: !!timestamp abc}", "line 1: 'abc' is no value of the kind that it is written as"),
+        (f"limits: {'9' * 5000}", f"line 1: '{'9' * 80}' is no value of the kind that it is written as"),
+        ("limits:\n  [a]: {}", "line 2: a key is no plain value"),
+        ("limits: {? {a: 1} : 2}", "line 1: a key is no plain value"),
+        ("limits: \0", "unacceptable character #x0000: special characters are not allowed"),
         ("limits:\n  max_side: [", "line 2: expected the node content, but found '<stream end>'"),
         ("", "the file: None is not allowed; allowed is a mapping with limits, large_limits, pipelines"),
     ],
@@ -208,6 +217,20 @@ def test_all_that_is_wrong_is_said_at_once(document: dict[str, Any], tmp_path: P
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidPipelinesError, match=r"^pipelines\.yaml: is not there$"):
         written(tmp_path / "pipelines.yaml", SCRIPTS)
+
+
+def test_a_file_that_is_nested_too_deeply_is_said(tmp_path: Path) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)  # other tests raise it
+    try:
+        assert findings("limits: " + "{a: " * 3000 + "}" * 3000, tmp_path) == ["pipelines.yaml: is nested too deeply"]
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_a_folder_of_that_name_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidPipelinesError, match=r": Is a directory$"):
+        written(tmp_path, SCRIPTS)
 
 
 def test_what_is_written_is_what_functions_load(
