@@ -327,6 +327,19 @@ def test_a_task_is_retried_with_backoff_and_jitter(name: str) -> None:
             assert retrier["JitterStrategy"] == "FULL"
 
 
+def test_the_workflow_waits_for_a_function_whose_network_is_made_again() -> None:
+    [retrier] = [
+        one for one in TASKS["Process image"]["Retry"] if one["ErrorEquals"] == ["Lambda.ResourceNotReadyException"]
+    ]
+    delays = [
+        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt, retrier["MaxDelaySeconds"])
+        for attempt in range(retrier["MaxAttempts"])
+    ]
+
+    assert sum(delays) / 2 >= 90, "on average: a delay is anything up to its maximum"
+    assert sum(delays) + _function("process_image")["Timeout"] <= WORKFLOW["TimeoutSeconds"]
+
+
 @pytest.mark.parametrize("name", [name for name, state in TASKS.items() if "ConditionExpression" in state["Arguments"]])
 def test_a_conditional_write_ends_duplicates_as_success_without_another_try(name: str) -> None:
     duplicate = ["DynamoDB.ConditionalCheckFailedException"]
