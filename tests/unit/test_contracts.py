@@ -330,6 +330,19 @@ def test_a_task_is_retried_with_backoff_and_jitter(name: str) -> None:
             assert retrier["JitterStrategy"] == "FULL"
 
 
+def test_the_workflow_waits_for_a_function_whose_network_is_made_again() -> None:
+    [retrier] = [
+        one for one in TASKS["Process image"]["Retry"] if one["ErrorEquals"] == ["Lambda.ResourceNotReadyException"]
+    ]
+    delays = [
+        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt, retrier["MaxDelaySeconds"])
+        for attempt in range(retrier["MaxAttempts"])
+    ]
+
+    assert sum(delays) / 2 >= 90, "on average: a delay is anything up to its maximum"
+    assert sum(delays) + _function("process_image")["Timeout"] <= WORKFLOW["TimeoutSeconds"]
+
+
 @pytest.mark.parametrize("name", [name for name, state in TASKS.items() if "ConditionExpression" in state["Arguments"]])
 def test_a_conditional_write_ends_duplicates_as_success_without_another_try(name: str) -> None:
     duplicate = ["DynamoDB.ConditionalCheckFailedException"]
@@ -630,7 +643,7 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
     told = [TEMPLATE["Globals"]["Function"], *(one.get("Properties", {}) for one in unconditional.values())]
 
     assert [name for name, one in unconditional.items() if one["Type"].startswith(COSTS_WHILE_IDLE)] == []
-    for setting in ("ProvisionedConcurrencyConfig", "VpcConfig", "ProvisionedThroughput", "CacheClusterEnabled"):
+    for setting in ("ProvisionedConcurrencyConfig", "ProvisionedThroughput", "CacheClusterEnabled"):
         assert [one for one in told if setting in one] == []
     assert {table["Properties"]["BillingMode"] for table in resources("AWS::DynamoDB::Table").values()} == {
         "PAY_PER_REQUEST"
@@ -641,8 +654,8 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
 
 TEMPLATES = [ROOT / "template.yaml", *STACKS, *sorted(ROOT.glob("infra/*.yaml"))]
 NESTED = {name: one for name, one in read(ROOT / "template.yaml")["Resources"].items() if "TemplateURL" in str(one)}
-OPTIONAL = {"Kafka", "LargeImages", "Redshift", "QuickSight"}
-ROOT_LINES = 900
+OPTIONAL = {"Network", "Kafka", "LargeImages", "Redshift", "QuickSight"}
+ROOT_LINES = 1000
 
 
 def test_the_root_can_be_read() -> None:
