@@ -55,7 +55,12 @@ def command(
     program: Sequence[str], *, user: int | None = None, tmp: Path | None = None, see: Iterable[Path] = (),
     hide: Iterable[Path] = (), strict: bool = False,
 ) -> list[str]:  # fmt: skip
-    """The command that runs another one as Lambda would; the options are those of the command line."""
+    """The command that runs another one as Lambda would; the options are those of the command line.
+
+    Where there is no Linux, it is the program itself.
+    """
+    if sys.platform != "linux":
+        return [*program]
     options = [f"--see={folder}" for folder in see]
     options += [f"--hide={folder}" for folder in hide]
     options += [f"--user={user}"] if user is not None else []
