@@ -186,7 +186,7 @@ def versions(lake: Lake) -> tuple[str, str, list[str]]:
 def signer(lake: Lake, secret: str | None = None, version: str = "s3v4") -> Any:
     """A client of the lake's S3 that signs links and forms."""
     config = Config(signature_version=version, s3={"addressing_style": "path"})
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": secret or "test"}
+    keys: Any = {"aws_access_key_id": "test", "aws_secret_access_key": secret or "test"}
     return boto3.client("s3", endpoint_url=lake.emulator.endpoint_url, region_name=REGION, config=config, **keys)
 
 
