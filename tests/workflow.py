@@ -38,6 +38,7 @@ def evaluate(expression: Any, variables: Mapping[str, Any], substitutions: Mappi
             if not text.startswith("{%"):
                 return text
             jsonata = Jsonata(text.removeprefix("{%").removesuffix("%}"))
+            jsonata.register_lambda("parse", json.loads)  # Step Functions' own
             frame = jsonata.create_frame()
             for name, value in variables.items():
                 frame.bind(name, value)
@@ -126,8 +127,7 @@ class Workflow:
         elif service == "ecs:runTask":
             result = self.run_task(arguments)
         elif service == "sqs:sendMessage":
-            body = json.dumps(arguments["MessageBody"])
-            result = self.clients("sqs").send_message(QueueUrl=arguments["QueueUrl"], MessageBody=body)
+            result = self.clients("sqs").send_message(**arguments)
         else:
             name, _, operation = service.partition(":")
             call = getattr(self.clients(name), re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), operation))
