@@ -10,7 +10,7 @@ from functions.audit_retention.app import handler as audit_retention
 from imagelake.catalog import parquet
 from tests.application import event
 from tests.integration import plants
-from tests.integration.conftest import Context, client
+from tests.integration.conftest import LAKE_BUCKET, RAW_BUCKET, Context, client
 from tests.integration.plants import AUDIT_BUCKET, CATALOG, DUE, NOW, RECENT, VIOLATIONS
 from tests.integration.settings_of_stores import configure_stores
 from tests.integration.test_retention import cataloged, run_purge
@@ -102,7 +102,7 @@ def test_every_malformed_thing_is_counted(run_audit: RunAudit) -> None:
 
     counts = {(one["place"], one["what"]): one["count"] for one in run_audit()["findings"]}
 
-    assert counts[plants.RAW_BUCKET, plants.OUTSIDE] == 4
+    assert counts[RAW_BUCKET, plants.OUTSIDE] == 4
     assert counts["items", "an item that is malformed"] == 8
     assert counts["evidence", "a receipt that cannot be read"] == 7
 
@@ -111,12 +111,12 @@ def test_rows_that_came_late_count_while_their_hour_is_compacted(run_audit: RunA
     plants.lake_as_promised()
     late, prefix = cataloged(RECENT), f"compaction/{RECENT.path}/copy/"
     client("s3").copy_object(
-        Bucket=plants.LAKE_BUCKET,
+        Bucket=LAKE_BUCKET,
         Key=f"{prefix}batch.parquet",
-        CopySource={"Bucket": plants.LAKE_BUCKET, "Key": f"catalog/{RECENT.path}/batch.parquet"},
+        CopySource={"Bucket": LAKE_BUCKET, "Key": f"catalog/{RECENT.path}/batch.parquet"},
     )
     CATALOG.move(RECENT, prefix, NOW)
-    client("s3").delete_object(Bucket=plants.LAKE_BUCKET, Key=f"catalog/{RECENT.path}/batch.parquet")
+    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=f"catalog/{RECENT.path}/batch.parquet")
     parquet.write([late], "late", CATALOG)
 
     assert run_audit()["findings"] == []
