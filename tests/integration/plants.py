@@ -128,8 +128,9 @@ def tombstone_of(record: ImageRecord, erased: datetime, expires: datetime | None
 def receipt(**said: Any) -> str:
     """A receipt of the purge; its key."""
     hour = said.pop("hour", DUE)
-    body = {"store": "derived", "state": "completed", "objects": 5, "ingest_date": hour.ingest_date, "hour": hour.hour}
-    key = f"receipts/purges/{hour.path}/derived-1.json"
+    body = {"store": "derived", "state": "completed", "objects": 5, "keys_sha256": uuid.uuid4().hex}
+    body |= {"ingest_date": hour.ingest_date, "hour": hour.hour}
+    key = f"receipts/purges/{hour.path}/derived-{said.pop('run', '0001')}.json"
     put(AUDIT_BUCKET, key, json.dumps(body | {"purged_at": NOW.isoformat()} | said).encode())
     return key
 
@@ -501,6 +502,17 @@ def a_purge_that_was_interrupted() -> None:
     receipt(state="started", purged_at=(NOW - timedelta(hours=3)).isoformat())
 
 
+@found(("incomplete", "derived", "deletions that two receipts count"))
+def two_receipts_of_the_same_deletions() -> None:
+    for run in ("0001", "0002"):
+        receipt(run=run, purged_at=on_time().isoformat(), keys_sha256="0" * 64)
+
+
+@found(("incomplete", "derived", "deletions that may be in no count"))
+def a_purge_that_does_not_know_what_it_deleted() -> None:
+    receipt(state="failed", purged_at=on_time().isoformat(), objects=0, uncertain=1000)
+
+
 @found(("altered", "evidence", "a receipt or report that was overwritten"))
 def a_receipt_that_was_overwritten() -> None:
     for objects in (5, 1):
@@ -520,7 +532,7 @@ def a_report_that_was_overwritten() -> None:
 
 @found(("misplaced", "evidence", "a receipt that cannot be read"))
 def receipts_that_cannot_be_read() -> None:
-    said = {"store": "raw", "state": "completed", "purged_at": NOW.isoformat(), "objects": 1}
+    said = {"store": "raw", "state": "completed", "purged_at": NOW.isoformat(), "objects": 1, "keys_sha256": "0"}
     said |= {"ingest_date": DUE.ingest_date, "hour": DUE.hour}
     malformed = ({"hour": "9"}, {"objects": "many"}, {"purged_at": "yesterday"}, {"ingest_date": "2026-13-45"})
     bodies = [b"not JSON", b"\xff\xfe", b"[]", *(json.dumps(said | one).encode() for one in malformed)]

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from imagelake.audit import auditor, evidence, rows
+from imagelake.retention import receipts
 from imagelake.stores import buckets, catalog_table, dead_letters, images_table
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
 
@@ -39,7 +40,8 @@ def install(patch: pytest.MonkeyPatch, now: datetime) -> StandIns:
     for room in (auditor, evidence, rows):
         patch.setattr(room, "client", audited.__getitem__)
     patch.setattr(auditor, "check_configuration", lambda *_: None)  # the stand-ins have no settings
-    patch.setattr(images_table, "datetime", clock.patched())
+    for module in (images_table, receipts):
+        patch.setattr(module, "datetime", clock.patched())
     return made
 
 

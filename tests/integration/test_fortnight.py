@@ -479,10 +479,13 @@ def test_a_fortnight_keeps_the_promise(lake: Lake) -> None:
 
 
 def _crash(lake: Lake) -> None:
-    """A run that ends with its process half-way through its deletions."""
+    """A run that ends with its process half-way through its deletions: it says nothing more."""
+    dead = False
 
     def fail(operation: str) -> None:
-        if operation == "DeleteObjects":
+        nonlocal dead
+        dead = dead or operation == "DeleteObjects"
+        if dead:
             raise Broken
 
     lake.s3.before = fail

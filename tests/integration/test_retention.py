@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 import pytest
-from botocore.stub import Stubber
 from moto.s3.models import s3_backends
 
 from functions.enforce_retention.app import handler as enforce_retention
@@ -17,12 +16,12 @@ from functions.erase_image.app import handler as erase_image
 from functions.reconcile.app import handler as reconcile
 from functions.write_catalog.app import handler as write_catalog
 from imagelake.catalog import parquet
-from imagelake.errors import Fault, InvalidKeyError
+from imagelake.errors import InvalidKeyError
 from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
 from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
 from imagelake.retention.purge import Purge, Work
 from imagelake.settings import load
-from imagelake.stores import buckets, images_table, ingest_workflow
+from imagelake.stores import images_table, ingest_workflow
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.images_table import ImagesTable
@@ -229,19 +228,6 @@ def test_forgotten_multipart_uploads_are_aborted(tell: Callable[[str], Context])
 
     assert settings.run(work, begun + timedelta(hours=23), 60).deleted == 0
     assert settings.run(work, begun + timedelta(hours=25), 60).deleted == 1
-
-
-def test_a_deletion_that_s3_refuses_is_a_fault_and_leaves_a_started_receipt(tell: Callable[[str], Context]) -> None:
-    tell("enforce_retention")
-    cataloged(DUE)
-
-    with Stubber(buckets.s3_client()) as s3:
-        s3.add_response("put_object", {})
-        listed = {"Versions": [{"Key": "k", "VersionId": "v", "LastModified": NOW, "Size": 1}]}
-        s3.add_response("list_object_versions", listed)
-        s3.add_response("delete_objects", {"Errors": [{"Key": "k", "Code": "AccessDenied"}]})
-        with pytest.raises(Fault, match=r"^AccessDenied on DeleteObjects$"):
-            load(Purge).run(Work(store="raw", hour=DUE.path), NOW, 60)
 
 
 def test_work_is_found_without_listing_what_is_stored(tell: Callable[[str], Context]) -> None:

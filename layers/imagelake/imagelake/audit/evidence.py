@@ -38,12 +38,13 @@ def check_evidence(result: Audit, bucket: str, evidence_days: int) -> None:
                 result.report("altered", "evidence", "a receipt or report that was overwritten", key)
     with ThreadPoolExecutor(THREADS) as pool:
         bodies = pool.map(lambda one: [_read(bucket, one[0], version_id) for version_id in one[1]], recent)
+    counted = set[tuple[str, str]]()
     for (key, _), (newest, *older) in zip(recent, bodies, strict=True):
         # A run overwrites what it has said itself until it has ended.
         if any(receipt is None or receipt.get("state") != "started" for receipt in older):
             result.report("altered", "evidence", "a receipt or report that was overwritten", key)
         try:
-            _check_receipt(result, key, newest or {})
+            _check_receipt(result, key, newest or {}, counted)
         except (KeyError, TypeError, ValueError):
             result.report("misplaced", "evidence", "a receipt that cannot be read", key)
 
@@ -74,7 +75,12 @@ def _read(bucket: str, key: str, version_id: str) -> dict[str, Any] | None:
     return receipt if isinstance(receipt, dict) else None
 
 
-def _check_receipt(result: Audit, name: str, receipt: dict[str, Any]) -> None:
+def _check_receipt(result: Audit, name: str, receipt: dict[str, Any], counted: set[tuple[str, str]]) -> None:
+    """Check one receipt; `counted` has the stores and digests of those before.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is malformed.
+    """
     store, purged_at = receipt["store"], datetime.fromisoformat(receipt["purged_at"])
     hour = hour_of(receipt["ingest_date"], receipt["hour"])
     if hour is None:
@@ -83,8 +89,16 @@ def _check_receipt(result: Audit, name: str, receipt: dict[str, Any]) -> None:
         if result.as_of - purged_at > SETTLED:
             result.report("incomplete", store, "a run of the purge that was interrupted", name)
         return
+    if uncertain := int(receipt.get("uncertain", 0)):
+        result.report("incomplete", store, "deletions that may be in no count", name, uncertain)
     objects = int(receipt["objects"])
-    if not objects or store in ("awaited_uploads", "tombstones"):
+    if not objects:
+        return
+    # Keys and versions are in the digest: the same one means the same deletions.
+    if (digest := (store, receipt["keys_sha256"])) in counted:
+        result.report("incomplete", store, "deletions that two receipts count", name, objects)
+    counted.add(digest)
+    if store in ("awaited_uploads", "tombstones"):
         return
     if purged_at < hour + timedelta(hours=1) + result.retention and store != "items":
         result.report("early", store, "deleted before its days were over", name, objects)
