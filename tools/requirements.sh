@@ -29,4 +29,5 @@ layer-heif layers/heif/requirements.txt
 write-catalog functions/write_catalog/requirements.txt
 write-catalog functions/compact_catalog/requirements.txt
 write-catalog functions/erase_image/requirements.txt
+write-catalog functions/audit_retention/requirements.txt
 END

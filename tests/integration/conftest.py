@@ -19,6 +19,7 @@ from moto import mock_aws
 from functions.close_image import app as close_image
 from functions.open_image import app as open_image
 from functions.process_image import app as process_image
+from imagelake.audit import clients as audit_clients
 from imagelake.engine import transfer
 from imagelake.stores import buckets, catalog_table, dead_letters, images_table, redshift_workgroup
 from imagelake.stores import session as aws_session
@@ -40,6 +41,7 @@ def _credentials() -> Iterator[None]:
     clients = (
         *(aws_session.session, buckets.s3_client, images_table._dynamodb, images_table._resource),
         *(catalog_table._glue, dead_letters._sqs, redshift_workgroup._serverless, redshift_workgroup._data),
+        audit_clients.client,
     )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
@@ -72,7 +74,8 @@ def client(service: str) -> Any:
 def _create_stores() -> None:
     s3, dynamodb, glue, sqs = client("s3"), client("dynamodb"), client("glue"), client("sqs")
     for name, bucket in resources("AWS::S3::Bucket").items():
-        s3.create_bucket(Bucket=physical_name(name))
+        is_locked = bucket["Properties"].get("ObjectLockEnabled", False)
+        s3.create_bucket(Bucket=physical_name(name), ObjectLockEnabledForBucket=is_locked)
         if versioning := bucket["Properties"].get("VersioningConfiguration"):
             s3.put_bucket_versioning(Bucket=physical_name(name), VersioningConfiguration=versioning)
     for name, table in resources("AWS::DynamoDB::Table").items():

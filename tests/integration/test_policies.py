@@ -24,6 +24,7 @@ type Grants = set[tuple[str, str]]
 FUNCTION, WORKFLOW, RULE = "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"
 SCHEDULE = "scheduler.amazonaws.com"
 GLUE = "arn:${AWS::Partition}:glue:${AWS::Region}:${AWS::AccountId}"
+ATHENA = "arn:${AWS::Partition}:athena:${AWS::Region}:${AWS::AccountId}"
 STATES = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
 EC2 = (
     "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:*/*",
@@ -177,6 +178,8 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("s3:AbortMultipartUpload", "${LakeBucket.Arn}/*"),
             ("dynamodb:Query", "${ImagesTable.Arn}/index/by_expiry"),
             ("dynamodb:DeleteItem", "${ImagesTable.Arn}"),
+            ("s3:ListBucket", "${AuditBucket.Arn}"),
+            ("s3:GetObject", "${AuditBucket.Arn}/receipts/purges/*"),
             ("s3:PutObject", "${AuditBucket.Arn}/receipts/purges/*"),
             ("glue:GetPartitions", f"{GLUE}:catalog"),
             ("glue:GetPartitions", f"{GLUE}:database/${{CatalogDatabase}}"),
@@ -193,16 +196,34 @@ ROLES: dict[str, tuple[str, Grants]] = {
         {
             ("s3:ListBucketVersions", "${RawBucket.Arn}"),
             ("s3:ListBucketVersions", "${LakeBucket.Arn}"),
+            ("s3:ListBucketVersions", "${AuditBucket.Arn}"),
             ("s3:ListBucketMultipartUploads", "${RawBucket.Arn}"),
             ("s3:ListBucketMultipartUploads", "${LakeBucket.Arn}"),
-            ("s3:ListBucket", "${AuditBucket.Arn}"),
-            ("s3:GetObject", "${AuditBucket.Arn}/receipts/*"),
+            *(
+                (f"s3:{action}", f"${{{bucket}.Arn}}")
+                for action in (
+                    *("GetBucketVersioning", "GetBucketObjectLockConfiguration"),
+                    *("GetLifecycleConfiguration", "GetReplicationConfiguration"),
+                )
+                for bucket in ("RawBucket", "LakeBucket", "AuditBucket")
+            ),
+            ("s3:ListBucket", "${LakeBucket.Arn}"),
+            ("s3:GetObject", "${LakeBucket.Arn}/catalog/*"),
+            ("s3:GetObject", "${LakeBucket.Arn}/compaction/*"),
+            ("s3:GetObjectVersion", "${AuditBucket.Arn}/receipts/*"),
             ("s3:PutObject", "${AuditBucket.Arn}/reports/*"),
             ("dynamodb:Scan", "${ImagesTable.Arn}"),
+            ("dynamodb:DescribeTable", "${ImagesTable.Arn}"),
+            ("dynamodb:DescribeTimeToLive", "${ImagesTable.Arn}"),
+            ("dynamodb:DescribeContinuousBackups", "${ImagesTable.Arn}"),
+            ("dynamodb:ListBackups", "*"),
             ("sqs:GetQueueAttributes", "${DeadLetterQueue.Arn}"),
+            ("athena:GetWorkGroup", f"{ATHENA}:workgroup/${{AnalystsWorkGroup}}"),
+            ("states:DescribeStateMachine", "${IngestImageStateMachine}"),
             ("glue:GetPartitions", f"{GLUE}:catalog"),
             ("glue:GetPartitions", f"{GLUE}:database/${{CatalogDatabase}}"),
             ("glue:GetPartitions", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
+            ("logs:DescribeLogGroups", "*"),
             ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
             ("logs:CreateLogStream", "${AuditRetentionLogGroup.Arn}"),
             ("logs:PutLogEvents", "${AuditRetentionLogGroup.Arn}"),
@@ -249,7 +270,8 @@ ROLES: dict[str, tuple[str, Grants]] = {
 }
 
 KNOW_NO_RESOURCES = re.compile(
-    r"dynamodb:ListStreams|ec2:Describe\w+|logs:(\w+LogDelivery|ListLogDeliveries|\w*ResourcePolic\w+|DescribeLogGroups)"
+    r"dynamodb:List(Streams|Backups)|ec2:Describe\w+"
+    r"|logs:(\w+LogDelivery|ListLogDeliveries|\w*ResourcePolic\w+|DescribeLogGroups)"
 )
 """Actions that IAM grants on `*` only; the template says so beside each."""
 
@@ -287,7 +309,8 @@ def _list(value: Any) -> list[Any]:
 
 
 def _grants(role: dict[str, Any]) -> Grants:
-    statements = [statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]]
+    policies = [policy for policy in role["Policies"] if "Fn::If" not in policy]  # options have tests of their own
+    statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
     assert {one["Sid"] for one in statements if one["Effect"] != "Allow"} <= {"KeepNetworkFromCode"}
     assert not any(statement.keys() & {"NotAction", "NotResource"} for statement in statements)
     return {
@@ -421,10 +444,32 @@ def test_nobody_may_bypass_the_lock_of_the_evidence_or_delete_it() -> None:
         assert not any("AuditBucket" in resource and ":Delete" in action for action, resource in grants)
 
 
-def test_the_auditor_reads_nothing_of_an_image() -> None:
+def test_the_auditor_reads_rows_and_receipts_and_no_image() -> None:
     reads = {resource for action, resource in ROLES["AuditRetentionRole"][1] if action.startswith("s3:GetObject")}
 
-    assert reads == {"${AuditBucket.Arn}/receipts/*"}
+    assert reads == {
+        "${AuditBucket.Arn}/receipts/*",
+        "${LakeBucket.Arn}/catalog/*",
+        "${LakeBucket.Arn}/compaction/*",
+    }
+
+
+def test_the_auditor_lists_the_buckets_of_options_and_reads_nothing_there() -> None:
+    role = application.read(application.ROOT / "stacks/retention.yaml")["Resources"]["AuditRetentionRole"]["Properties"]
+    options = [policy["Fn::If"] for policy in role["Policies"] if "Fn::If" in policy]
+
+    for condition, policy, otherwise in options:
+        bucket = {"KeepsFailedRecords": "FailedRecordsBucket", "KeepsChartResults": "QuickSightResultsBucket"}[
+            condition
+        ]
+        statements = policy["PolicyDocument"]["Statement"]
+        assert {action for one in statements for action in one["Action"]} == {
+            *("s3:ListBucketVersions", "s3:ListBucketMultipartUploads", "s3:GetBucketVersioning"),
+            *("s3:GetBucketObjectLockConfiguration", "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration"),
+        }
+        assert {_spelled(one["Resource"]) for one in statements} == {f"arn:${{AWS::Partition}}:s3:::${{{bucket}}}"}
+        assert otherwise == {"Ref": "AWS::NoValue"}
+    assert len(options) == 2
 
 
 def test_the_api_sees_arrivals_among_the_raw_images_only(translated: dict[str, dict[str, Any]]) -> None:
