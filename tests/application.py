@@ -215,11 +215,15 @@ def resolve(value: Any) -> Any:
         case dict():
             if unknown := [name for name in value if name.startswith("Fn::")]:
                 raise NotImplementedError(unknown[0])
-            return {name: resolve(entry) for name, entry in value.items()}
+            return {name: one for name, entry in value.items() if (one := resolve(entry)) is not _NO_VALUE}
         case list():
-            return [resolve(entry) for entry in value]
+            return [one for entry in value if (one := resolve(entry)) is not _NO_VALUE]
         case _:
             return value
+
+
+_NO_VALUE = object()
+"""What `AWS::NoValue` gives: the property is not there."""
 
 
 def _is_met(condition: str) -> bool:
@@ -263,6 +267,8 @@ def _substitute(expression: str) -> Any:
 
 
 def _reference(name: str) -> Any:
+    if name == "AWS::NoValue":
+        return _NO_VALUE
     if name in _PSEUDO_PARAMETERS:
         return _PSEUDO_PARAMETERS[name]
     if name in TEMPLATE["Parameters"]:
