@@ -21,7 +21,7 @@ from aws_lambda_powertools.utilities.parser.models import (
     S3EventNotificationEventBridgeModel,
 )
 from boto3.dynamodb.types import TypeDeserializer
-from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
+from jsonata import Jsonata
 
 from functions.consume_image_topic.app import METRICS
 from functions.http_api.app import app as api
