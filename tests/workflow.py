@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
-from jsonata import Jsonata  # type: ignore[import-untyped]  # it ships no types
+from jsonata import Jsonata
 
 from tests.application import TEMPLATE, WORKFLOW, physical_name, resolve
 

@@ -3,6 +3,11 @@
 Its role grants nothing but its logs. All it may do to an image is signed into the order.
 """
 
+# ruff: noqa: E402  # what is imported before the process starts again would be imported twice
+from imagelake.process import environment
+
+environment.begin()
+
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -18,6 +23,7 @@ STORING_SECONDS = 10.0
 """Of the invocation, kept back from the scripts for storing what they made."""
 
 
+@environment.gives_up
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return a `contract.EngineAnswer`; raise only when another try may help."""
