@@ -4,7 +4,7 @@ Its role grants nothing but its logs. All it may do to an image is signed into t
 """
 
 # ruff: noqa: E402  # what is imported before the process starts again would be imported twice
-from imagelake.process import environment
+from imagelake.engine import environment
 
 environment.begin()
 

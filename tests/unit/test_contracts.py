@@ -801,7 +801,7 @@ def test_every_function_says_what_it_answers_to_its_sample() -> None:
 
 def test_every_metric_that_is_emitted_is_on_the_dashboard_and_no_other() -> None:
     source = "".join((ROOT / f"functions/{folder}/app.py").read_text() for folder in FUNCTION_FOLDERS)
-    source += (ROOT / "layers/imagelake/imagelake/process/environment.py").read_text()
+    source += (ROOT / "layers/imagelake/imagelake/engine/environment.py").read_text()
     emitted = set(re.findall(r'add_metric\("(\w+)"', source)) | set(METRICS.values())
     body = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     series = [one for widget in json.loads(body)["widgets"] for one in _spelled_out(widget["properties"]["metrics"])]
