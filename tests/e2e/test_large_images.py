@@ -217,7 +217,7 @@ def test_the_image_of_a_task_that_was_killed_gets_another_task(large_lake: Large
     tasks = eventually(lambda: large_lake.tasks(key), lambda found: len(found) > 1)
     (second,) = [task for task in tasks if task["taskArn"] != killed["taskArn"]]
     assert ended(large_lake.run(second)) == (0, "image processed")
-    assert eventually(lambda: large_lake.status(key), bool) == "processed"
+    eventually(lambda: large_lake.status(key), lambda status: status == "processed")
     assert large_lake.reconcile()["restarted"] == 0
 
 
