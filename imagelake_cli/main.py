@@ -3,6 +3,7 @@
 import typer
 
 from imagelake_cli import script
+from imagelake_cli.doctor import doctor
 from imagelake_cli.query import query
 
 app = typer.Typer(
@@ -13,6 +14,7 @@ app = typer.Typer(
 )
 app.add_typer(script.app, name="script")
 app.command()(query)
+app.command()(doctor)
 
 
 @app.callback()
