@@ -74,3 +74,20 @@ def test_partitions_sort_like_the_hours_they_stand_for(one: datetime, other: dat
     hours = [moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in (one, other)]
 
     assert (ArrivalHour.of(one) < ArrivalHour.of(other)) == (hours[0] < hours[1])
+
+
+@pytest.mark.parametrize(
+    ("stored_at", "is_taken"),
+    [
+        ("2026-11-22T08:44:59Z", False),
+        ("2026-11-22T08:45:00Z", True),
+        ("2026-11-22T09:30:00Z", True),
+        ("2026-11-25T00:00:00Z", True),
+        ("2026-11-29T10:19:59Z", True),
+        ("2026-11-29T10:20:00Z", False),
+    ],
+)
+def test_an_hour_takes_what_is_neither_ahead_of_its_time_nor_due(stored_at: str, is_taken: bool) -> None:
+    hour = ArrivalHour("2026-11-22", "09")
+
+    assert hour.takes(datetime.fromisoformat(stored_at), timedelta(days=7)) == is_taken
