@@ -43,6 +43,10 @@ DUE, RECENT = (ArrivalHour.of(NOW - age) for age in (timedelta(days=7, hours=3),
 FUTURE = ArrivalHour("2031-01-01", "00")
 CATALOG = CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET))
 OUTSIDE = "an object outside the layout"
+ROW_LOST: tuple[Found, ...] = (
+    ("early", "catalog", "an image without a row"),
+    ("incomplete", "catalog", "an hour with fewer rows than images"),
+)
 
 
 @dataclass(frozen=True)
@@ -283,17 +287,17 @@ def a_catalog_file_that_is_no_parquet() -> None:
     put(LAKE_BUCKET, f"{catalog_prefix(RECENT)}other.parquet", b"PAR1 not quite")
 
 
-@found(("early", "catalog", "an image without a row"))
+@found(*ROW_LOST)
 def rows_deleted_early() -> None:
     cataloged(ArrivalHour.of(NOW - timedelta(days=2)))
 
 
-@found(("early", "catalog", "an image without a row"))
+@found(*ROW_LOST)
 def a_row_lost_among_others() -> None:
     cataloged(RECENT)  # its hour has a file with the rows of three others
 
 
-@found(("early", "catalog", "an image without a row"))
+@found(*ROW_LOST)
 def a_row_lost_where_another_is_twice() -> None:
     cataloged(RECENT)
     client("s3").copy_object(

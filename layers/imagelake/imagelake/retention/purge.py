@@ -105,7 +105,7 @@ class Purge:
         hour = ArrivalHour.parse(work.hour or "")
         (store,) = (store for store in self._stores() if store.name == work.store)
         if hour.is_ahead_of(now):
-            return self._purge_hour(store, hour, now, deadline, stored_until=now - self._retention)
+            return self._purge_misdated(store, hour, now, deadline)
         if hour > self._latest_due(now):
             raise InvalidKeyError(f"not due yet: {hour.path}")
         if work.store in ("catalog", "compaction"):
@@ -135,6 +135,12 @@ class Purge:
             pages = store.bucket.versions(store.prefix(hour)) if hour.is_ahead_of(now) else ()
             if any(one.last_modified <= now - self._retention for page in pages for one in page):
                 yield hour
+
+    def _purge_misdated(self, store: _Store, hour: ArrivalHour, now: datetime, deadline: float) -> Progress:
+        progress = self._purge_hour(store, hour, now, deadline, stored_until=now - self._retention)
+        if store.name == "catalog" and not any(store.bucket.versions(store.prefix(hour))):
+            self.catalog.unregister(hour)
+        return progress
 
     def _purge_hour(
         self, store: _Store, hour: ArrivalHour, now: datetime, deadline: float, stored_until: datetime | None
