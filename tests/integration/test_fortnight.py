@@ -24,6 +24,7 @@ from imagelake.catalog import parquet
 from imagelake.engine import runner
 from imagelake.engine.limits import Limits
 from imagelake.errors import Rejection
+from imagelake.ingest.kept_records import KeptRecords
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
 from imagelake.process import one_image
@@ -52,7 +53,9 @@ ENFORCE = Purge(
     Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), DAYS
 )
 AUDIT = Auditor("raw", "lake", "audit", "images", "db", "images", "queue", DAYS)
-ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), DAYS)
+ERASE = Erasure(
+    Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), KeptRecords(Bucket(""), ""), DAYS
+)
 RECONCILE = Reconciliation(
     Bucket("raw"), ImagesTable("images"), DeadLetterQueue("queue"), IngestWorkflow("workflow"), DAYS
 )
@@ -338,6 +341,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setattr(runner, "run_scripts", _run_scripts)
     monkeypatch.setattr(parquet, "to_parquet", _to_lines)
     monkeypatch.setattr(parquet, "without_rows", _without_lines)
+    monkeypatch.setattr(parquet, "having_rows", lambda files, _image_ids: files)
     monkeypatch.setattr(write_catalog, "load", lambda _settings: CATALOG)
     for module in (one_image, write_catalog):
         monkeypatch.setattr(module, "datetime", stores.clock.patched())

@@ -116,7 +116,7 @@ def test_writes_one_file_for_each_hour_and_registers_it(write: Invoke, tmp_path:
     assert {key.rpartition("/")[0] + "/" for key in answer["files"]} == {
         catalog_prefix(ArrivalHour.of(hour)) for hour in hours
     }
-    assert len({key.rpartition("/")[2] for key in answer["files"]}) == 1
+    assert len({key.rpartition("/")[2].partition(".")[0] for key in answer["files"]}) == 1
     assert _partitions() == [["2026-11-22", "09"], ["2026-11-22", "10"], ["2026-11-23", "00"]]
     counts = _query("SELECT ingest_date, hour, count(*) FROM images GROUP BY 1, 2 ORDER BY 1, 2", tmp_path)
     assert counts == [("2026-11-22", "09", 3), ("2026-11-22", "10", 2), ("2026-11-23", "00", 2)]

@@ -188,14 +188,21 @@ class ImagesTable:
             item: Any = self._table.get_item(Key={"image_id": image_id}, ConsistentRead=True).get("Item")
         return _plain(item) if item is not None and item["expires_at"] > _now() else None
 
-    def bury(self, tombstone: Tombstone) -> None:
-        """Put a tombstone in the place of an image, whatever is known of it.
+    def bury(self, tombstone: Tombstone) -> bool:
+        """Put a tombstone in the place of an image, whatever else is known of it.
+
+        Returns:
+            False when there is a tombstone already.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        with calling("PutItem"):
-            self._table.put_item(Item=tombstone.to_item())
+        return _write_if(
+            "PutItem",
+            self._table.put_item,
+            Item=tombstone.to_item(),
+            ConditionExpression=Attr("image_id").not_exists() | Attr("status").ne("erased"),
+        )
 
     def commit(self, item: dict[str, Any]) -> bool:
         """Store an outcome as the workflow does: what is awaited, or failed in the same hour, makes way for it.
