@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import duckdb
 import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from imagelake import settings
 from imagelake.catalog import parquet
@@ -121,7 +122,7 @@ def _ask(_stores: StandIns, image_id: str) -> None:
     asked["path"] = f"/images/{image_id}"
     asked["requestContext"]["authorizer"]["claims"]["sub"] = "ada"
     with redirect_stdout(StringIO()):
-        status = app.app.resolve(asked, object())["statusCode"]
+        status = app.app.resolve(asked, LambdaContext())["statusCode"]
     if status != 204:
         raise AssertionError(f"status {status}")
 

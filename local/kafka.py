@@ -43,7 +43,7 @@ class KafkaSide:
             yield ()
             return
         source = Source(self.bootstrap_servers, CLUSTER_ARN)
-        mapping = Mapping(self.topic, stack.name, maximum_batching_window=1.0, retries=RetryPolicy(10))
+        mapping = Mapping(self.topic, stack.name, maximum_batching_window=0.5, retries=RetryPolicy(10))
         connection: dict[str, Any] = {
             "endpoint_url": emulator.endpoint_url,
             "region_name": REGION,

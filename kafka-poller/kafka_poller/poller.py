@@ -46,6 +46,9 @@ _UNAVAILABLE: Final = {
     "ResourceConflictException",
 }
 
+_REST_SECONDS: Final = 0.25
+_REQUEST_SECONDS: Final = 10.0
+
 
 class PollerError(Exception):
     """The broker cannot be reached or refuses the poller."""
@@ -198,7 +201,7 @@ class Poller:
         bootstrap_servers: str,
         invoke: Callable[[list[Message]], Any],
         give_up: Callable[[list[Message], Condition, int], None],
-        client_config: dict[str, str] | None = None,
+        client_config: dict[str, Any] | None = None,
     ) -> None:
         """Describe the poller; nothing is connected before `run`.
 
@@ -215,6 +218,7 @@ class Poller:
         self.error: PollerError | None = None
         self._delivery = Delivery(mapping.retries, invoke, give_up, self.stopping, self.tally)
         self._assigned: set[tuple[str, int]] = set()
+        self._resting = False
         self._config: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
             "group.id": mapping.group,
@@ -248,11 +252,13 @@ class Poller:
         consumer.subscribe([self.mapping.topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke)
         try:
             while not self.stopping.is_set():
-                for batch in split(self._read(consumer), self.mapping.payload_limit):
+                messages = self._read(consumer)
+                for batch in split(messages, self.mapping.payload_limit):
                     if self.stopping.is_set():
                         break
                     self._delivery.deliver(batch)
                     self._commit(consumer, batch)
+                self._rest_or_go_on(consumer, idle=not messages)
         except StoppedError:
             pass
         except KafkaException as error:
@@ -261,8 +267,9 @@ class Poller:
             consumer.close()
 
     def _read(self, consumer: Consumer) -> list[Message]:
+        window = self.mapping.maximum_batching_window
         consumed: Sequence[ConsumedMessage] = consumer.consume(
-            self.mapping.batch_size, timeout=self.mapping.maximum_batching_window
+            self.mapping.batch_size, timeout=min(window, _REST_SECONDS) if self._resting else window
         )
         messages: dict[tuple[str, int, int], Message] = {}
         for message in consumed:
@@ -281,6 +288,39 @@ class Poller:
             ):
                 raise KafkaException(error)
         return list(messages.values())
+
+    def _rest_or_go_on(self, consumer: Consumer, *, idle: bool) -> None:
+        """Fetch nothing while there is nothing; the consumer polls on, so it stays in its group.
+
+        Some brokers answer an empty fetch at once, and librdkafka then fetches again without a pause.
+        """
+        if not idle and not self._resting:
+            return
+        try:
+            unread = self._unread(consumer)
+            if not unread and not self._resting:
+                consumer.pause(consumer.assignment())
+                self._resting = True
+            elif unread and self._resting:
+                self._resting = False
+                consumer.resume(consumer.assignment())
+                for place in unread:
+                    consumer.seek(place)  # or librdkafka waits up to a second before it fetches
+        except KafkaException:  # the broker does not answer now, or has taken the partitions away
+            self._resting = False
+            consumer.resume(consumer.assignment())
+
+    def _unread(self, consumer: Consumer) -> list[TopicPartition]:
+        """Partitions that hold more than this member has read, each with the offset it reads next."""
+        unread = []
+        for place in consumer.position(consumer.assignment()):
+            first, end = consumer.get_watermark_offsets(place, timeout=_REQUEST_SECONDS)
+            if place.offset < 0:  # nothing was read since the partition was assigned
+                (committed,) = consumer.committed([place], timeout=_REQUEST_SECONDS)
+                place.offset = committed.offset if committed.offset >= 0 else first
+            if end > place.offset:
+                unread.append(place)
+        return unread
 
     def _commit(self, consumer: Consumer, batch: list[Message]) -> None:
         positions: dict[tuple[str, int], int] = {}
@@ -302,6 +342,7 @@ class Poller:
 
     def _assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned = {(partition.topic, partition.partition) for partition in partitions}
+        self._resting = False  # new partitions are not paused
 
     def _revoke(self, _: Consumer, __: list[TopicPartition]) -> None:
         self._assigned = set()

@@ -26,8 +26,9 @@ from local.emulator import emulated_athena
 type Message = MutableMapping[str, Any]
 
 ENVIRONMENTS: Final = max(4, os.cpu_count() or 1)
-"""Of a function, that are started without waiting."""
-PATIENCE_SECONDS: Final = 5.0
+"""Of a function, at most."""
+PATIENCE_SECONDS: Final = 900.0
+"""The longest that a function may run on AWS."""
 
 _stored_at: contextvars.ContextVar[str | None] = contextvars.ContextVar("stored_at", default=None)
 _version_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_id", default=None)
@@ -76,12 +77,12 @@ def _object_events_name_the_version() -> None:
         fire(*arguments, version_id=version_id, **options)
 
     @functools.wraps(dispatch)
-    def corrected(event: dict[str, Any]) -> Any:
+    def corrected(event: dict[str, Any], *view: Any) -> Any:
         if event["Source"] == "aws.s3" and (version_id := _version_id.get()):
             detail = json.loads(event["Detail"])
             detail["object"]["version-id"] = version_id
             event = {**event, "Detail": json.dumps(detail)}
-        return dispatch(event)
+        return dispatch(event, *view)
 
     s3._fire_s3_event = remember
     eventbridge._dispatch_event = corrected
@@ -182,29 +183,25 @@ def _alarms_may_have_an_expression() -> None:
 def _events_wait_for_a_warm_environment() -> None:
     """Lambda starts an environment for every event that finds none free; a laptop is sooner done with a few.
 
-    The wait is short: whoever holds an environment may be waiting for the very thread that waits here.
+    An event waits until one of its function's environments is free: each is at the latest when its invocation times
+    out. Nothing that holds one waits for more than another function, so only a function that invokes itself could wait
+    for itself; it is throttled after `PATIENCE_SECONDS`.
     """
-    acquire, release = lambda_svc.acquire_worker, lambda_svc.release_worker
+    execute = lambda_svc._execute_function_warm
     free: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(ENVIRONMENTS))
-    leased: dict[int, threading.Semaphore] = {}
 
-    @functools.wraps(acquire)
-    def acquire_soon(function: str, *arguments: Any, **options: Any) -> tuple[Any, str]:
-        environments = free[function]
-        waited = environments.acquire(timeout=PATIENCE_SECONDS)
-        worker, reason = acquire(function, *arguments, **options)
-        if waited:
-            leased[id(worker)] = environments
-        return worker, reason
+    @functools.wraps(execute)
+    def wait_and_execute(function: dict[str, Any], *arguments: Any) -> Any:
+        name = (function.get("config") or function)["FunctionName"]
+        if not free[name].acquire(timeout=PATIENCE_SECONDS):
+            reason = "ConcurrentInvocationLimitExceeded"
+            return lambda_svc._throttle_response(reason, f"Rate Exceeded: {name} found no environment")
+        try:
+            return execute(function, *arguments)
+        finally:
+            free[name].release()
 
-    @functools.wraps(release)
-    def release_and_tell(worker: Any) -> None:
-        environments = leased.pop(id(worker), None)
-        release(worker)
-        if environments:
-            environments.release()
-
-    lambda_svc.acquire_worker, lambda_svc.release_worker = acquire_soon, release_and_tell
+    lambda_svc._execute_function_warm = wait_and_execute
 
 
 _services_call_each_other_over_tls()

@@ -111,6 +111,7 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "STATE_DIR": str(folder / "state"),
         "S3_DATA_DIR": str(folder / "s3"),
         "LAMBDA_RUNTIME_PYTHON": str(ROOT / ".venv-lambda" / "bin" / "python"),
+        "LAMBDA_ACCOUNT_CONCURRENCY": "0",  # events wait instead, see emulated_aws
         "AUTH": "true",
         "LOG_LEVEL": "INFO",
     } | _OPERATOR

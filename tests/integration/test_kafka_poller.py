@@ -159,6 +159,26 @@ def test_a_new_poller_goes_on_where_the_last_one_stopped(servers: str, topic: st
     reason="Tansu gives the offset of the last message for the end of a partition, Kafka that of the next",
     strict=True,
 )
+def test_an_idle_poller_asks_the_broker_rarely_and_still_sees_every_partition(servers: str, topic: str) -> None:
+    fetches: list[int] = []
+
+    def count(statistics: str) -> None:
+        fetches.append(sum(one["req"].get("Fetch", 0) for one in json.loads(statistics)["brokers"].values()))
+
+    function, chosen = Function(), mapping(topic)
+    config = {"statistics.interval.ms": 500, "stats_cb": count}
+    produce(servers, topic, 4)
+    with poller.polling([Poller(chosen, servers, function, function.keep, config)]):
+        wait_for(lambda: len(function.values) == 4)
+        time.sleep(2)
+        before = fetches[-1]
+        time.sleep(2)
+        assert fetches[-1] - before < 40
+        produce(servers, topic, 40)
+        wait_for(lambda: len(function.values) == 44)
+    assert committed(servers, chosen) == 44
+
+
 def test_latest_begins_with_what_comes_after_it(servers: str, topic: str) -> None:
     produce(servers, topic, 8)
     function = Function()

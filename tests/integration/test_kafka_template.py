@@ -188,13 +188,12 @@ def test_the_function_and_its_pollers_may_do_exactly_this() -> None:
             "kafka-cluster:DescribeClusterDynamicConfiguration",
             "kafka:DescribeCluster",
             "kafka:DescribeClusterV2",
-            "kafka:GetBootstrapBrokers",
         ],
+        "FindBrokers": ["kafka:GetBootstrapBrokers"],
         "ReadTopic": ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"],
         "CommitPositions": ["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"],
-        "JoinNetwork": [
-            "ec2:CreateNetworkInterface",
-            "ec2:DeleteNetworkInterface",
+        "JoinNetwork": ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"],
+        "SeeNetwork": [
             "ec2:DescribeNetworkInterfaces",
             "ec2:DescribeSecurityGroups",
             "ec2:DescribeSubnets",
@@ -214,7 +213,8 @@ def actions(some: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
 
 def test_the_pollers_of_a_self_managed_cluster_may_do_exactly_this() -> None:
     granted, of_msk = of_self_managed(), of_the_role()
-    assert set(granted) == {"ReadSecrets", "JoinNetwork", "FindFailedRecordsBucket", "KeepGivenUpRecords"}
+    network = {"JoinNetwork", "SeeNetwork"}
+    assert set(granted) == {"ReadSecrets", *network, "FindFailedRecordsBucket", "KeepGivenUpRecords"}
     assert beside("PollSelfManagedKafka")["Properties"]["Roles"] == [{"Ref": "ConsumeImageTopicRoleName"}]
     for shared in granted.keys() - {"ReadSecrets"}:
         assert actions(granted)[shared] == actions(of_msk)[shared]
@@ -229,11 +229,20 @@ def test_the_pollers_of_a_self_managed_cluster_may_do_exactly_this() -> None:
     assert granted["KeepGivenUpRecords"]["Resource"] == {"Fn::Sub": f"{bucket}/aws/lambda/*"}
 
 
-def test_only_network_interfaces_are_without_a_resource() -> None:
-    for some in (of_the_role(), of_self_managed()):
-        assert [sid for sid, statement in some.items() if statement["Resource"] == "*"] == ["JoinNetwork"]
+def test_only_what_knows_no_resource_is_granted_without_one() -> None:
+    for some, expected in ((of_the_role(), {"FindBrokers", "SeeNetwork"}), (of_self_managed(), {"SeeNetwork"})):
+        assert {sid for sid, statement in some.items() if statement["Resource"] == "*"} == expected
     role = resource("ConsumeImageTopicRole")["Properties"]
     assert "ManagedPolicyArns" not in role
+
+
+def test_pollers_join_networks_of_this_account_and_shared_subnets_only() -> None:
+    ec2 = "arn:${AWS::Partition}:ec2:${AWS::Region}"
+    for some in (of_the_role(), of_self_managed()):
+        assert some["JoinNetwork"]["Resource"] == [
+            {"Fn::Sub": f"{ec2}:${{AWS::AccountId}}:*/*"},
+            {"Fn::Sub": f"{ec2}:*:subnet/*"},
+        ]
 
 
 def test_claim_checks_are_read_within_the_account_only() -> None:

@@ -98,6 +98,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("glue:BatchUpdatePartition", f"{GLUE}:catalog"),
             ("glue:BatchUpdatePartition", f"{GLUE}:database/${{CatalogDatabase}}"),
             ("glue:BatchUpdatePartition", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
+            ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
             ("logs:CreateLogStream", "${CompactCatalogLogGroup.Arn}"),
             ("logs:PutLogEvents", "${CompactCatalogLogGroup.Arn}"),
         },
@@ -170,6 +171,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("glue:GetPartitions", f"{GLUE}:catalog"),
             ("glue:GetPartitions", f"{GLUE}:database/${{CatalogDatabase}}"),
             ("glue:GetPartitions", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
+            ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
             ("logs:CreateLogStream", "${AuditRetentionLogGroup.Arn}"),
             ("logs:PutLogEvents", "${AuditRetentionLogGroup.Arn}"),
         },
@@ -197,11 +199,20 @@ ROLES: dict[str, tuple[str, Grants]] = {
     ),
     "EnforceRetentionStateMachineTwiceAnHourRole": (
         SCHEDULE,
-        {("states:StartExecution", "${EnforceRetentionStateMachine}")},
+        {("states:StartExecution", "${EnforceRetentionStateMachine}"), ("sqs:SendMessage", "${DeadLetterQueue.Arn}")},
     ),
-    "AuditRetentionFunctionEveryDayRole": (SCHEDULE, {("lambda:InvokeFunction", "${AuditRetentionFunction.Arn}")}),
-    "CompactCatalogFunctionEveryHourRole": (SCHEDULE, {("lambda:InvokeFunction", "${CompactCatalogFunction.Arn}")}),
-    "ReconcileFunctionEveryHourRole": (SCHEDULE, {("lambda:InvokeFunction", "${ReconcileFunction.Arn}")}),
+    "AuditRetentionFunctionEveryDayRole": (
+        SCHEDULE,
+        {("lambda:InvokeFunction", "${AuditRetentionFunction.Arn}"), ("sqs:SendMessage", "${DeadLetterQueue.Arn}")},
+    ),
+    "CompactCatalogFunctionEveryHourRole": (
+        SCHEDULE,
+        {("lambda:InvokeFunction", "${CompactCatalogFunction.Arn}"), ("sqs:SendMessage", "${DeadLetterQueue.Arn}")},
+    ),
+    "ReconcileFunctionEveryHourRole": (
+        SCHEDULE,
+        {("lambda:InvokeFunction", "${ReconcileFunction.Arn}"), ("sqs:SendMessage", "${DeadLetterQueue.Arn}")},
+    ),
     "IngestImageStateMachineImageArrivedRole": (RULE, {("states:StartExecution", "${IngestImageStateMachine}")}),
 }
 
@@ -306,10 +317,91 @@ def test_the_api_sees_arrivals_among_the_raw_images_only(translated: dict[str, d
     assert conditions == [{"StringLike": {"s3:prefix": "raw/*"}}]
 
 
-def test_only_this_account_s_workflows_take_the_workflow_s_role(translated: dict[str, dict[str, Any]]) -> None:
-    [trust] = translated["IngestImageRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+ARN = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
+OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+OF_A_RULE = OF_THIS_ACCOUNT | {"ArnLike": {"aws:SourceArn": {"Fn::Sub": ARN % ("events", "rule/*")}}}
+OF_A_SCHEDULE = {
+    "StringEquals": OF_THIS_ACCOUNT["StringEquals"]
+    | {"aws:SourceArn": {"Fn::Sub": ARN % ("scheduler", "schedule-group/default")}}
+}
+CONDITIONS: dict[str, list[Any]] = {
+    RULE: [OF_A_RULE],
+    SCHEDULE: [OF_A_SCHEDULE],
+    WORKFLOW: [OF_THIS_ACCOUNT],
+    "redshift-serverless.amazonaws.com": [OF_THIS_ACCOUNT],
+    "redshift.amazonaws.com": [OF_THIS_ACCOUNT],
+    # It may not say its account; if it does, it has to be this one.
+    "quicksight.amazonaws.com": [{"StringEqualsIfExists": OF_THIS_ACCOUNT["StringEquals"]}],
+    # They say no source when they take a role: whoever creates a function or task has to be let pass it.
+    FUNCTION: [None],
+    "ecs-tasks.amazonaws.com": [None, OF_THIS_ACCOUNT],
+}
+"""On what a service may act with a role or on a resource of the stack: for this account, and for what of it."""
 
-    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+def _statements_of_services() -> dict[str, list[tuple[str, Any]]]:
+    """Every statement of a trust or resource policy that lets a service in, options included, by its resource."""
+    found: dict[str, list[tuple[str, Any]]] = {}
+    for name, one in application.translated()["Resources"].items():
+        properties = one.get("Properties", {})
+        document = properties.get("AssumeRolePolicyDocument") or properties.get("PolicyDocument") or {}
+        for statement in document.get("Statement", ()):
+            principal = statement.get("Principal") if isinstance(statement, dict) else None
+            if statement["Effect"] == "Allow" and isinstance(principal, dict):
+                found.setdefault(name, []).extend((who, statement) for who in _list(principal["Service"]))
+    return found
+
+
+@pytest.mark.parametrize("name", _statements_of_services())
+def test_a_service_acts_for_this_account_only(name: str) -> None:
+    for service, statement in _statements_of_services()[name]:
+        assert statement.get("Condition") in CONDITIONS[service]
+
+
+def test_all_roles_and_policies_with_a_service_are_looked_at() -> None:
+    resources = application.translated()["Resources"]
+    roles = {name for name, one in resources.items() if one["Type"] == "AWS::IAM::Role"}
+
+    assert _statements_of_services().keys() == roles | {"DeadLetterQueuePolicy"}
+
+
+# What is called without anybody waiting for the answer
+
+
+def _everything(kind: str) -> dict[str, dict[str, Any]]:
+    """Resources of a type in the stack, options included, and in the stacks of `infra/` beside it."""
+    beside = [application.read(path)["Resources"] for path in application.ROOT.glob("infra/*.yaml")]
+    found = {name: one for part in (application.translated()["Resources"], *beside) for name, one in part.items()}
+    return {name: one["Properties"] for name, one in found.items() if one["Type"] == kind}
+
+
+def test_every_rule_and_schedule_has_a_dead_letter_queue() -> None:
+    targets = [target for rule in _everything("AWS::Events::Rule").values() for target in rule["Targets"]]
+    targets += [schedule["Target"] for schedule in _everything("AWS::Scheduler::Schedule").values()]
+
+    assert len(targets) == 6
+    for target in targets:
+        assert _spelled(target["DeadLetterConfig"]["Arn"]) == "${DeadLetterQueue.Arn}"
+        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] >= 900
+
+
+def test_every_stream_and_topic_has_a_failure_destination() -> None:
+    mappings = _everything("AWS::Lambda::EventSourceMapping")
+
+    assert len(mappings) == 4
+    assert [name for name, one in mappings.items() if not one["DestinationConfig"]["OnFailure"]["Destination"]] == []
+
+
+def test_every_function_that_is_called_asynchronously_has_a_dead_letter_queue() -> None:
+    targets = {_spelled(one["Target"]["Arn"]) for one in _everything("AWS::Scheduler::Schedule").values()}
+    functions = _everything("AWS::Lambda::Function")
+    called = {name for name in functions if f"${{{name}.Arn}}" in targets}
+
+    # CloudFormation calls `configure_redshift` so too; what it does not answer fails the stack.
+    assert called == {"AuditRetentionFunction", "CompactCatalogFunction", "ReconcileFunction"}
+    for name in called:
+        assert _spelled(functions[name]["DeadLetterConfig"]["TargetArn"]) == "${DeadLetterQueue.Arn}"
+        assert ("sqs:SendMessage", "${DeadLetterQueue.Arn}") in ROLES[_spelled(functions[name]["Role"])[2:-5]][1]
 
 
 def test_every_function_and_workflow_runs_in_the_role_made_for_it(translated: dict[str, dict[str, Any]]) -> None:
@@ -358,6 +450,6 @@ def test_nobody_else_is_let_at_a_bucket_or_a_queue(translated: dict[str, dict[st
             "Principal": {"Service": "events.amazonaws.com"},
             "Action": "sqs:SendMessage",
             "Resource": {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]},
-            "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+            "Condition": OF_A_RULE,
         }
     ]

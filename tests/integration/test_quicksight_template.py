@@ -35,6 +35,7 @@ GRANTS = {
         for action in ("BatchGetPartition", "GetPartition", "GetPartitions")
         for table in TABLES
     ),
+    ("glue:GetDatabase", f"{GLUE}:database/default"),
     ("s3:GetObject", "${LakeBucket.Arn}/catalog/*"),
     ("s3:GetObject", "${LakeBucket.Arn}/compaction/*"),
     ("s3:ListBucket", "${LakeBucket.Arn}"),

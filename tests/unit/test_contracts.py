@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -253,8 +254,7 @@ def test_the_workflow_reads_its_event_in_the_leading_state_only() -> None:
 
 def test_the_workflow_is_started_by_object_created() -> None:
     created = event("object_created")
-    [rule] = TEMPLATE["Resources"]["IngestImageStateMachine"]["Properties"]["Events"].values()
-    pattern = rule["Properties"]["Pattern"]
+    pattern = TEMPLATE["Resources"]["IngestImageStateMachineImageArrived"]["Properties"]["EventPattern"]
 
     assert created["source"] in pattern["source"]
     assert created["detail-type"] in pattern["detail-type"]
@@ -682,6 +682,15 @@ def test_operators_can_read_what_a_dead_letter_of_the_template_means() -> None:
 
     assert reasons
     assert reasons <= described
+
+
+def test_every_way_to_deploy_allows_roles_and_nested_stacks_with_functions() -> None:
+    environments = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+    deploys = [
+        one["deploy"]["parameters"] for one in environments.values() if isinstance(one, dict) and "deploy" in one
+    ]
+
+    assert [one["capabilities"] for one in deploys] == ["CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"] * 3
 
 
 def test_logical_ids_are_unique() -> None:

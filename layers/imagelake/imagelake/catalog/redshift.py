@@ -47,7 +47,10 @@ class RedshiftCatalog:
         redshift_workgroup.set_daily_limit(self.workgroup.arn(), daily_rpu_hours)
         session.run(self.external_schema())
         has_role = session.run(f"SELECT role_name FROM svv_roles WHERE role_name = '{ROLE}'")  # noqa: S608  # a constant
-        session.run(*([] if has_role else [f"CREATE ROLE {ROLE}"]), *self.view_and_grants())
+        if not has_role:
+            session.run(f"CREATE ROLE {ROLE}")
+        session.run(self.grant_on_external_schema())
+        session.run(*self.view_and_grants())
 
     def remove(self, seconds: float) -> None:
         """Take away limit, schemas and view, whatever of it is left; the role goes with its namespace.
@@ -72,6 +75,14 @@ class RedshiftCatalog:
             f"DATABASE '{self.catalog_database}' IAM_ROLE '{self.spectrum_role}'"
         )
 
+    @staticmethod
+    def grant_on_external_schema() -> str:
+        """The statement that lets the role see the Glue database; it may not be part of a transaction.
+
+        https://docs.aws.amazon.com/redshift/latest/dg/r_GRANT.html
+        """
+        return f"GRANT USAGE ON SCHEMA {EXTERNAL_SCHEMA} TO ROLE {ROLE}"
+
     def view_and_grants(self) -> list[str]:
         """The statements of one transaction: a view is dropped, for `CREATE OR REPLACE` cannot change columns."""
         return [
@@ -79,7 +90,6 @@ class RedshiftCatalog:
             f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
             f"DROP VIEW IF EXISTS {VIEW}",
             view(self.catalog_table),
-            f"GRANT USAGE ON SCHEMA {EXTERNAL_SCHEMA} TO ROLE {ROLE}",
             f"GRANT USAGE ON SCHEMA {SCHEMA} TO ROLE {ROLE}",
             f"GRANT SELECT ON {VIEW} TO ROLE {ROLE}",
             f"GRANT TEMP ON DATABASE {self.workgroup.redshift_database} TO ROLE {ROLE}",  # Spectrum needs it
