@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imagelake.errors import Fault, OutOfTime
 from imagelake.keys import ArrivalHour, catalog_file, catalog_prefix, compaction_prefix, may_hold
@@ -22,7 +22,11 @@ from imagelake.schema import HIVE_COLUMNS
 from imagelake.stores.buckets import Bucket, StoredObject
 from imagelake.stores.catalog_table import CatalogTable
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
 PARQUET: Final = "application/vnd.apache.parquet"
+_MERGED: Final = "merged-"
 MERGE_MEMORY: Final = "2GB"
 """What merging may take before it goes on in files."""
 REPLACEMENTS: Final = 5
@@ -47,13 +51,15 @@ def batch_name(sequence_numbers: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sequence_numbers).encode()).hexdigest()[:32]
 
 
-def write(records: Sequence[ImageRecord], batch: str, table: CatalogTable) -> list[str]:
+def write(records: Sequence[ImageRecord], batch: str, table: CatalogTable, *, late: bool = False) -> list[str]:
     """Write one Parquet file for each hour that `records` arrived in, and make the hours known to Glue.
 
     Args:
         records: at least one.
         batch: what to name the files.
         table: where to.
+        late: whether the records are so old that their hours may have been compacted or rebuilt with their rows: then
+            rows that are in merged files are left out.
 
     Returns:
         The keys of the files.
@@ -67,7 +73,12 @@ def write(records: Sequence[ImageRecord], batch: str, table: CatalogTable) -> li
     keys = []
     for hour, members in sorted(by_hour.items()):
         key = catalog_file(hour, batch, {member.image_id for member in members})
-        table.lake_bucket.overwrite(key, to_parquet(members), PARQUET)
+        content = to_parquet(members)
+        if late and (merged := _merged_files(table.lake_bucket, hour)):
+            content, known = without_known(content, table.lake_bucket, merged)
+            if known == len(members):
+                continue
+        table.lake_bucket.overwrite(key, content, PARQUET)
         keys.append(key)
     table.register(list(by_hour))
     return keys
@@ -88,6 +99,47 @@ def to_parquet(records: Sequence[ImageRecord]) -> bytes:
         table = database.read_json(str(rows), format="newline_delimited", columns=duckdb_columns())
         table.order("received_at, image_id").write_parquet(str(target), compression="zstd")
         return target.read_bytes()
+
+
+def merged_name(copy: str, number: int) -> str:
+    """The name of a file with the rows of many batches, as they were merged into `copy`."""
+    return f"{_MERGED}{batch_name([copy, str(number)])}.parquet"
+
+
+def _merged_files(bucket: Bucket, hour: ArrivalHour) -> list[str]:
+    keys = (key for prefix in (catalog_prefix(hour), compaction_prefix(hour)) for key in bucket.keys(prefix))
+    return [key for key in keys if key.rpartition("/")[2].startswith(_MERGED)]
+
+
+def without_known(content: bytes, bucket: Bucket, known: Iterable[str]) -> tuple[bytes, int]:
+    """A Parquet file without the rows that one of the files `known` has too, and how many those were.
+
+    A row is the same when image, status and the time of processing are.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    import duckdb  # as in to_parquet
+
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect(config=_CAREFUL) as database:
+        source, target, other = (Path(folder, f"{name}.parquet") for name in ("before", "after", "other"))
+        source.write_bytes(content)
+        database.read_parquet(str(source), hive_partitioning=False).create("rest")
+        total = _count(database)
+        for key in known:  # one after the other: each may fill half the disk of a function
+            if bucket.download(key, other):
+                database.execute(
+                    "DELETE FROM rest USING read_parquet($other) AS known WHERE rest.image_id = known.image_id"
+                    " AND rest.status = known.status AND rest.processed_at IS NOT DISTINCT FROM known.processed_at",
+                    {"other": str(other)},
+                )
+        left = _count(database)
+        database.table("rest").write_parquet(str(target), compression="zstd")
+        return target.read_bytes(), total - left
+
+
+def _count(database: "DuckDBPyConnection") -> int:
+    return int(database.sql("SELECT count(*) FROM rest").fetchall()[0][0])
 
 
 def erase(bucket: Bucket, hour: ArrivalHour, image_ids: Set[str], deadline: float = math.inf) -> int:
