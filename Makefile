@@ -27,7 +27,7 @@ run: $(PIPELINES) ## start the local lake and keep it running until Ctrl-C
 demo: $(PIPELINES) ## start the local lake, show what it does, stop
 	exec env $(ACTIVATED) python -m local demo
 
-dashboard: $(READY) ## draw the analysts' dashboard of a made-up week into .tools/dashboard/
+dashboard: $(READY) ## draw the analysts' dashboard of a made-up week into .local/dashboard/
 	$(ACTIVATED) python -m tools.dashboard
 
 test: $(READY) ## all checks and all tests, stopping at the first that fails

@@ -3,7 +3,7 @@
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import boto3
 import platformdirs
@@ -40,7 +40,8 @@ def work_group(stack: str | None, region: str | None, profile: str | None) -> Wo
         profile: of the AWS configuration.
 
     Raises:
-        NoLakeError: no stack is named and no local lake is running, or the stack is not one of Image Lake.
+        NoLakeError: no stack is named and no local lake is running or its description is damaged, or the stack is not
+            one of Image Lake.
         ClientError: AWS refused.
         BotoCoreError: AWS could not be asked.
     """
@@ -63,7 +64,7 @@ def _chosen(stack: str | None, region: str | None, profile: str | None) -> tuple
         return boto3.Session(profile_name=profile, region_name=region), stack, None
     if region or profile:
         raise NoLakeError("--region and --profile need --stack, the name of a stack on AWS.")
-    lake: dict[str, Any] = json.loads(_description().read_text(encoding="utf-8"))
+    lake = _read(_description())
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=lake["region"])  # noqa: S106  # what the emulator takes from everybody
     return session, lake["stack_name"], lake["endpoint_url"]
 
@@ -82,6 +83,16 @@ def _description() -> Path:
         "names none. Start the local lake with make run in its repository, or name a stack on AWS with --stack "
         "(and --region, --profile)."
     )
+
+
+def _read(description: Path) -> dict[str, str]:
+    try:
+        lake = json.loads(description.read_text(encoding="utf-8"))
+        return {name: str(lake[name]) for name in ("region", "stack_name", "endpoint_url")}
+    except (ValueError, KeyError, TypeError):
+        raise NoLakeError(
+            f"{description} does not describe a local lake: remove it, and start the lake with make run."
+        ) from None
 
 
 def _of_stack(session: boto3.Session, stack: str, endpoint_url: str | None) -> WorkGroup:

@@ -24,6 +24,9 @@ _PARQUET_TYPES: Final = {
     "timestamp with time zone": "timestamptz",
 }
 """DuckDB's types for Athena's; all others are text."""
+UNFOLDED: Final = 100_000
+"""Characters of a line of a table that is not on a terminal, which would fold it."""
+
 _NUMBERS: Final = {"tinyint", "smallint", "integer", "int", "bigint", "float", "real", "double", "decimal"}
 
 

@@ -5,7 +5,7 @@ import sys
 from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TextIO
 
 import sqlglot
 import typer
@@ -20,8 +20,6 @@ from imagelake_cli.formats import Format, FormatError
 from imagelake_cli.plot import PlotError
 
 _REFUSALS: Final = (connection.NoLakeError, QueryError, FormatError, PlotError, BotoCoreError, ClientError, OSError)
-_UNFOLDED: Final = 100_000
-"""Characters of a line that is not on a terminal, which would fold it."""
 
 
 def query(
@@ -74,9 +72,9 @@ def query(
         elif named is not None and show:
             typer.echo(_translated(_find(group, named).sql, dialect))
         else:
-            statement = _find(group, named).sql if named else file.read() if file else sql or ""
+            statement = _find(group, named).sql if named else _read(file) if file else sql or ""
             if statement == "-":
-                statement = sys.stdin.read()
+                statement = _read(sys.stdin)
             if not statement.strip():
                 raise typer.BadParameter("there is nothing in the statement")
             answer = _ask(group, statement, limit)
@@ -110,6 +108,13 @@ def _find(group: WorkGroup, name: str) -> NamedQuery:
     raise QueryError(f"There is no named query {name}. Near to it: {', '.join(near)}.")
 
 
+def _read(file: TextIO) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError:
+        raise QueryError(f"{file.name}: is not text in UTF-8.") from None
+
+
 def _translated(sql: str, dialect: str) -> str:
     """The statement as it is, or in another dialect."""
     if dialect == "athena":
@@ -132,7 +137,7 @@ def _write(answer: Answer, form: Format, output: Path | None) -> None:
         return
     with output.open("w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
         if form is Format.TABLE:
-            Console(file=file, width=None if file.isatty() else _UNFOLDED).print(formats.table(answer))
+            Console(file=file, width=None if file.isatty() else formats.UNFOLDED).print(formats.table(answer))
         elif form is Format.CSV:
             formats.write_csv(answer, file)
         else:

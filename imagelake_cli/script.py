@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from imagelake import pipelines
@@ -25,6 +25,7 @@ from imagelake.engine.runner import RunRejection, Script, ScriptResult, availabl
 from imagelake.errors import Fault
 from imagelake_cli import check_pictures, script_template
 from imagelake_cli.failures import explained
+from imagelake_cli.formats import UNFOLDED
 
 app = typer.Typer(help="Write, check and run provided scripts.", no_args_is_help=True)
 
@@ -172,7 +173,7 @@ def check(
         found = _find(scripts)
         run_ = Run(found, _params(params, found), _limits(memory_mb=memory_mb), seconds)
         reports = [run_.report(name, content) for name, content in check_pictures.make()]
-        _show(reports, as_json, Console())
+        _show(reports, as_json)
     if any(report.outcome != "processed" for report in reports):
         raise typer.Exit(1)
 
@@ -214,7 +215,7 @@ def run(
         run_ = Run(found, _params(params, found), limits, seconds, output, folder)
         if output:
             output.mkdir(parents=True, exist_ok=True)
-        _show(_process(run_, files, jobs), as_json, Console())
+        _show(_process(run_, files, jobs), as_json)
 
 
 def _absolute(file: Path) -> Path:
@@ -294,12 +295,16 @@ def _process(run_: Run, files: list[Path], jobs: int) -> Iterator[Report]:
             raise
 
 
-def _show(reports: Iterable[Report], as_json: bool, console: Console) -> None:
+def _show(reports: Iterable[Report], as_json: bool) -> None:
     if as_json:
         for report in reports:
             typer.echo(json.dumps(asdict(report)))
         return
-    table = Table("image", "outcome", "seconds", "MB", "derivatives", "reason", box=None, pad_edge=False)
+    console = Console()
+    if not console.is_terminal:
+        console.width = UNFOLDED
+    names = ("image", "outcome", "seconds", "MB", "derivatives", "reason")
+    table = Table(*(Column(name, overflow="fold") for name in names), box=None, pad_edge=False)
     shown = []
     try:
         for report in reports:
@@ -312,5 +317,5 @@ def _show(reports: Iterable[Report], as_json: bool, console: Console) -> None:
     finally:  # what is done is shown, whatever ends the rest
         if shown:
             console.print(table)
-    if len(shown) == 1:
+    if len(shown) == 1 and shown[0].metadata:
         console.print_json(data=shown[0].metadata)

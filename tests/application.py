@@ -181,7 +181,7 @@ def task_variables() -> dict[str, Any]:
 
 
 def physical_name(name: str) -> str:
-    """What the stack of the tests calls a resource; what `Ref` gives, but for queues."""
+    """What the stack of the tests calls a resource; what `Ref` gives, but for queues and workflows."""
     properties = TEMPLATE["Resources"][name].get("Properties", {})
     match TEMPLATE["Resources"][name]["Type"]:
         case "AWS::Glue::Database":
@@ -266,9 +266,13 @@ def _reference(name: str) -> Any:
         return _PSEUDO_PARAMETERS[name]
     if name in TEMPLATE["Parameters"]:
         return TEMPLATE["Parameters"][name]["Default"]
-    if TEMPLATE["Resources"][name]["Type"] == "AWS::SQS::Queue":
-        return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical_name(name)}"
-    return physical_name(name)
+    match TEMPLATE["Resources"][name]["Type"]:
+        case "AWS::SQS::Queue":
+            return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical_name(name)}"
+        case "AWS::Serverless::StateMachine":
+            return f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{physical_name(name)}"
+        case _:
+            return physical_name(name)
 
 
 def _arn(name: str) -> str:

@@ -5,6 +5,7 @@
 With `--check` it compares instead of writing.
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Collection, Hashable, Iterator, Mapping
@@ -77,7 +78,9 @@ class _File(_Part):
             document = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
         except FileNotFoundError:
             raise InvalidPipelinesError(f"{file.name}: is not there") from None
-        except (yaml.MarkedYAMLError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise InvalidPipelinesError(f"{file.name}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidPipelinesError(f"{file.name}: {_explained(error)}") from None
         try:
             return cls.model_validate(document)
@@ -87,13 +90,24 @@ class _File(_Part):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would take the last."""
+    """Refuses a key that is there twice, of which YAML would take the last, and says where a value cannot be read."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value at `node`."""
+        try:
+            return super().construct_object(node, deep)
+        except (AttributeError, LookupError, ValueError):  # what the constructors of numbers, truth and times raise
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value[:80]!r} is no value of the kind that it is written as", node.start_mark
+            ) from None
 
     def mapping(self, node: yaml.MappingNode) -> dict[Hashable, Any]:
         """The mapping at `node`."""
         read: dict[Hashable, Any] = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no plain value", key_node.start_mark)
             if key in read:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key} is there twice", key_node.start_mark
@@ -111,9 +125,13 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.time)
 
 
-def _explained(error: yaml.MarkedYAMLError | UnicodeDecodeError) -> str:
+def _explained(error: yaml.YAMLError | UnicodeDecodeError | RecursionError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "is not text in UTF-8"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error).splitlines()[0]
     where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
     return f"{where}{error.problem}"
 
@@ -188,7 +206,7 @@ def _not_json(place: str, value: Any) -> Iterator[str]:
 
 
 def written(source: Path = SOURCE, available: Collection[str] | None = None) -> str:
-    """`source` as JSON, with all limits of large images.
+    """`source` as JSON: all limits of large images too, and the SHA-256 of the file, which `sam build` compares.
 
     Args:
         source: a file like `pipelines.yaml`.
@@ -202,6 +220,7 @@ def written(source: Path = SOURCE, available: Collection[str] | None = None) -> 
         raise InvalidPipelinesError("\n".join(f"{source.name}: {finding}" for finding in findings))
     document = file.model_dump()
     document["large_limits"] = document["limits"] | document["large_limits"]
+    document["pipelines_yaml_sha256"] = hashlib.sha256(source.read_bytes()).hexdigest()
     return json.dumps(document, indent=2) + "\n"
 
 

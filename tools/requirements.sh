@@ -29,5 +29,6 @@ layer-heif layers/heif/requirements.txt
 write-catalog functions/write_catalog/requirements.txt
 write-catalog functions/compact_catalog/requirements.txt
 write-catalog functions/erase_image/requirements.txt
+write-catalog functions/audit_retention/requirements.txt
 lambda-runtime tasks/process_large_image/requirements.txt
 END

@@ -23,8 +23,15 @@ def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     reports = report.publish(result, auditor.audit_bucket)
     metrics.add_metric("OverdueObjects", MetricUnit.Count, result.overdue)
     metrics.add_metric("EarlyDeletions", MetricUnit.Count, result.early)
+    metrics.add_metric("OtherFindings", MetricUnit.Count, result.other)
     metrics.add_metric("OldestObjectAgeHours", MetricUnit.NoUnit, result.oldest_age_hours)
     metrics.flush_metrics()
-    answer = {"overdue": result.overdue, "early": result.early, "findings": len(result.findings), "reports": reports}
+    answer = {
+        "overdue": result.overdue,
+        "early": result.early,
+        "other": result.other,
+        "findings": len(result.findings),
+        "reports": reports,
+    }
     logger.info("audited", extra=answer)
     return answer

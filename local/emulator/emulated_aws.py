@@ -7,13 +7,18 @@ Each correction says what AWS does. They reach into ministack's modules, which i
 
 import contextvars
 import functools
+import hashlib
 import json
 import os
+import subprocess
 import threading
+import zipfile
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
-from typing import Any, Final
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final, override
 
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
@@ -21,7 +26,7 @@ from ministack.core.responses import error_response_json
 from ministack.services import apigateway_v1, athena, eventbridge, lambda_svc, s3
 from ministack.services.cloudformation import engine, provisioners
 
-from local.emulator import emulated_athena
+from local.emulator import ROOT, emulated_athena, lambda_like
 
 type Message = MutableMapping[str, Any]
 
@@ -29,6 +34,7 @@ ENVIRONMENTS: Final = max(4, os.cpu_count() or 1)
 """Of a function, at most."""
 PATIENCE_SECONDS: Final = 900.0
 """The longest that a function may run on AWS."""
+_INHERITED: Final = ("PATH", "TZ")
 
 _stored_at: contextvars.ContextVar[str | None] = contextvars.ContextVar("stored_at", default=None)
 _version_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_id", default=None)
@@ -93,16 +99,84 @@ def _objects_are_stored_as_of_the_time_a_test_says() -> None:
     s3.now_iso = lambda: _stored_at.get() or now()
 
 
-def _functions_see_what_lambda_has() -> None:
-    """On AWS a function imports its own code, its layers and boto3, never what is installed beside the emulator."""
-    detect = lambda_runtime._detect_runtime_binary
+def _links_have_signatures_of_version_4() -> None:
+    """AWS takes no others for buckets made since June 2020; the emulator takes those of version 2 without a look."""
+    verify = s3._verify_presigned_sigv4
+
+    @functools.wraps(verify)
+    def corrected(method: str, path: str, headers: Any, query: dict[str, Any]) -> Any:
+        if "AWSAccessKeyId" in query:
+            message = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
+            return s3._error("InvalidRequest", message, 400, path)
+        return verify(method, path, headers, query)
+
+    s3._verify_presigned_sigv4 = corrected
+
+
+def _forms_are_held_to_their_checksum() -> None:
+    """AWS refuses a file of another checksum than its form names; the emulator looks at that of other uploads only."""
+    post = s3._post_object
+
+    @functools.wraps(post)
+    def corrected(bucket: str, body: bytes, headers: dict[str, str]) -> Any:
+        parts = {name.lower(): value for name, _, _, value in s3._parse_multipart_form(headers["content-type"], body)}
+        announced = {name: value.decode() for name, value in parts.items() if name.startswith("x-amz-checksum-")}
+        _, refusal = s3._resolve_object_checksums(parts.get("file", b""), announced) if announced else (None, None)
+        return refusal or post(bucket, body, headers)
+
+    s3._post_object = corrected
+
+
+def _functions_run_as_on_lambda() -> None:
+    """A function imports its own code, its layers and boto3, and is confined as Lambda confines it: see `lambda_like`.
+
+    Its code is unpacked once for all environments, out of their reach. Of this process's environment it sees the path
+    and the time zone.
+    """
+    detect, home = lambda_runtime._detect_runtime_binary, Path(os.environ["HOME"])
+    python = os.environ["LAMBDA_RUNTIME_PYTHON"]
 
     @functools.wraps(detect)
     def corrected(runtime: str) -> tuple[str, str]:
         binary, worker = detect(runtime)
-        return os.environ["LAMBDA_RUNTIME_PYTHON"] if runtime.startswith("python") else binary, worker
+        return python if runtime.startswith("python") else binary, worker
+
+    def start(program: list[str], *, cwd: str, env: dict[str, str], **options: Any) -> Any:
+        folder = Path(program[1]).parent
+        folder.chmod(0o755)
+        code = [link.resolve() for link in folder.iterdir() if link.is_symlink()]
+        own = {
+            name: value
+            for name, value in env.items()
+            if name in _INHERITED or name.startswith("AWS_") or os.environ.get(name) != value
+        }
+        command = lambda_like.command(program, see=[folder, *code], hide=[home, ROOT / ".local"])
+        return subprocess.Popen(command, cwd=cwd, env=own, **options)
 
     lambda_runtime._detect_runtime_binary = corrected
+    lambda_runtime.subprocess = SimpleNamespace(**vars(subprocess) | {"Popen": start})
+    lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": _UnpackedOnce})
+
+
+class _UnpackedOnce(zipfile.ZipFile):
+    """A package of a function or layer; what is extracted is a link to the one copy of its content."""
+
+    _unpacking: ClassVar = threading.Lock()
+
+    @override
+    def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
+        package, folder = Path(str(self.filename)), Path(path)
+        with package.open("rb") as file:
+            unpacked = Path(os.environ["HOME"]) / "code" / hashlib.file_digest(file, "sha256").hexdigest()
+        with self._unpacking:
+            if not unpacked.exists():
+                unpacked.parent.mkdir(exist_ok=True)
+                part = unpacked.with_suffix(".part")
+                super().extractall(part, members, pwd)
+                part.rename(unpacked)
+        package.unlink()
+        folder.rmdir()
+        folder.symlink_to(unpacked)
 
 
 def _athena_reads_what_glue_knows() -> None:
@@ -208,7 +282,9 @@ _services_call_each_other_over_tls()
 _apis_keep_gateway_responses()
 _object_events_name_the_version()
 _objects_are_stored_as_of_the_time_a_test_says()
-_functions_see_what_lambda_has()
+_links_have_signatures_of_version_4()
+_forms_are_held_to_their_checksum()
+_functions_run_as_on_lambda()
 _athena_reads_what_glue_knows()
 _work_groups_keep_results()
 _stacks_have_named_queries()

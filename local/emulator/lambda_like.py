@@ -1,15 +1,17 @@
 """Run a program as Lambda runs a function: what its kernel refuses there is refused here. Linux only.
 
-    python local/emulator/lambda_like.py [--user UID] [--tmp FOLDER] [--see FOLDER]… [--strict] -- PROGRAM ARGUMENT…
+    python local/emulator/lambda_like.py [--user UID] [--tmp FOLDER] [--see PATH]… [--hide FOLDER]… [--strict]
+                                         -- PROGRAM ARGUMENT…
 
 What holds for the program and all it starts, under the names that `LAMBDA_LIKE` in its environment lists:
 
 - `filter`: `prctl`, `seccomp` and `ptrace` answer EPERM.
 - `user`: it runs as an ordinary user, `--user` or one that no other program has, with at most 1,024 processes.
-- `files`: all is read-only but `/tmp`, which is its own and empty at first; `/dev/shm` cannot be used; no set-uid.
+- `files`: all is read-only but `/tmp`, which is its own and empty at first; `/dev/shm` cannot be used; no set-uid; the
+  home of the user who starts it is out of sight, and what `--hide` names.
 
-Up to 1,024 files are open at once. What would go out of sight with `/tmp` or with root's home is named with `--see` and
-is read-only; the program's own folder is seen anyway. Root gets all of it. An ordinary user stays who it is, and gets
+Up to 1,024 files are open at once. What would go out of sight and is needed is named with `--see`; the program's own
+folder is seen anyway. Root gets all of it. An ordinary user stays who it is, and gets
 `files` where user namespaces are allowed. With `--strict` the program starts only if all holds; else the exit code is
 77, and standard error says what does not hold and why.
 
@@ -25,7 +27,7 @@ import platform
 import resource
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +35,7 @@ NOT_ALIKE: Final = 77
 """Exit code where `--strict` asks for more than this machine or user can give."""
 TMP_BYTES: Final = 512 * 1024 * 1024
 """Of `/tmp`, unless `--tmp` names a folder."""
+_TMP: Final = Path("/tmp")  # noqa: S108
 _PROCESSES: Final = 1024
 _FILES: Final = 1024
 
@@ -50,10 +53,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def command(
     program: Sequence[str], *, user: int | None = None, tmp: Path | None = None, see: Iterable[Path] = (),
-    strict: bool = False,
+    hide: Iterable[Path] = (), strict: bool = False,
 ) -> list[str]:  # fmt: skip
-    """The command that runs another one as Lambda would; the options are those of the command line."""
+    """The command that runs another one as Lambda would; the options are those of the command line.
+
+    Where there is no Linux, it is the program itself.
+    """
+    if sys.platform != "linux":
+        return [*program]
     options = [f"--see={folder}" for folder in see]
+    options += [f"--hide={folder}" for folder in hide]
     options += [f"--user={user}"] if user is not None else []
     options += [f"--tmp={tmp}"] if tmp else []
     options += ["--strict"] if strict else []
@@ -65,12 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run a program as Lambda runs a function.")
     parser.add_argument("--user", type=int, help="Number of the user to become, where started as root.")
     parser.add_argument("--tmp", type=Path, help="Folder to have as /tmp; an empty one in memory if not given.")
-    parser.add_argument("--see", type=Path, action="append", default=[], help="Folder or file in /tmp or root's home.")
+    parser.add_argument("--see", type=Path, action="append", default=[], help="Folder or file that stays in sight.")
+    parser.add_argument("--hide", type=Path, action="append", default=[], help="Folder to keep out of sight.")
     parser.add_argument("--strict", action="store_true", help=f"Exit with {NOT_ALIKE} where not all of it holds.")
     parser.add_argument("program", nargs="+", metavar="-- PROGRAM ARGUMENT", help="What to run.")
     given = parser.parse_args()
     os.umask(0o022)
-    holds, missing = _become_alike(given.program[0], given.user, given.tmp, given.see)
+    holds, missing = _become_alike(given)
     if missing and given.strict:
         sys.exit(_complain(missing))
     os.environ["LAMBDA_LIKE"] = ",".join(holds)
@@ -86,20 +96,18 @@ def _complain(missing: dict[str, str]) -> int:
     return NOT_ALIKE
 
 
-def _become_alike(
-    program: str, user: int | None, tmp: Path | None, see: Sequence[Path]
-) -> tuple[list[str], dict[str, str]]:
+def _become_alike(given: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     """What holds from now on, and what does not, with the reason."""
     was_root = os.geteuid() == 0
     missing: dict[str, str] = {}
-    folders = [folder.absolute() for folder in see] + _prefixes(program)
+    see = [path.absolute() for path in given.see] + list(_prefixes(given.program[0]))
     here = Path.cwd()
     try:
-        _own_files(tmp, folders, as_root=was_root)
+        _own_files(given.tmp, see, given.hide, as_root=was_root)
         os.chdir(here if here.is_dir() else "/")
     except OSError as error:
         missing["files"] = str(error)
-        if not all(map(_reachable, folders)):
+        if not all(map(_reachable, see)):
             missing["user"] = "an ordinary user cannot reach the program"
     resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
     try:
@@ -109,7 +117,7 @@ def _become_alike(
     if not was_root:
         missing["user"] = "only root can become another user"
     elif "user" not in missing:
-        number = user if user is not None else 30_000 + os.getpid() % 29_000  # Debian gives these to nobody
+        number = given.user if given.user is not None else 30_000 + os.getpid() % 29_000  # Debian gives these to nobody
         resource.setrlimit(resource.RLIMIT_NPROC, (_PROCESSES, _PROCESSES))
         os.setgroups([])
         os.setgid(number)
@@ -117,49 +125,57 @@ def _become_alike(
     return [what for what in ("filter", "user", "files") if what not in missing], missing
 
 
-def _prefixes(program: str) -> list[Path]:
-    """Where a program and what belongs to it lie: above its `bin`, and above the `bin` that it links to."""
+def _prefixes(program: str) -> Iterator[Path]:
+    """Where a program and what belongs to it lie: above its `bin`, and above that of each link on the way to it."""
     if "/" not in program:
-        return []
-    named = Path(program).absolute()
-    return [file.parent.parent for file in {named, named.resolve()}]
+        return
+    file = Path(program).absolute()
+    yield file.parent.parent
+    while file.is_symlink():
+        file = file.parent / file.readlink()
+        yield file.parent.parent
+    yield file.resolve().parent.parent
 
 
 def _reachable(folder: Path) -> bool:
     return all(above.stat().st_mode & 0o001 for above in (folder, *folder.parents))
 
 
-def _own_files(tmp: Path | None, see: Sequence[Path], *, as_root: bool) -> None:
+def _own_files(tmp: Path | None, see: Sequence[Path], hide: Sequence[Path], *, as_root: bool) -> None:
     """A view of the files of one's own: all read-only, `/tmp` private, nothing in `/dev/shm`.
 
-    Folders that an ordinary user may not enter, such as root's home, are replaced by what is to be seen of them.
+    Folders that an ordinary user may not enter are replaced by what is to be seen of them.
     """
     _new_namespace(as_root=as_root)
     _mount(None, "/", _RECURSIVE | _PRIVATE)
-    covered = {closed for folder in see if as_root for closed in _closed_above(folder)} | {Path("/tmp")}  # noqa: S108
-    opened = {folder: os.open(folder, os.O_PATH | os.O_CLOEXEC) for folder in sorted({*see})}
+    covered = {_TMP, *(folder.resolve() for folder in (Path.home(), *hide) if folder.is_dir())} - {Path("/")}
+    covered |= {closed for path in see if as_root for closed in _closed_above(path)}
+    opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in sorted({*see})}
     if tmp:
         tmp.chmod(0o1777)
     source = os.open(tmp, os.O_PATH | os.O_CLOEXEC) if tmp else None
-    for folder in sorted(covered):
-        is_tmp = folder == Path("/tmp")  # noqa: S108
-        if is_tmp and source is not None:
-            _mount(f"/proc/self/fd/{source}", "/tmp", _BIND)  # noqa: S108
-        elif not any(folder.is_relative_to(other) for other in covered - {folder}):
-            options = f"mode=1777,size={TMP_BYTES}" if is_tmp else "mode=0755"
-            _mount("tmpfs", str(folder), _NO_SET_UID | _NO_DEVICES, options)
-    for folder, descriptor in opened.items():
-        if any(folder.is_relative_to(other) and folder != other for other in covered):
-            if Path(f"/proc/self/fd/{descriptor}").is_dir():
-                folder.mkdir(parents=True, exist_ok=True)
-            else:
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                folder.touch()
-            _mount(f"/proc/self/fd/{descriptor}", str(folder), _BIND | _RECURSIVE)
+    for path in sorted(covered | {*opened}):  # a folder comes before what lies in it
+        if path == _TMP and source is not None:
+            _mount(f"/proc/self/fd/{source}", str(path), _BIND)
+        elif path in covered and path.is_dir():
+            options = f"mode=1777,size={TMP_BYTES}" if path == _TMP else "mode=0755"
+            _mount("tmpfs", str(path), _NO_SET_UID | _NO_DEVICES, options)
+        if path in opened and covered & {path, *path.parents}:
+            _put(path, opened[path])
     if Path("/dev/shm").is_dir():  # noqa: S108
         _mount("tmpfs", "/dev/shm", _NO_SET_UID | _NO_DEVICES, "mode=0,size=4k")  # noqa: S108
     _set_attributes("/", _AT_RECURSIVE, set_=_ATTRIBUTE_READ_ONLY | _ATTRIBUTE_NO_SET_UID)
-    _set_attributes("/tmp", 0, clear=_ATTRIBUTE_READ_ONLY)  # noqa: S108
+    _set_attributes(str(_TMP), 0, clear=_ATTRIBUTE_READ_ONLY)
+
+
+def _put(path: Path, descriptor: int) -> None:
+    """Bring a folder or file back to where it was before that was covered."""
+    if Path(f"/proc/self/fd/{descriptor}").is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    _mount(f"/proc/self/fd/{descriptor}", str(path), _BIND | _RECURSIVE)
 
 
 def _closed_above(folder: Path) -> list[Path]:

@@ -1,11 +1,15 @@
 """IAM is enforced, and what a missing permission stops is not lost."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from local import deployment
@@ -113,3 +117,28 @@ def test_logs_hold_no_personal_data(lake: Lake, samples: dict[str, Sample], uplo
     assert any(image["image_id"] in line for line in lines)
     for secret in ("harbour-upright", "151.2153", "-33.85", "Pocket", lake.password):
         assert not [line for line in lines if secret in line], secret
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can refuse what Lambda refuses")
+def test_functions_run_as_on_lambda(lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await) -> None:
+    """Root gets all of it; see `local/emulator/lambda_like.py` for who else gets what."""
+    await_end(upload(samples["hills.jpg"]))
+
+    workers = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any(part.endswith("_worker.py") for part in process.cmdline())
+    ]
+
+    assert workers
+    for worker in workers:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines())
+        environment = worker.environ()
+        assert status["Seccomp"] == "2"
+        assert "filter" in environment["LAMBDA_LIKE"].split(",")
+        assert not {"HOME", "TMPDIR", "S3_DATA_DIR", "GATEWAY_PORT"} & {*environment}
+        assert environment["AWS_ACCESS_KEY_ID"] != "test"
+        if os.geteuid() == 0:
+            assert environment["LAMBDA_LIKE"] == "filter,user,files"
+            assert worker.uids().real >= 30_000
+            assert not Path(f"/proc/{worker.pid}/root{lake.emulator.folder / 's3'}").exists()

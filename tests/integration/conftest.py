@@ -16,6 +16,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
+from imagelake.audit import clients as audit_clients
 from imagelake.stores import buckets, catalog_table, dead_letters, images_table, redshift_workgroup
 from imagelake.stores import session as aws_session
 from tests.application import ACCOUNT, REGION, STACK, TEMPLATE, event, physical_name, resolve, resources, variables
@@ -34,6 +35,7 @@ def _credentials() -> Iterator[None]:
     clients = (
         *(aws_session.session, buckets.s3_client, images_table._dynamodb, images_table._resource),
         *(catalog_table._glue, dead_letters._sqs, redshift_workgroup._serverless, redshift_workgroup._data),
+        audit_clients.client,
     )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
@@ -66,7 +68,8 @@ def client(service: str) -> Any:
 def _create_stores() -> None:
     s3, dynamodb, glue, sqs = client("s3"), client("dynamodb"), client("glue"), client("sqs")
     for name, bucket in resources("AWS::S3::Bucket").items():
-        s3.create_bucket(Bucket=physical_name(name))
+        is_locked = bucket["Properties"].get("ObjectLockEnabled", False)
+        s3.create_bucket(Bucket=physical_name(name), ObjectLockEnabledForBucket=is_locked)
         if versioning := bucket["Properties"].get("VersioningConfiguration"):
             s3.put_bucket_versioning(Bucket=physical_name(name), VersioningConfiguration=versioning)
     for name, table in resources("AWS::DynamoDB::Table").items():

@@ -12,7 +12,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any, Self
 
@@ -492,7 +492,10 @@ class FakeScan:
 
     @staticmethod
     def _typed(item: dict[str, Any]) -> dict[str, Any]:
-        texts = ("image_id", "status", "received_at", "expiry_shard", "ingest_date", "hour")
+        texts = (
+            *("image_id", "status", "received_at", "expiry_shard", "ingest_date", "hour"),
+            *("erased_at", "returned_at"),
+        )
         typed: dict[str, Any] = {name: {"S": item[name]} for name in texts if name in item}
         if "expires_at" in item:
             typed["expires_at"] = {"N": str(item["expires_at"])}
@@ -505,16 +508,8 @@ class FakeScan:
 class FakeQueue:
     """A client of SQS."""
 
-    retention: timedelta = timedelta(days=4)
     sent: list[dict[str, str]] = field(default_factory=list)
 
     def send_message(self, QueueUrl: str, MessageBody: str) -> None:  # noqa: ARG002, N803
         """Keep a message."""
         self.sent.append(json.loads(MessageBody))
-
-    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
-        """How long messages are kept."""
-        return {"Attributes": {"MessageRetentionPeriod": str(int(self.retention.total_seconds()))}}
-
-
-BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)

@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from imagelake.audit import auditor
+from imagelake.audit import auditor, evidence, rows
+from imagelake.retention import receipts
 from imagelake.stores import buckets, catalog_table, dead_letters, images_table
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
 
@@ -35,9 +36,12 @@ def install(patch: pytest.MonkeyPatch, now: datetime) -> StandIns:
     ]
     for module, name, client in clients:
         patch.setattr(module, name, _always(client))
-    audited = {"s3": made.s3, "glue": made.glue, "sqs": made.queue, "dynamodb": FakeScan(made.table)}
-    patch.setattr(auditor, "client", audited.__getitem__)
-    patch.setattr(images_table, "datetime", clock.patched())
+    audited = {"s3": made.s3, "glue": made.glue, "dynamodb": FakeScan(made.table)}
+    for room in (auditor, evidence, rows):
+        patch.setattr(room, "client", audited.__getitem__)
+    patch.setattr(auditor, "check_configuration", lambda *_: None)  # the stand-ins have no settings
+    for module in (images_table, receipts):
+        patch.setattr(module, "datetime", clock.patched())
     return made
 
 

@@ -10,6 +10,7 @@ from importlib import util
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import boto3
 import pytest
@@ -343,6 +344,20 @@ def test_a_claim_check_into_another_account_is_rejected(door: Door, monkeypatch:
     door.take(claim("s3://claims/in/a.jpg"))
     assert door.rejection().startswith("claim_denied: ")
     assert asked[0]["ExpectedBucketOwner"] == ACCOUNT
+
+
+def test_a_claim_check_that_breaks_off_fails_that_record_alone(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = MagicMock()
+    body.__enter__.return_value.read.side_effect = ReadTimeoutError(endpoint_url="https://s3")
+    monkeypatch.setattr(buckets.s3_client(), "get_object", lambda **_: {"ContentLength": 9, "Body": body})
+
+    failures = door.take(message(1), claim("s3://claims/in/a.jpg", offset=2))
+
+    assert failures == [{"itemIdentifier": {"partition": "images-0", "offset": 2}}]
+    assert body.__exit__.called
+    assert [vars(record)["fault"] for record in caplog.records] == ["ReadTimeoutError on GetObject"]
 
 
 def test_reasons_and_logs_hold_nothing_of_what_the_producer_wrote(door: Door, caplog: pytest.LogCaptureFixture) -> None:

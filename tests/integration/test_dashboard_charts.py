@@ -17,6 +17,7 @@ from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord
 from imagelake_cli.athena import QueryError
 from local import lake
+from local.emulator import ROOT
 from tools import sql
 from tools.dashboard import __main__ as command
 from tools.dashboard import answers, charts, definition, sample_week
@@ -220,3 +221,10 @@ def test_the_week_has_everything_that_the_charts_show() -> None:
     }
     assert set(incident) == set(sample_week.INCIDENT)
     assert len({one.phash for one in rows}) < sum(one.phash is not None for one in rows)
+
+
+@pytest.mark.parametrize("file", ["Makefile", "docs/dashboard.md"])
+def test_the_folder_that_is_documented_is_the_one_that_is_written(file: str) -> None:
+    named = re.findall(r"(\.\w+/dashboard)/", (ROOT / file).read_text(encoding="utf-8"))
+
+    assert named == [str(command.FOLDER.relative_to(ROOT))]

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -18,8 +19,9 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from functions.write_catalog import app as write_catalog
 from functions.write_catalog.app import CatalogWriting
-from imagelake.audit import auditor
+from imagelake.audit import rows
 from imagelake.audit.auditor import Auditor
+from imagelake.audit.findings import Audit
 from imagelake.catalog import parquet
 from imagelake.engine import runner
 from imagelake.engine.limits import Limits
@@ -52,7 +54,22 @@ BEGINNING: Final = datetime(2026, 11, 1, tzinfo=UTC)
 ENFORCE = Purge(
     Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), DAYS
 )
-AUDIT = Auditor("raw", "lake", "audit", "images", "db", "images", "queue", DAYS)
+AUDIT = Auditor(
+    raw_bucket="raw",
+    lake_bucket="lake",
+    audit_bucket="audit",
+    failed_records_bucket="",
+    quick_sight_results_bucket="",
+    images_table="images",
+    catalog_database="db",
+    catalog_table="images",
+    dead_letter_queue_url="queue",
+    athena_work_group="analysts",
+    ingest_image_state_machine="workflow",
+    lake_name="lake",
+    retention_days=DAYS,
+    evidence_days=2557,
+)
 ERASE = Erasure(
     Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), KeptRecords(Bucket(""), ""), DAYS
 )
@@ -89,7 +106,7 @@ class Lake:
     truths: dict[str, Truth] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
     later: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
-    audits: list[auditor.Audit] = field(default_factory=list)
+    audits: list[Audit] = field(default_factory=list)
     _written: int = 0
     _batches: int = 0
     _numbers: int = 0
@@ -164,8 +181,7 @@ class Lake:
     def _move_tombstone(self, key: RawKey) -> None:
         standing = self.table.items.get(key.image_id)
         if standing is not None and standing["status"] == "erased":
-            now = str(self.clock.now.timestamp())
-            self.table.put_item(standing | _hour(key.hour) | {"returned_at": now})
+            self.table.put_item(standing | _hour(key.hour) | {"returned_at": to_iso(self.clock.now)})
 
     def _record_failure(self, key: RawKey) -> None:
         standing = self.table.items.get(key.image_id)
@@ -322,6 +338,10 @@ def _without_lines(content: bytes, image_ids: Any) -> tuple[bytes, int]:
     return b"\n".join(kept), len(rows) - len(kept)
 
 
+def _image_ids_in(file: Path) -> set[str]:
+    return {json.loads(line)["image_id"] for line in file.read_bytes().splitlines()}
+
+
 def _run_scripts(content: bytes, *_: Any) -> runner.ScriptResult:
     if content == b"bad":
         raise Rejection("not_an_image", "of the simulation")
@@ -342,6 +362,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setattr(parquet, "to_parquet", _to_lines)
     monkeypatch.setattr(parquet, "without_rows", _without_lines)
     monkeypatch.setattr(parquet, "having_rows", lambda files, _image_ids: files)
+    monkeypatch.setattr(rows, "image_ids_in", _image_ids_in)
     monkeypatch.setattr(write_catalog, "load", lambda _settings: CATALOG)
     for module in (one_image, write_catalog):
         monkeypatch.setattr(module, "datetime", stores.clock.patched())
@@ -462,10 +483,13 @@ def test_a_fortnight_keeps_the_promise(lake: Lake) -> None:
 
 
 def _crash(lake: Lake) -> None:
-    """A run that ends with its process half-way through its deletions."""
+    """A run that ends with its process half-way through its deletions: it says nothing more."""
+    dead = False
 
     def fail(operation: str) -> None:
-        if operation == "DeleteObjects":
+        nonlocal dead
+        dead = dead or operation == "DeleteObjects"
+        if dead:
             raise Broken
 
     lake.s3.before = fail

@@ -151,6 +151,20 @@ def test_what_is_to_be_seen_is_seen_and_cannot_be_changed(tmp_path: Path) -> Non
     assert said["write"] in ("EROFS", "EACCES")
 
 
+def test_what_is_hidden_is_out_of_sight_but_for_what_is_to_be_seen(tmp_path: Path) -> None:
+    code = tmp_path / "lake" / "code"
+    code.mkdir(parents=True)
+    (tmp_path / "lake" / "secret").touch()
+    tmp_path.chmod(0o755)
+    said = with_files(
+        f"say(lake=os.listdir({str(tmp_path / 'lake')!r}), home=os.listdir({str(Path.home())!r}))",
+        see=[tmp_path, code],
+        hide=[tmp_path / "lake"],
+    )
+    assert said["lake"] == ["code"]
+    assert not {name for name in said["home"] if name not in sys.executable and name not in sys.base_prefix}
+
+
 def test_files_and_processes_are_as_many_as_on_lambda() -> None:
     said = run(
         "say(files=resource.getrlimit(resource.RLIMIT_NOFILE), processes=resource.getrlimit(resource.RLIMIT_NPROC))"

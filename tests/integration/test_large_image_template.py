@@ -45,7 +45,7 @@ def test_a_stack_that_asks_for_it_names(parameter: str) -> None:
 
 def test_the_task_may_do_what_the_function_may_and_commit() -> None:
     (policy,) = properties("ProcessLargeImageRole")["Policies"]
-    (of_function,) = properties("ProcessImageRole")["Policies"]
+    of_function, _ = properties("ProcessImageRole")["Policies"]
     task, function = granted(policy["PolicyDocument"]), granted(of_function["PolicyDocument"])
 
     assert {sid: task[sid] for sid in function.keys() - {"WriteLogs"}} == {

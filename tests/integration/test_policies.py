@@ -18,7 +18,13 @@ type Grants = set[tuple[str, str]]
 FUNCTION, WORKFLOW, RULE = "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"
 SCHEDULE = "scheduler.amazonaws.com"
 GLUE = "arn:${AWS::Partition}:glue:${AWS::Region}:${AWS::AccountId}"
+ATHENA = "arn:${AWS::Partition}:athena:${AWS::Region}:${AWS::AccountId}"
 STATES = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
+EC2 = (
+    "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:*/*",
+    "arn:${AWS::Partition}:ec2:${AWS::Region}:*:subnet/*",
+)
+"""Where Lambda may put interfaces; what runs in a function may not, as test_network_template.py says."""
 
 ROLES: dict[str, tuple[str, Grants]] = {
     "HttpApiRole": (
@@ -43,6 +49,10 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("s3:PutObject", "${LakeBucket.Arn}/derived/*"),
             ("logs:CreateLogStream", "${ProcessImageLogGroup.Arn}"),
             ("logs:PutLogEvents", "${ProcessImageLogGroup.Arn}"),
+            *((f"ec2:{action}NetworkInterface", where) for action in ("Create", "Delete") for where in EC2),
+            *((f"ec2:{action}PrivateIpAddresses", where) for action in ("Assign", "Unassign") for where in EC2),
+            ("ec2:DescribeNetworkInterfaces", "*"),
+            ("ec2:DescribeSubnets", "*"),
         },
     ),
     "WriteCatalogRole": (
@@ -165,6 +175,8 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("s3:AbortMultipartUpload", "${LakeBucket.Arn}/*"),
             ("dynamodb:Query", "${ImagesTable.Arn}/index/by_expiry"),
             ("dynamodb:DeleteItem", "${ImagesTable.Arn}"),
+            ("s3:ListBucket", "${AuditBucket.Arn}"),
+            ("s3:GetObject", "${AuditBucket.Arn}/receipts/purges/*"),
             ("s3:PutObject", "${AuditBucket.Arn}/receipts/purges/*"),
             ("glue:GetPartitions", f"{GLUE}:catalog"),
             ("glue:GetPartitions", f"{GLUE}:database/${{CatalogDatabase}}"),
@@ -181,16 +193,34 @@ ROLES: dict[str, tuple[str, Grants]] = {
         {
             ("s3:ListBucketVersions", "${RawBucket.Arn}"),
             ("s3:ListBucketVersions", "${LakeBucket.Arn}"),
+            ("s3:ListBucketVersions", "${AuditBucket.Arn}"),
             ("s3:ListBucketMultipartUploads", "${RawBucket.Arn}"),
             ("s3:ListBucketMultipartUploads", "${LakeBucket.Arn}"),
-            ("s3:ListBucket", "${AuditBucket.Arn}"),
-            ("s3:GetObject", "${AuditBucket.Arn}/receipts/*"),
+            *(
+                (f"s3:{action}", f"${{{bucket}.Arn}}")
+                for action in (
+                    *("GetBucketVersioning", "GetBucketObjectLockConfiguration"),
+                    *("GetLifecycleConfiguration", "GetReplicationConfiguration"),
+                )
+                for bucket in ("RawBucket", "LakeBucket", "AuditBucket")
+            ),
+            ("s3:ListBucket", "${LakeBucket.Arn}"),
+            ("s3:GetObject", "${LakeBucket.Arn}/catalog/*"),
+            ("s3:GetObject", "${LakeBucket.Arn}/compaction/*"),
+            ("s3:GetObjectVersion", "${AuditBucket.Arn}/receipts/*"),
             ("s3:PutObject", "${AuditBucket.Arn}/reports/*"),
             ("dynamodb:Scan", "${ImagesTable.Arn}"),
+            ("dynamodb:DescribeTable", "${ImagesTable.Arn}"),
+            ("dynamodb:DescribeTimeToLive", "${ImagesTable.Arn}"),
+            ("dynamodb:DescribeContinuousBackups", "${ImagesTable.Arn}"),
+            ("dynamodb:ListBackups", "*"),
             ("sqs:GetQueueAttributes", "${DeadLetterQueue.Arn}"),
+            ("athena:GetWorkGroup", f"{ATHENA}:workgroup/${{AnalystsWorkGroup}}"),
+            ("states:DescribeStateMachine", "${IngestImageStateMachine}"),
             ("glue:GetPartitions", f"{GLUE}:catalog"),
             ("glue:GetPartitions", f"{GLUE}:database/${{CatalogDatabase}}"),
             ("glue:GetPartitions", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
+            ("logs:DescribeLogGroups", "*"),
             ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
             ("logs:CreateLogStream", "${AuditRetentionLogGroup.Arn}"),
             ("logs:PutLogEvents", "${AuditRetentionLogGroup.Arn}"),
@@ -237,7 +267,8 @@ ROLES: dict[str, tuple[str, Grants]] = {
 }
 
 KNOW_NO_RESOURCES = re.compile(
-    r"dynamodb:ListStreams|logs:(\w+LogDelivery|ListLogDeliveries|\w*ResourcePolic\w+|DescribeLogGroups)"
+    r"dynamodb:List(Streams|Backups)|ec2:Describe\w+"
+    r"|logs:(\w+LogDelivery|ListLogDeliveries|\w*ResourcePolic\w+|DescribeLogGroups)"
 )
 """Actions that IAM grants on `*` only; the template says so beside each."""
 
@@ -275,13 +306,14 @@ def _list(value: Any) -> list[Any]:
 
 
 def _grants(role: dict[str, Any]) -> Grants:
-    always = [policy for policy in role["Policies"] if "Fn::If" not in policy]  # options have tests of their own
-    statements = [statement for policy in always for statement in policy["PolicyDocument"]["Statement"]]
-    assert {statement["Effect"] for statement in statements} == {"Allow"}
+    policies = [policy for policy in role["Policies"] if "Fn::If" not in policy]  # options have tests of their own
+    statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+    assert {one["Sid"] for one in statements if one["Effect"] != "Allow"} <= {"KeepNetworkFromCode"}
     assert not any(statement.keys() & {"NotAction", "NotResource"} for statement in statements)
     return {
         (action, _spelled(resource))
         for statement in statements
+        if statement["Effect"] == "Allow"
         for action in _list(statement["Action"])
         for resource in _list(statement["Resource"])
     }
@@ -309,13 +341,14 @@ def test_a_role_has_no_wildcard_but_where_iam_knows_no_resource(name: str) -> No
     for action, resource in ROLES[name][1]:
         assert "*" not in action
         assert (resource == "*") == bool(KNOW_NO_RESOURCES.fullmatch(action))
-        assert re.fullmatch(r"[^*]*(/\*)?|\*", resource)
+        assert resource in EC2 or re.fullmatch(r"[^*]*(/\*)?|\*", resource)
 
 
 def test_only_purge_erasure_and_compaction_may_delete() -> None:
-    deleting = {name for name, (_, grants) in ROLES.items() if any(":Delete" in action for action, _ in grants)}
+    deletes = re.compile(r"(s3|dynamodb|glue):Delete")
+    deleting = {name for name, (_, grants) in ROLES.items() if any(deletes.match(action) for action, _ in grants)}
 
-    assert deleting - {"IngestImageRole"} == {
+    assert deleting == {
         *("EnforceRetentionRole", "EraseImageRole"),
         *("CompactCatalogRole", "RebuildCatalogRole"),
     }
@@ -327,10 +360,32 @@ def test_nobody_may_bypass_the_lock_of_the_evidence_or_delete_it() -> None:
         assert not any("AuditBucket" in resource and ":Delete" in action for action, resource in grants)
 
 
-def test_the_auditor_reads_nothing_of_an_image() -> None:
+def test_the_auditor_reads_rows_and_receipts_and_no_image() -> None:
     reads = {resource for action, resource in ROLES["AuditRetentionRole"][1] if action.startswith("s3:GetObject")}
 
-    assert reads == {"${AuditBucket.Arn}/receipts/*"}
+    assert reads == {
+        "${AuditBucket.Arn}/receipts/*",
+        "${LakeBucket.Arn}/catalog/*",
+        "${LakeBucket.Arn}/compaction/*",
+    }
+
+
+def test_the_auditor_lists_the_buckets_of_options_and_reads_nothing_there() -> None:
+    role = application.read(application.ROOT / "stacks/retention.yaml")["Resources"]["AuditRetentionRole"]["Properties"]
+    options = [policy["Fn::If"] for policy in role["Policies"] if "Fn::If" in policy]
+
+    for condition, policy, otherwise in options:
+        bucket = {"KeepsFailedRecords": "FailedRecordsBucket", "KeepsChartResults": "QuickSightResultsBucket"}[
+            condition
+        ]
+        statements = policy["PolicyDocument"]["Statement"]
+        assert {action for one in statements for action in one["Action"]} == {
+            *("s3:ListBucketVersions", "s3:ListBucketMultipartUploads", "s3:GetBucketVersioning"),
+            *("s3:GetBucketObjectLockConfiguration", "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration"),
+        }
+        assert {_spelled(one["Resource"]) for one in statements} == {f"arn:${{AWS::Partition}}:s3:::${{{bucket}}}"}
+        assert otherwise == {"Ref": "AWS::NoValue"}
+    assert len(options) == 2
 
 
 def test_the_api_sees_arrivals_among_the_raw_images_only(translated: dict[str, dict[str, Any]]) -> None:

@@ -9,22 +9,19 @@ from typing import Any
 
 import duckdb
 import pytest
-from botocore.stub import Stubber
 from moto.s3.models import s3_backends
 
-from functions.audit_retention.app import handler as audit_retention
 from functions.enforce_retention.app import handler as enforce_retention
 from functions.erase_image.app import handler as erase_image
 from functions.reconcile.app import handler as reconcile
 from functions.write_catalog.app import handler as write_catalog
-from imagelake.audit import auditor
 from imagelake.catalog import parquet
-from imagelake.errors import Fault, InvalidKeyError
+from imagelake.errors import InvalidKeyError
 from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
 from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
 from imagelake.retention.purge import Purge, Work
 from imagelake.settings import load
-from imagelake.stores import buckets, images_table, ingest_workflow
+from imagelake.stores import images_table, ingest_workflow
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.images_table import ImagesTable
@@ -51,8 +48,7 @@ CATALOG = CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET))
 
 @pytest.fixture(autouse=True)
 def _clients() -> None:
-    for made in (auditor.client, ingest_workflow._step_functions):
-        made.cache_clear()
+    ingest_workflow._step_functions.cache_clear()
 
 
 def cataloged(hour: ArrivalHour, *, versions: int = 1, **changes: Any) -> ImageRecord:
@@ -232,19 +228,6 @@ def test_forgotten_multipart_uploads_are_aborted(tell: Callable[[str], Context])
 
     assert settings.run(work, begun + timedelta(hours=23), 60).deleted == 0
     assert settings.run(work, begun + timedelta(hours=25), 60).deleted == 1
-
-
-def test_a_deletion_that_s3_refuses_is_a_fault_and_leaves_a_started_receipt(tell: Callable[[str], Context]) -> None:
-    tell("enforce_retention")
-    cataloged(DUE)
-
-    with Stubber(buckets.s3_client()) as s3:
-        s3.add_response("put_object", {})
-        listed = {"Versions": [{"Key": "k", "VersionId": "v", "LastModified": NOW, "Size": 1}]}
-        s3.add_response("list_object_versions", listed)
-        s3.add_response("delete_objects", {"Errors": [{"Key": "k", "Code": "AccessDenied"}]})
-        with pytest.raises(Fault, match=r"^AccessDenied on DeleteObjects$"):
-            load(Purge).run(Work(store="raw", hour=DUE.path), NOW, 60)
 
 
 def test_work_is_found_without_listing_what_is_stored(tell: Callable[[str], Context]) -> None:
@@ -518,199 +501,3 @@ def test_an_erased_image_that_came_back_goes_through_the_workflow(
     reconcile(event("reconcile"), tell("reconcile"))
 
     assert started == [str(back)]
-
-
-# Audit
-
-
-@pytest.fixture
-def run_audit(tell: Callable[[str], Context]) -> Callable[[], dict[str, Any]]:
-    """Audits now; the machine-readable report."""
-
-    def run() -> dict[str, Any]:
-        answer = audit_retention(event("audit_retention"), tell("audit_retention"))
-        (key,) = (key for key in answer["reports"] if key.endswith(".json"))
-        report: dict[str, Any] = json.loads(client("s3").get_object(Bucket=AUDIT_BUCKET, Key=key)["Body"].read())
-        return report
-
-    return run
-
-
-def findings(report: dict[str, Any]) -> set[tuple[str, str, str]]:
-    """Kind, place and matter of each finding."""
-    return {(one["kind"], one["place"], one["what"]) for one in report["findings"]}
-
-
-def test_a_lake_as_promised_has_no_finding(run_audit: Callable[[], dict[str, Any]]) -> None:
-    parquet.write([cataloged(RECENT, versions=2), cataloged(RECENT)], "batch", WRITER)
-
-    report = run_audit()
-
-    assert report["findings"] == []
-    assert (report["overdue"], report["early"]) == (0, 0)
-    assert {place["place"]: place["objects"] for place in report["places"]} == {
-        "raw": 3,
-        "derived": 2,
-        "catalog": 1,
-        "compaction": 0,
-        "partitions": 1,
-        "items": 2,
-    }
-
-
-def orphan() -> None:
-    client("s3").put_object(Bucket=LAKE_BUCKET, Key="tmp/export.csv", Body=b"rows")
-
-
-def noncurrent_version() -> None:
-    cataloged(ArrivalHour.of(NOW - timedelta(days=7, hours=3)), versions=2)
-
-
-def partition_without_data() -> None:
-    CATALOG.register([RECENT])
-
-
-def data_without_partition() -> None:
-    parquet.write([cataloged(RECENT)], "batch", WRITER)
-    client("glue").delete_partition(
-        DatabaseName=DATABASE, TableName=TABLE, PartitionValues=[RECENT.ingest_date, RECENT.hour]
-    )
-
-
-def expired_item() -> None:
-    record = cataloged(DUE)
-    for version in client("s3").list_object_versions(Bucket=RAW_BUCKET)["Versions"]:
-        client("s3").delete_object(Bucket=RAW_BUCKET, Key=version["Key"], VersionId=version["VersionId"])
-    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=record.derivatives[0].key)
-
-
-def item_without_expiry() -> None:
-    record = cataloged(RECENT)
-    parquet.write([record], "batch", WRITER)
-    eternal = record.to_item()
-    del eternal["expires_at"], eternal["expiry_shard"]
-    client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=images_table.serialize(eternal))
-
-
-def early_deletion_of_a_file() -> None:
-    record = cataloged(RECENT)
-    parquet.write([record], "batch", WRITER)
-    key = str(RawKey(RECENT, record.image_id))
-    [version] = client("s3").list_object_versions(Bucket=RAW_BUCKET, Prefix=key)["Versions"]
-    client("s3").delete_object(Bucket=RAW_BUCKET, Key=key, VersionId=version["VersionId"])
-
-
-def early_hiding_of_a_file() -> None:
-    record = cataloged(RECENT)
-    parquet.write([record], "batch", WRITER)
-    client("s3").delete_object(Bucket=RAW_BUCKET, Key=str(RawKey(RECENT, record.image_id)))
-
-
-def early_deletion_of_a_derivative() -> None:
-    record = cataloged(RECENT)
-    parquet.write([record], "batch", WRITER)
-    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=record.derivatives[0].key)
-
-
-def early_deletion_of_rows() -> None:
-    cataloged(RECENT)
-
-
-def early_deletion_of_an_item() -> None:
-    record = cataloged(RECENT)
-    parquet.write([record], "batch", WRITER)
-    client("dynamodb").delete_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": record.image_id}})
-
-
-def early_purge_with_a_receipt() -> None:
-    _receipt(purged_at=RECENT.start + timedelta(days=2), hour=RECENT)
-
-
-def late_purge_with_a_receipt() -> None:
-    _receipt(purged_at=DUE.start + timedelta(days=7, hours=2, minutes=30), hour=DUE)
-
-
-def interrupted_purge() -> None:
-    _receipt(purged_at=NOW - timedelta(hours=3), hour=DUE, state="started")
-
-
-def _receipt(purged_at: datetime, hour: ArrivalHour, state: str = "completed") -> None:
-    body = {"store": "derived", "purged_at": purged_at.isoformat(), "state": state, "objects": 5}
-    body |= {"ingest_date": hour.ingest_date, "hour": hour.hour}
-    key = f"receipts/purges/{hour.path}/derived-1.json"
-    client("s3").put_object(Bucket=AUDIT_BUCKET, Key=key, Body=json.dumps(body).encode())
-
-
-def erased_image_that_is_back() -> None:
-    record = cataloged(RECENT)
-    tombstone = Tombstone(
-        image_id=record.image_id,
-        erased_at=NOW,
-        expires_at=NOW + timedelta(days=7),
-        ingest_date=RECENT.ingest_date,
-        hour=RECENT.hour,
-    )
-    ImagesTable(IMAGES_TABLE).bury(tombstone)
-    parquet.write([record], "batch", WRITER)
-
-
-def hoarding_queue() -> None:
-    url = client("sqs").list_queues()["QueueUrls"][0]
-    client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"MessageRetentionPeriod": "1209600"})
-
-
-@pytest.mark.parametrize(
-    ("plant", "expected"),
-    [
-        (orphan, ("misplaced", LAKE_BUCKET, "an object outside the layout")),
-        (noncurrent_version, ("overdue", "raw", "a noncurrent version")),
-        (noncurrent_version, ("overdue", "derived", "an object")),
-        (partition_without_data, ("incomplete", "partitions", "a partition without data")),
-        (data_without_partition, ("incomplete", "catalog", "data without a partition")),
-        (expired_item, ("overdue", "items", "an item (processed)")),
-        (item_without_expiry, ("misplaced", "items", "an item that never expires")),
-        (early_deletion_of_a_file, ("early", "raw", "an image without its file")),
-        (early_hiding_of_a_file, ("early", "raw", "an object hidden by a delete marker")),
-        (early_deletion_of_a_derivative, ("early", "derived", "an image without its derivatives")),
-        (early_deletion_of_rows, ("early", "catalog", "an image without a row")),
-        (early_deletion_of_an_item, ("early", "items", "an image without an item")),
-        (early_purge_with_a_receipt, ("early", "derived", "deleted before its days were over")),
-        (late_purge_with_a_receipt, ("late", "derived", "deleted later than promised")),
-        (interrupted_purge, ("incomplete", "derived", "a run of the purge that was interrupted")),
-        (erased_image_that_is_back, ("overdue", "raw", "an image that was erased on request")),
-        (hoarding_queue, ("misplaced", "dead letters", "a queue that keeps messages for too long")),
-    ],
-)
-def test_the_auditor_catches(
-    plant: Callable[[], None], expected: tuple[str, str, str], run_audit: Callable[[], dict[str, Any]]
-) -> None:
-    plant()
-
-    report = run_audit()
-
-    assert expected in findings(report)
-    assert (report["overdue"] > 0) == bool({"overdue", "late"} & {kind for kind, _, _ in findings(report)})
-
-
-def test_purge_and_audit_agree(
-    run_purge: Callable[[], list[dict[str, Any]]], run_audit: Callable[[], dict[str, Any]]
-) -> None:
-    parquet.write([cataloged(DUE, versions=2), cataloged(DUE)], "old", WRITER)
-    parquet.write([cataloged(RECENT)], "new", WRITER)
-    assert run_audit()["overdue"] > 0
-
-    run_purge()
-
-    assert {kind for kind, _, _ in findings(run_audit())} == {"late"}
-
-
-def test_the_report_is_readable(tell: Callable[[str], Context]) -> None:
-    noncurrent_version()
-
-    answer = audit_retention(event("audit_retention"), tell("audit_retention"))
-
-    (key,) = (key for key in answer["reports"] if key.endswith(".md"))
-    text = client("s3").get_object(Bucket=AUDIT_BUCKET, Key=key)["Body"].read().decode()
-    assert text.startswith("# Retention audit, ")
-    assert "| raw | 2 | 10 |" in text
-    assert "## overdue: a noncurrent version in raw (1)" in text

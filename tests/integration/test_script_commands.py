@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -244,6 +245,27 @@ def test_names_and_reasons_are_shown_as_they_are(tmp_path: Path, monkeypatch: py
     assert result.exit_code == 0, result.output
     for shown in (*names, "[a-z0-9][a-z0-9_]{0,63}"):
         assert shown in result.stdout
+
+
+def test_a_narrow_terminal_cuts_no_name_and_no_reason(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which makes Rich believe in a terminal
+    picture = pictures / f"{'p' * 60}.jpg"
+    picture.write_text("not an image")
+
+    result = cli.invoke(app, ["script", "run", "describe", str(picture)])
+
+    assert "…" not in result.stdout
+    assert max(len(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).splitlines()) <= 80
+
+
+def test_a_table_in_a_pipe_has_one_line_an_image(pictures: Path) -> None:
+    picture = pictures / f"{'p' * 60}.jpg"
+    picture.write_text("not an image")
+
+    result = cli.invoke(app, ["script", "run", "describe", str(picture)])
+
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["image", str(picture)]
 
 
 def test_paths_may_be_relative_and_absolute(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from aws_lambda_powertools.utilities.parser.models import (
@@ -27,11 +28,12 @@ from functions.http_api.app import app as api
 from imagelake import pipelines, schema
 from imagelake.api.uploads import UploadRequest
 from imagelake.keys import RawKey
-from imagelake.model import ImageRecord
+from imagelake.model import MAX_REASON, DeadLetter, ImageRecord
 from imagelake.process import large_image, reconciliation
 from imagelake.process.large_image import LargeImageArrived
 from imagelake.process.one_image import ImageArrived
-from imagelake.stores import images_table
+from imagelake.stores import dead_letters, images_table
+from imagelake.stores.dead_letters import DeadLetterQueue
 from imagelake.stores.images_table import ImagesTable
 from imagelake.values import to_iso
 from local.invoke import EXPECTED
@@ -197,6 +199,7 @@ def _evaluate(expression: str, **variables: Any) -> Any:
         return expression
     text = expression.removeprefix("{%").removesuffix("%}").replace("${RetentionDays}", "7")
     jsonata = Jsonata(text)
+    jsonata.register_lambda("parse", json.loads)  # Step Functions' own
     frame = jsonata.create_frame()
     for name, value in variables.items():
         frame.bind(name, value)
@@ -325,6 +328,19 @@ def test_a_task_is_retried_with_backoff_and_jitter(name: str) -> None:
         if retrier["MaxAttempts"]:
             assert retrier["BackoffRate"] > 1
             assert retrier["JitterStrategy"] == "FULL"
+
+
+def test_the_workflow_waits_for_a_function_whose_network_is_made_again() -> None:
+    [retrier] = [
+        one for one in TASKS["Process image"]["Retry"] if one["ErrorEquals"] == ["Lambda.ResourceNotReadyException"]
+    ]
+    delays = [
+        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt, retrier["MaxDelaySeconds"])
+        for attempt in range(retrier["MaxAttempts"])
+    ]
+
+    assert sum(delays) / 2 >= 90, "on average: a delay is anything up to its maximum"
+    assert sum(delays) + _function("process_image")["Timeout"] <= WORKFLOW["TimeoutSeconds"]
 
 
 @pytest.mark.parametrize("name", [name for name, state in TASKS.items() if "ConditionExpression" in state["Arguments"]])
@@ -627,7 +643,7 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
     told = [TEMPLATE["Globals"]["Function"], *(one.get("Properties", {}) for one in unconditional.values())]
 
     assert [name for name, one in unconditional.items() if one["Type"].startswith(COSTS_WHILE_IDLE)] == []
-    for setting in ("ProvisionedConcurrencyConfig", "VpcConfig", "ProvisionedThroughput", "CacheClusterEnabled"):
+    for setting in ("ProvisionedConcurrencyConfig", "ProvisionedThroughput", "CacheClusterEnabled"):
         assert [one for one in told if setting in one] == []
     assert {table["Properties"]["BillingMode"] for table in resources("AWS::DynamoDB::Table").values()} == {
         "PAY_PER_REQUEST"
@@ -638,8 +654,8 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
 
 TEMPLATES = [ROOT / "template.yaml", *STACKS, *sorted(ROOT.glob("infra/*.yaml"))]
 NESTED = {name: one for name, one in read(ROOT / "template.yaml")["Resources"].items() if "TemplateURL" in str(one)}
-OPTIONAL = {"Kafka", "LargeImages", "Redshift", "QuickSight"}
-ROOT_LINES = 900
+OPTIONAL = {"Network", "Kafka", "LargeImages", "Redshift", "QuickSight"}
+ROOT_LINES = 1000
 
 
 def test_the_root_can_be_read() -> None:
@@ -764,3 +780,125 @@ def _spelled_out(metrics: list[list[Any]]) -> list[tuple[str, str]]:
         else:
             spelled.append((spelled[-1][0] if metric[0] == "." else metric[0], metric[1]))
     return spelled
+
+
+# The stores
+
+
+def test_nothing_takes_a_client_of_aws_out_of_the_stores() -> None:
+    package = ROOT / "layers" / "imagelake" / "imagelake"
+    files = [*package.rglob("*.py"), *(ROOT / "functions").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")]
+    clients = {
+        f"imagelake.stores.{store.stem}.{name}"
+        for store in (package / "stores").glob("[!_]*.py")
+        for name, value in vars(importlib.import_module(f"imagelake.stores.{store.stem}")).items()
+        if hasattr(value, "cache_clear")
+    }
+    taken = {str(file.relative_to(ROOT)): clients & _taken(file) for file in files if file.parent.name != "stores"}
+
+    assert {"imagelake.stores.buckets.s3_client", "imagelake.stores.dead_letters._sqs"} <= clients
+    assert {file: names for file, names in taken.items() if names} == {}
+
+
+def _taken(file: Path) -> set[str]:
+    """What a module imports by name, and what it takes from the modules that it imports."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    imported = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    attributes = {
+        f"{imported[node.value.id]}.{node.attr}"
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported
+    }
+    return attributes | set(imported.values())
+
+
+# Dead letters
+
+REASONS = {
+    "plain": "truncated: the decoder gave up: OSError",
+    "not_ascii": "script_error: größe: Ошибка in line 3 — 😀",
+    "control": "fault: one\nline\t\x00\x1b[31m and \x7f\x85",
+    "quoted": "fault: not a raw image key: 'raw/\"a\\b/c\"' \\u00e9",
+    "unsendable": "fault: \ufffe and \uffff",
+    "long": "fault: " + "😀é\x01" * 100_000,
+}
+UNCARRIED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What SQS refuses in a message."""
+LETTER = {"image_id": "an-id", "status": "failed", "bucket": "raw", "key": "raw/ключ \uffff", "execution": "arn:é"}
+
+
+def _from_python(letter: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    sqs = MagicMock()
+    monkeypatch.setattr(dead_letters, "_sqs", lambda: sqs)
+    DeadLetterQueue("queue").report(DeadLetter.model_validate(letter))
+    body: str = sqs.send_message.call_args.kwargs["MessageBody"]
+    return body
+
+
+def _from_workflow(letter: dict[str, str]) -> str:
+    expression = WORKFLOW["States"]["Report to dead-letter queue"]["Arguments"]["MessageBody"]
+    execution = {"context": {"Execution": {"Id": letter["execution"]}}}
+    body: str = _evaluate(expression, **letter, states=execution)
+    return body
+
+
+@pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
+def test_a_dead_letter_is_the_same_message_from_python_and_from_the_workflow(
+    reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = LETTER | {"reason": reason}
+
+    sent = [_from_python(letter, monkeypatch), _from_workflow(letter)]
+
+    for body in sent:
+        assert _without_unsendable(json.loads(body)) == _without_unsendable(letter | {"reason": reason[:MAX_REASON]})
+        assert UNCARRIED.search(body) is None
+        assert len(body.encode()) < 262_144
+        DeadLetter.model_validate_json(body)
+
+
+def _without_unsendable(letter: dict[str, str]) -> dict[str, str]:
+    """SQS takes them escaped only, as not every writer of JSON does it."""
+    return {name: re.sub("[\ufffe\uffff]", "?", value) for name, value in letter.items()}
+
+
+def test_a_letter_whose_text_is_no_unicode_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    letter = LETTER | {"reason": "fault: half a character: \ud83d"}
+
+    assert json.loads(_from_python(letter, monkeypatch))["reason"] == "fault: half a character: ?"
+
+
+RAISED = [catcher for state in TASKS.values() for catcher in state.get("Catch", ()) if "errorMessage" in str(catcher)]
+
+
+@pytest.mark.parametrize("catcher", RAISED)
+@pytest.mark.parametrize("is_ascii", [True, False])
+@pytest.mark.parametrize("message", REASONS.values(), ids=REASONS)
+def test_what_a_function_raised_reaches_the_reason_as_it_was(
+    message: str, is_ascii: bool, catcher: dict[str, Any]
+) -> None:
+    payload = json.dumps({"errorMessage": message, "errorType": "Fault"}, ensure_ascii=is_ascii)
+    for cause in (payload, f"The cause could not be determined. Returned payload: {payload}"):
+        error = {"errorOutput": {"Error": "Fault", "Cause": cause}}
+
+        reason = _evaluate(catcher["Assign"]["reason"], states=error)
+
+        told = reason.removeprefix("fault: ")
+        assert message.startswith(told)
+        assert len(told) >= min(len(message), 600)
+        assert len(reason) <= MAX_REASON
+
+
+@pytest.mark.parametrize("catcher", RAISED)
+@pytest.mark.parametrize("damaged", ["", "on\ntwo lines", "an \\x escape", "half an escape \\u00", "a backslash\\"])
+def test_a_message_that_is_no_json_is_cut_and_breaks_no_state(damaged: str, catcher: dict[str, Any]) -> None:
+    error = {"errorOutput": {"Error": "Fault", "Cause": '{"errorMessage": "' + damaged}}
+
+    told = _evaluate(catcher["Assign"]["reason"], states=error).removeprefix("fault: ")
+
+    assert told == re.split(r"[\\\n]", damaged)[0]

@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from boto3.dynamodb.types import TypeDeserializer
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from imagelake.engine.columns import HEADER_COLUMNS, SCRIPT_COLUMNS
+from imagelake import schema
+from imagelake.engine.columns import HEADER_COLUMNS, SCRIPT_COLUMNS, HeaderColumns, ScriptColumns
 from imagelake.model import MAX_TAGS, MAX_TAGS_BYTES, Arrival, Derivative, ImageRecord
+from imagelake.stores.images_table import serialize
 
 RECEIVED = datetime(2026, 11, 22, 9, 30, 15, 250_000, tzinfo=UTC)
 RECORD: dict[str, Any] = {
@@ -150,8 +153,19 @@ def test_keeps_times_in_utc() -> None:
         {"status": "processing"},
         {"received_at": RECEIVED.replace(tzinfo=None)},
         {"expires_at": None},
+        {"received_at": 1_795_341_600},
+        {"taken_at": "1795341600"},
         {"filename": "holiday.jpg"},
         {"width": 1 << 31},
+        {"width": "1600"},
+        {"width": True},
+        {"frames": 1.5},
+        {"bytes": 1 << 63},
+        {"bytes": True},
+        {"brightness": "0.5"},
+        {"sharpness": True},
+        {"gps_lat": 90.1},
+        {"camera_make": 7},
     ],
 )
 def test_rejects_a_record_the_catalog_has_no_place_for(change: dict[str, object]) -> None:
@@ -159,5 +173,50 @@ def test_rejects_a_record_the_catalog_has_no_place_for(change: dict[str, object]
         ImageRecord.model_validate(RECORD | change)
 
 
-def test_scripts_fill_columns_the_record_has() -> None:
-    assert {*HEADER_COLUMNS, *SCRIPT_COLUMNS} <= set(ImageRecord.model_fields)
+@pytest.mark.parametrize("name", SCRIPT_COLUMNS)
+def test_a_column_that_scripts_fill_is_of_one_type_in_engine_and_record(name: str) -> None:
+    returned, recorded = ScriptColumns.model_fields[name], ImageRecord.model_fields[name]
+
+    assert (returned.annotation, returned.metadata) == (recorded.annotation, recorded.metadata)
+    assert returned.default is recorded.default is None
+
+
+@pytest.mark.parametrize("name", HEADER_COLUMNS)
+def test_a_column_of_the_header_is_of_the_type_of_the_catalog(name: str) -> None:
+    """The engine always knows it, and may narrow it."""
+    assert schema.hive_type(HeaderColumns.model_fields[name].annotation) == schema.HIVE_COLUMNS[name]
+
+
+@pytest.mark.parametrize("annotation", [int, float, bool, int | None, bytes])
+def test_a_column_says_its_range(annotation: object) -> None:
+    with pytest.raises(TypeError, match="no column of the catalog can be"):
+        schema.hive_type(annotation)
+
+
+@given(
+    st.builds(
+        HeaderColumns,
+        format=st.just("JPEG"),
+        width=st.integers(1, (1 << 31) - 1),
+        height=st.integers(1, (1 << 31) - 1),
+        mode=st.just("RGB"),
+        frames=st.integers(1, (1 << 31) - 1),
+        orientation=st.integers(1, 8),
+    ),
+    st.builds(
+        ScriptColumns,
+        gps_lat=st.none() | st.integers(-90, 90) | st.floats(-90, 90).map(lambda degrees: round(degrees, 7)),
+        gps_lon=st.none() | st.integers(-180, 180),
+        sharpness=st.none() | st.integers(0, 1 << 53),
+        brightness=st.none() | st.sampled_from([0, 1, 0.25]),
+        taken_at=st.none() | st.datetimes(timezones=st.just(UTC)).map(_to_the_millisecond),
+    ),
+)
+def test_what_the_engine_fills_is_in_item_and_row_as_it_was(header: HeaderColumns, script: ScriptColumns) -> None:
+    filled = header.model_dump(mode="json") | script.model_dump(mode="json")
+    record = ImageRecord.model_validate(RECORD | filled)
+    read_back = ImageRecord.model_validate(TypeDeserializer().deserialize({"M": serialize(record.to_item())}))
+
+    for row in (record.to_row(), read_back.to_row()):
+        assert {name: row[name] for name in filled} == filled
+        assert [type(row[name]) for name in filled] == [type(value) for value in filled.values()]

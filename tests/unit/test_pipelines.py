@@ -1,11 +1,16 @@
 """pipelines.yaml: what is wrong with it is said with its place, and what is right reaches all that obey it."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from samcli.lib.utils.hash import dir_checksum
 
 from imagelake import pipelines
 from imagelake.engine.limits import Limits
@@ -15,6 +20,7 @@ from tools.pipelines import InvalidPipelinesError, written
 
 SCRIPTS = ("describe", "redact", "thumbnails")
 NOTHING = object()
+LAYER = pipelines.FILE.parents[1]
 
 
 @pytest.fixture
@@ -183,6 +189,14 @@ def test_a_date_is_no_parameter(document: dict[str, Any], tmp_path: Path) -> Non
     ("text", "said"),
     [
         ("limits: {max_side: 1, max_side: 2}", "line 1: the key max_side is there twice"),
+        ("limits: {max_side: 2026-02-30}", "line 1: '2026-02-30' is no value of the kind that it is written as"),
+        ("limits:\n  max_side: !!int abc", "line 2: 'abc' is no value of the kind that it is written as"),
+        ("limits: {max_side: !!bool abc}", "line 1: 'abc' is no value of the kind that it is written as"),
+        ("limits: {max_side: !!timestamp abc}", "line 1: 'abc' is no value of the kind that it is written as"),
+        (f"limits: {'9' * 5000}", f"line 1: '{'9' * 80}' is no value of the kind that it is written as"),
+        ("limits:\n  [a]: {}", "line 2: a key is no plain value"),
+        ("limits: {? {a: 1} : 2}", "line 1: a key is no plain value"),
+        ("limits: \0", "unacceptable character #x0000: special characters are not allowed"),
         ("limits:\n  max_side: [", "line 2: expected the node content, but found '<stream end>'"),
         ("", "the file: None is not allowed; allowed is a mapping with limits, large_limits, pipelines"),
     ],
@@ -203,6 +217,20 @@ def test_all_that_is_wrong_is_said_at_once(document: dict[str, Any], tmp_path: P
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidPipelinesError, match=r"^pipelines\.yaml: is not there$"):
         written(tmp_path / "pipelines.yaml", SCRIPTS)
+
+
+def test_a_file_that_is_nested_too_deeply_is_said(tmp_path: Path) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)  # other tests raise it
+    try:
+        assert findings("limits: " + "{a: " * 3000 + "}" * 3000, tmp_path) == ["pipelines.yaml: is nested too deeply"]
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_a_folder_of_that_name_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidPipelinesError, match=r": Is a directory$"):
+        written(tmp_path, SCRIPTS)
 
 
 def test_what_is_written_is_what_functions_load(
@@ -238,3 +266,59 @@ def test_a_stale_file_is_found(
 
     monkeypatch.setattr(pipelines, "FILE", tmp_path / "pipelines.json")
     assert tool.main([]) == tool.main(["--check"]) == 0
+
+
+def build_layer(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What `sam build` does with its copy of the domain layer in `folder`, but for the installation of packages."""
+    return subprocess.run(
+        ["make", "--makefile", ROOT / "packaging" / "x86_64" / "Makefile", "build-DomainLayer"],
+        cwd=folder, env=os.environ | {"ARTIFACTS_DIR": str(folder.with_name("built"))},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def layer(tmp_path: Path) -> Path:
+    """A copy of the domain layer, as SAM makes it: links become files."""
+    copy = tmp_path / "layer"
+    (copy / "imagelake").mkdir(parents=True)
+    shutil.copy(pipelines.FILE, copy / "imagelake")
+    shutil.copy(LAYER / "pipelines.yaml", copy)
+    return copy
+
+
+def test_a_layer_with_the_limits_of_its_file_is_built(layer: Path) -> None:
+    built = build_layer(layer)
+
+    assert (built.returncode, built.stderr) == (0, "")
+    assert (layer.with_name("built") / "python" / "imagelake" / "pipelines.json").read_text() == written()
+
+
+def test_a_layer_with_other_limits_than_those_of_its_file_is_not_built(layer: Path) -> None:
+    edited = layer / "pipelines.yaml"
+    edited.write_text(edited.read_text().replace("max_side: 16_384", "max_side: 8_192"))
+
+    built = build_layer(layer)
+
+    assert built.returncode != 0
+    assert built.stderr.startswith(
+        "pipelines.yaml was changed after pipelines.json was written from it: run make pipelines, then sam build.\n"
+    )
+    assert not layer.with_name("built").exists()
+
+
+def test_a_change_of_the_file_makes_sam_build_the_layer_again(tmp_path: Path) -> None:
+    """It keeps a layer by the checksum of its folder, in which the file is a link."""
+    assert (LAYER / "pipelines.yaml").samefile(tool.SOURCE)
+    (tmp_path / "layer").mkdir()
+    (tmp_path / "layer" / "pipelines.yaml").symlink_to("../pipelines.yaml")
+    (tmp_path / "pipelines.yaml").write_text("old")
+    before = dir_checksum(str(tmp_path / "layer"))
+    (tmp_path / "pipelines.yaml").write_text("new")
+
+    assert dir_checksum(str(tmp_path / "layer")) != before
+
+
+@pytest.mark.parametrize("processor", ["arm64", "x86_64"])
+def test_one_makefile_builds_for_every_processor(processor: str) -> None:
+    assert (ROOT / "packaging" / processor / "Makefile").samefile(ROOT / "packaging" / "Makefile")

@@ -179,6 +179,31 @@ def test_without_a_lake_both_ways_to_one_are_said(tmp_path: Path, monkeypatch: p
     assert "--stack" in result.stderr
 
 
+@pytest.mark.parametrize("description", [b"", b"{", b"{}", b"[]", b"\xff", b"null"])
+def test_a_damaged_description_of_a_lake_is_named(
+    description: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".local").mkdir()
+    damaged = tmp_path / ".local" / "lake.json"
+    damaged.write_bytes(description)
+
+    result = query("SELECT 1")
+
+    said = f"Error: {damaged} does not describe a local lake: remove it, and start the lake with make run.\n"
+    assert (result.exit_code, result.stderr) == (1, said)
+
+
+def test_a_statement_that_is_no_text_is_named(group: MagicMock, tmp_path: Path) -> None:
+    file = tmp_path / "picture.sql"
+    file.write_bytes(b"\xff\xd8")
+
+    result = query("-f", str(file))
+
+    assert (result.exit_code, result.stderr) == (1, f"Error: {file}: is not text in UTF-8.\n")
+    assert not group.ask.called
+
+
 def test_a_region_without_a_stack_is_no_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

@@ -1,5 +1,6 @@
 """docs/retention.md says what the template does, and nothing that can keep data is missing from it."""
 
+import copy
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,10 @@ KEEPS_NOTHING = {
     "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy",
     "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::Serverless::Api", "AWS::Serverless::Function",
     "AWS::Serverless::LayerVersion", "AWS::KMS::Key", "AWS::KMS::Alias", "AWS::IAM::Policy",
+    "AWS::EC2::VPC", "AWS::EC2::Subnet", "AWS::EC2::RouteTable", "AWS::EC2::SubnetRouteTableAssociation",
+    "AWS::EC2::VPCEndpoint", "AWS::EC2::SecurityGroup",
+    "AWS::Route53Resolver::FirewallDomainList", "AWS::Route53Resolver::FirewallRuleGroup",
+    "AWS::Route53Resolver::FirewallRuleGroupAssociation",
     "AWS::ECR::Repository", "AWS::ECS::Cluster", "AWS::ECS::TaskDefinition",
     "AWS::LakeFormation::PrincipalPermissions", "Custom::RedshiftCatalog",
     "AWS::QuickSight::Analysis", "AWS::QuickSight::Dashboard", "AWS::QuickSight::DataSource",
@@ -34,27 +39,55 @@ PLACES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("resource", "path", "value"), PROPERTIES)
-def test_a_property_in_the_register_is_as_in_the_template(resource: str, path: str, value: str) -> None:
-    found: Any = TEMPLATE["Resources"][resource]["Properties"]
+HOLDS_MORE = {
+    "AWS::S3::Bucket": ("ReplicationConfiguration", "LoggingConfiguration", "InventoryConfigurations"),
+    "AWS::DynamoDB::Table": ("PointInTimeRecoverySpecification", "KinesisStreamSpecification"),
+    "AWS::Serverless::Function": ("Tracing", "FileSystemConfigs"),
+    "AWS::Serverless::StateMachine": ("Tracing",),
+    "AWS::Serverless::Api": ("AccessLogSetting", "TracingEnabled", "CacheClusterEnabled"),
+}
+"""Properties that make a resource keep something in a place that the register does not have."""
+REFUSED = [(kind, name) for kind, names in HOLDS_MORE.items() for name in names]
+
+
+def departures(template: dict[str, Any]) -> set[str]:
+    """Where a template is not what the register says."""
+    resources = template["Resources"].items()
+    found = {f"{resource}.{path}" for resource, path, value in PROPERTIES if not _is(template, resource, path, value)}
+    found |= {f"{name} is in no row" for name in _storing(template) if name not in NAMED}
+    for name, one in resources:
+        properties = one.get("Properties", {})
+        found |= {f"{one['Type']}.{held}" for held in HOLDS_MORE.get(one["Type"], ()) if held in properties}
+        if one["Type"] == "AWS::Logs::LogGroup" and properties.get("RetentionInDays") != {"Ref": "LogRetentionDays"}:
+            found.add(f"{name}.RetentionInDays")
+        if one["Type"] == "AWS::QuickSight::DataSet" and properties["ImportMode"] != "DIRECT_QUERY":
+            found.add("AWS::QuickSight::DataSet.ImportMode")
+        if any(volume.keys() - {"Name"} for volume in properties.get("Volumes", ())):
+            found.add(f"{name}.Volumes")
+    defaults = template["Globals"]["Function"]
+    return found | {
+        f"AWS::Serverless::Function.{name}" for name in HOLDS_MORE["AWS::Serverless::Function"] if name in defaults
+    }
+
+
+NAMED = {resource for resource, _, _ in PROPERTIES} | {"IngestImageLogGroup"}
+
+
+def _is(template: dict[str, Any], resource: str, path: str, value: str) -> bool:
+    found: Any = template["Resources"][resource]["Properties"]
     for step in path.split("."):
         found = found[int(step)] if isinstance(found, list) else found[step]
-
-    assert (
-        found == {"Ref": "RetentionDays"}
-        if value == "RetentionDays"
-        else str(found).removesuffix(".0")
-        in (
-            value,
-            value.capitalize(),
-        )
-    )
+    if value == "RetentionDays":
+        return bool(found == {"Ref": "RetentionDays"})
+    return str(found).removesuffix(".0") in (value, value.capitalize())
 
 
-def test_every_store_of_the_template_is_in_the_register() -> None:
-    named = {resource for resource, _, _ in PROPERTIES} | {"IngestImageLogGroup"}
-
-    assert set(_storing(TEMPLATE)) <= named
+def _change(template: dict[str, Any], resource: str, path: str) -> None:
+    found: Any = template["Resources"][resource]["Properties"]
+    *way, last = (int(step) if step.isdecimal() else step for step in path.split("."))
+    for step in way:
+        found = found[step]
+    found[last] = "something else"
 
 
 def _storing(template: dict[str, Any]) -> Iterator[str]:
@@ -74,16 +107,62 @@ def _holds_no_rows(resource: dict[str, Any]) -> bool:
     return bool(is_view or properties.get("ImportMode") == "DIRECT_QUERY")
 
 
-def test_every_log_group_keeps_what_the_register_says() -> None:
-    groups = resources("AWS::Logs::LogGroup").values()
-
-    assert {str(group["Properties"]["RetentionInDays"]) for group in groups} == {str({"Ref": "LogRetentionDays"})}
+def test_the_register_and_the_template_agree() -> None:
+    assert departures(TEMPLATE) == set()
 
 
-def test_there_is_no_recovery_and_no_tracing_that_would_keep_more() -> None:
-    assert "PointInTimeRecoverySpecification" not in TEMPLATE["Resources"]["ImagesTable"]["Properties"]
-    assert "Tracing" not in TEMPLATE["Globals"]["Function"]
-    assert not any("Tracing" in one["Properties"] for one in resources("AWS::Serverless::Function").values())
+@pytest.mark.parametrize(("resource", "path"), [(resource, path) for resource, path, _ in PROPERTIES])
+def test_a_property_that_changes_is_noticed(resource: str, path: str) -> None:
+    template = copy.deepcopy(TEMPLATE)
+    _change(template, resource, path)
+
+    assert departures(template) == {f"{resource}.{path}"}
+
+
+@pytest.mark.parametrize(("kind", "name"), REFUSED)
+def test_a_property_that_holds_more_is_noticed(kind: str, name: str) -> None:
+    template = copy.deepcopy(TEMPLATE)
+    first = next(one for one in template["Resources"].values() if one["Type"] == kind)
+    first["Properties"][name] = {}
+
+    assert departures(template) == {f"{kind}.{name}"}
+
+
+@pytest.mark.parametrize("kind", ["AWS::S3::Bucket", "AWS::Events::Archive", "AWS::EFS::FileSystem", "Our::Own::Kind"])
+def test_a_place_that_is_in_no_row_is_noticed(kind: str) -> None:
+    template = copy.deepcopy(TEMPLATE)
+    template["Resources"]["Attic"] = {"Type": kind, "Properties": {}}
+
+    assert departures(template) == {"Attic is in no row"}
+
+
+def test_a_log_group_a_data_set_a_volume_and_a_default_that_keep_more_are_noticed() -> None:
+    template = copy.deepcopy(TEMPLATE)
+    template["Resources"]["ProcessImageLogGroup"]["Properties"]["RetentionInDays"] = 90
+    template["Resources"]["ProcessLargeImageTask"]["Properties"]["Volumes"] = [
+        {"Name": "a", "EFSVolumeConfiguration": {}}
+    ]
+    template["Resources"]["Spice"] = {"Type": "AWS::QuickSight::DataSet", "Properties": {"ImportMode": "SPICE"}}
+    template["Globals"]["Function"]["Tracing"] = "Active"
+
+    assert departures(template) == {
+        "ProcessImageLogGroup.RetentionInDays",
+        "ProcessLargeImageTask.Volumes",
+        "Spice is in no row",
+        "AWS::QuickSight::DataSet.ImportMode",
+        "AWS::Serverless::Function.Tracing",
+    }
+
+
+def test_every_data_set_of_quicksight_asks_each_time() -> None:
+    template = yaml_parse((ROOT / "analytics/dashboard/template.yaml").read_text(encoding="utf-8"))
+    data_sets = [one for one in template["Resources"].values() if one["Type"] == "AWS::QuickSight::DataSet"]
+
+    assert {one["Properties"]["ImportMode"] for one in data_sets} == {"DIRECT_QUERY"}
+
+
+def test_kafka_keeps_records_for_a_day() -> None:
+    assert "log.retention.hours=24" in (ROOT / "infra/msk_cluster.yaml").read_text(encoding="utf-8")
 
 
 def test_the_register_has_a_line_for_every_kind_of_place() -> None:
@@ -91,6 +170,20 @@ def test_the_register_has_a_line_for_every_kind_of_place() -> None:
 
     for place in PLACES:
         assert place in lines
+
+
+PLANTED = {line.split("|")[1].strip(): re.findall(r"`([^`]+)`", line.split("|")[6]) for line in TABLE}
+"""The planted violations that a row names."""
+
+
+@pytest.mark.parametrize("place", PLANTED)
+def test_every_row_names_a_violation_that_a_test_plants(place: str) -> None:
+    in_lakes = re.findall(r"^def (\w+)\(\) -> None:", (ROOT / "tests/integration/plants.py").read_text(), re.MULTILINE)
+    in_templates = {f"{kind}.{name}" for kind, name in REFUSED} | {f"{name}.{path}" for name, path, _ in PROPERTIES}
+    elsewhere = {"AWS::QuickSight::DataSet.ImportMode", "log.retention.hours=24"}
+
+    assert PLANTED[place]
+    assert set(PLANTED[place]) <= {*in_lakes, *in_templates, *elsewhere}
 
 
 # Deploy-time rules

@@ -74,6 +74,9 @@ def test_columns_have_the_types_of_the_catalog() -> None:
         ("taken_at", "0001-01-01T00:00:00+14:00"),
         ("taken_at", "9999-12-31T23:59:59-14:00"),
         ("taken_at", 1_795_341_600),
+        ("taken_at", "1795341600"),
+        ("taken_at", "1795341600.5"),
+        ("taken_at", True),
         ("camera_make", 7),
     ],
 )

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from imagelake.keys import ArrivalHour, RawKey
-from imagelake.values import Int32, Moment, Number
+from imagelake.values import Expiry, Int32, Int64, Latitude, Longitude, Moment, Number
 
 type Status = Literal["awaiting_upload", "processing", "processed", "rejected", "failed"]
 
@@ -148,9 +148,9 @@ class ImageRecord(BaseModel):
     source_ref: str | None = None
     received_at: Moment
     processed_at: Moment | None = None
-    expires_at: Moment
+    expires_at: Expiry
     sha256: str | None = None
-    bytes: int | None = None
+    bytes: Int64 | None = None
     format: str | None = None
     content_type: str | None = None
     width: Int32 | None = None
@@ -161,8 +161,8 @@ class ImageRecord(BaseModel):
     camera_make: str | None = None
     camera_model: str | None = None
     taken_at: Moment | None = None
-    gps_lat: Annotated[Number, Field(ge=-90, le=90)] | None = None
-    gps_lon: Annotated[Number, Field(ge=-180, le=180)] | None = None
+    gps_lat: Latitude | None = None
+    gps_lon: Longitude | None = None
     uploader: str | None = None
     phash: str | None = None
     dominant_color: str | None = None
@@ -205,7 +205,7 @@ class AwaitedUpload(BaseModel):
     source: Literal["api"] = "api"
     uploader: str
     received_at: Moment
-    expires_at: Moment
+    expires_at: Expiry
     content_type: str
     ingest_date: str
     hour: str
@@ -239,7 +239,7 @@ class Tombstone(BaseModel):
     image_id: str
     status: Literal["erased"] = "erased"
     erased_at: Moment
-    expires_at: Moment
+    expires_at: Expiry
     owner_digest: str | None = None
     asked_by: str | None = None
     reason: ErasureReason = "unspecified"
@@ -258,19 +258,27 @@ class Tombstone(BaseModel):
         return item | expiry_attributes(self.image_id, self.expires_at)
 
 
+MAX_REASON: Final = 1000
+"""Characters of the reason in a message for operators."""
+
+
+def _cut_reason(reason: str) -> str:
+    return reason[:MAX_REASON]
+
+
 class DeadLetter(BaseModel):
     """A message for operators: what did not go through, and why. No image data and no personal data.
 
-    `reason` begins with a code and a colon. `bucket` and `key` are of the raw object, `execution` is the ARN of the
-    workflow's execution. `kept_at` is where a Kafka record that was refused or given up is kept, `source_ref` its
-    place in its topic. `image_id` is null where several images are meant.
+    `reason` begins with a code and a colon, and is cut after `MAX_REASON` characters. `bucket` and `key` are of the raw
+    object, `execution` is the ARN of the workflow's execution. `kept_at` is where a Kafka record that was refused or
+    given up is kept, `source_ref` its place in its topic. `image_id` is null where several images are meant.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_id: str | None
     status: Literal["rejected", "failed"]
-    reason: str
+    reason: Annotated[str, AfterValidator(_cut_reason)]
     bucket: str | None = None
     key: str | None = None
     execution: str | None = None

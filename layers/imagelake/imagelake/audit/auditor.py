@@ -1,101 +1,44 @@
 """The audit: walks every place where images rest, lists, and says what is overdue, gone too early or out of place.
 
 Knows the promise and the layout, and nothing of the purge: it imports no other module of this package, so a mistake
-there cannot hide itself here. It lists data and reads none; receipts are all it opens.
+there cannot hide itself here. It lists images and reads none; of the catalog it reads which images have a row.
+What is malformed is reported, and the walk goes on.
 """
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import boto3
+from imagelake.audit import rows
+from imagelake.audit.clients import client
+from imagelake.audit.configuration import LIFECYCLE_TRAILS, KeptBucket, Settings, check_configuration
+from imagelake.audit.evidence import check_evidence
+from imagelake.audit.findings import Audit, Place
+from imagelake.audit.layout import (
+    CLOCK_SKEW,
+    FORGOTTEN_UPLOAD,
+    GRACE,
+    LAYOUT,
+    SETTLED,
+    SETTLED_HOUR,
+    hour_of,
+    name_of,
+    path_of,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_glue import GlueClient
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sqs import SQSClient
 
-GRACE: Final = timedelta(hours=2)
-"""What is promised: kept for the days of retention, and gone within this time after them."""
-FORGOTTEN_UPLOAD: Final = timedelta(days=1)
-SETTLED: Final = timedelta(hours=2)
-"""How long an image may take to be in every place where it belongs, retries and reconciliation included."""
-MOST_NAMED: Final = 20
-"""How many of a finding's objects the report names; it counts them all."""
-
-type Kind = Literal["overdue", "early", "misplaced", "late", "incomplete"]
-"""`overdue`: still there. `early`: gone, or deleted, before its days were over. `misplaced`: where no purge would find
-it. `late`: deleted, but after the promised time. `incomplete`: a store, or a receipt, that lacks its counterpart."""
-
-_HOUR: Final = r"ingest_date=(\d{4}-\d\d-\d\d)/hour=([01]\d|2[0-3])"
-_LAYOUT: Final = {
-    "raw": re.compile(rf"raw/{_HOUR}/([0-9a-f-]{{36}})"),
-    "derived": re.compile(rf"derived/{_HOUR}/([0-9a-f-]{{36}})/[^/]+"),
-    "catalog": re.compile(rf"catalog/{_HOUR}/[^/]+\.parquet()"),
-    "compaction": re.compile(rf"compaction/{_HOUR}/[^/]+/([^/]+\.parquet|_sources\.json)()"),
-}
-
-
-@dataclass
-class Finding:
-    """Something that is not as promised, in one place: how many, and some of them by name."""
-
-    kind: Kind
-    place: str
-    what: str
-    count: int = 0
-    names: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Place:
-    """What one place holds: `oldest_age_hours` is of the oldest image or row there, since its arrival."""
-
-    name: str
-    objects: int = 0
-    bytes: int = 0
-    oldest_age_hours: float = 0.0
-
-
-@dataclass
-class Audit:
-    """The result of one audit."""
-
-    as_of: datetime
-    retention_days: int
-    places: dict[str, Place] = field(default_factory=dict)
-    findings: dict[tuple[Kind, str, str], Finding] = field(default_factory=dict)
-
-    @property
-    def overdue(self) -> int:
-        """How much is still there that should be gone, or was deleted later than promised."""
-        return self._count("overdue") + self._count("late")
-
-    @property
-    def early(self) -> int:
-        """How much was deleted too early."""
-        return self._count("early")
-
-    @property
-    def oldest_age_hours(self) -> float:
-        """Age of the oldest image or row anywhere, in hours since its arrival."""
-        return max((place.oldest_age_hours for place in self.places.values()), default=0.0)
-
-    def report(self, kind: Kind, place: str, what: str, name: str, count: int = 1) -> None:
-        """Note that `name` is not as promised."""
-        finding = self.findings.setdefault((kind, place, what), Finding(kind, place, what))
-        finding.count += count
-        if len(finding.names) < MOST_NAMED:
-            finding.names.append(name)
-
-    def _count(self, kind: Kind) -> int:
-        return sum(finding.count for finding in self.findings.values() if finding.kind == kind)
+FAILED_RECORDS_DAYS: Final = 4
+"""How long lifecycle keeps a Kafka record that could not be taken."""
+CHART_RESULTS_DAYS: Final = 1
+FORSAKEN_COPY: Final = timedelta(days=1)
+"""A copy of compaction that is older serves nobody."""
+OUTCOMES: Final = ("processed", "rejected", "failed")
 
 
 @dataclass
@@ -105,73 +48,145 @@ class _Seen:
     raw: dict[datetime, set[str]] = field(default_factory=lambda: defaultdict(set))
     derived: dict[datetime, set[str]] = field(default_factory=lambda: defaultdict(set))
     catalog: set[datetime] = field(default_factory=set)
-    partitions: set[datetime] = field(default_factory=set)
-
-
-@cache
-def client(service: str) -> Any:
-    """The process's client of an AWS service; its errors are raised as they are."""
-    return boto3.client(service)  # type: ignore[call-overload]  # the stubs know services by literal names only
+    partitions: dict[datetime, str] = field(default_factory=dict)
+    """Where queries find the files of an hour: the prefix in the lake bucket."""
+    rows: dict[datetime, set[str] | None] = field(default_factory=dict)
+    """Of hours that are settled; None where they could not be read."""
+    with_items: set[str] = field(default_factory=set)
+    without_outcome: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class Auditor:
-    """The auditor of a stack: which places it walks, and what is promised."""
+    """The auditor of a stack: which places it walks, and what is promised.
+
+    `failed_records_bucket` and `quick_sight_results_bucket` are empty where a stack has none.
+    """
 
     raw_bucket: str
     lake_bucket: str
     audit_bucket: str
+    failed_records_bucket: str
+    quick_sight_results_bucket: str
     images_table: str
     catalog_database: str
     catalog_table: str
     dead_letter_queue_url: str
+    athena_work_group: str
+    ingest_image_state_machine: str
+    lake_name: str
     retention_days: int
+    evidence_days: int
 
     def run(self, now: datetime) -> Audit:
         """Walk all places.
 
         Raises:
-            ClientError: a service did not answer, or denied access.
+            ClientError: a store did not answer, or denied access.
         """
         result, seen = Audit(now, self.retention_days), _Seen()
+        # Items last: what has an item by then, was erased or was cataloged meanwhile, is not missed elsewhere.
         _walk_bucket(result, seen, self.raw_bucket, ("raw",))
         _walk_bucket(result, seen, self.lake_bucket, ("derived", "catalog", "compaction"))
-        for bucket in (self.raw_bucket, self.lake_bucket):
+        for bucket, days in self._expiring().items():
+            _walk_expiring(result, bucket, days)
+        for bucket in (self.raw_bucket, self.lake_bucket, *self._expiring()):
             _walk_parts(result, bucket)
-        _walk_partitions(result, seen, self.catalog_database, self.catalog_table)
+        _walk_partitions(result, seen, self)
+        _read_rows(result, seen, self.lake_bucket)
         _walk_table(result, seen, self.images_table)
-        _check_queue(result, self.dead_letter_queue_url)
-        _read_receipts(result, self.audit_bucket)
+        _compare(result, seen)
+        check_evidence(result, self.audit_bucket, self.evidence_days)
+        check_configuration(result, self._settings())
         return result
+
+    def _expiring(self) -> dict[str, int]:
+        """The buckets that lifecycle alone empties, with its days."""
+        days = {
+            self.failed_records_bucket: FAILED_RECORDS_DAYS,
+            self.quick_sight_results_bucket: CHART_RESULTS_DAYS,
+        }
+        return {bucket: kept for bucket, kept in days.items() if bucket}
+
+    def _settings(self) -> Settings:
+        days = self.retention_days
+        buckets = (
+            KeptBucket(self.raw_bucket, {"raw/": days}, has_versions=True),
+            KeptBucket(self.lake_bucket, dict.fromkeys(("derived/", "catalog/", "compaction/"), days)),
+            KeptBucket(self.audit_bucket, {"": self.evidence_days}, has_versions=True, is_locked=True),
+            *(KeptBucket(bucket, {"": kept}) for bucket, kept in self._expiring().items()),
+        )
+        return Settings(
+            buckets,
+            self.images_table,
+            self.dead_letter_queue_url,
+            self.athena_work_group,
+            self.ingest_image_state_machine,
+            self.lake_name,
+        )
+
+
+class _Hour(NamedTuple):
+    """An hour of a root of a bucket, and what is true of all that is filed under it."""
+
+    age: timedelta
+    place: Place
+    image_ids: set[str]
+    is_overdue: bool
+    is_future: bool
 
 
 def _walk_bucket(result: Audit, seen: _Seen, bucket: str, roots: tuple[str, ...]) -> None:
-    places = {root: result.places.setdefault(root, Place(root)) for root in roots}
+    limit, retention, as_of = result.retention + GRACE, result.retention, result.as_of
+    for root in roots:
+        result.place(root)
+    known: dict[tuple[str, str, str], _Hour | None] = {}
     for entry, is_marker in _versions(bucket):
-        key, age = entry["Key"], result.as_of - entry["LastModified"]
+        key, age = entry["Key"], as_of - entry["LastModified"]
         root = key.partition("/")[0]
-        match = _LAYOUT[root].fullmatch(key) if root in places else None
-        if match is None:
+        match = LAYOUT[root].fullmatch(key) if root in roots else None
+        hour = None
+        if match is not None:
+            name = (root, match[1], match[2])
+            if name not in known:
+                known[name] = _hour(result, seen, *name)
+            hour = known[name]
+        if match is None or hour is None:
             result.report("misplaced", bucket, "an object outside the layout", key)
-            if age > _limit(result):
+            if age > limit:
                 result.report("overdue", bucket, "an object outside the layout", key)
             continue
-        hour = _hour(match[1], match[2])
-        place = places[root]
+        place = hour.place
         place.objects += 1
         place.bytes += entry.get("Size", 0)
-        # What is made from an image, or late again, is younger than the image: its hour counts, not its own age.
-        place.oldest_age_hours = max(place.oldest_age_hours, _hours(result.as_of - hour), _hours(age))
-        is_overdue = age > _limit(result) if root == "raw" else False
-        if is_overdue or result.as_of - hour > _limit(result):
+        if age > place.oldest:
+            place.oldest = age
+        if hour.is_future:
+            result.report("misplaced", root, "an object dated in the future", key)
+        if hour.is_overdue or (age > limit and (root == "raw" or hour.is_future)):
             what = "a delete marker" if is_marker else "an object" if entry["IsLatest"] else "a noncurrent version"
             result.report("overdue", root, what, key)
-        elif is_marker and result.as_of - hour < timedelta(days=result.retention_days):
+        elif is_marker and hour.age < retention:
             result.report("early", root, "an object hidden by a delete marker", key)
-        if root in ("catalog", "compaction"):
-            seen.catalog.add(hour)
-        elif not is_marker and entry["IsLatest"]:
-            (seen.raw if root == "raw" else seen.derived)[hour].add(match[3])
+        elif root == "compaction" and age > FORSAKEN_COPY:
+            result.report("incomplete", root, "a copy that compaction has left behind", key)
+        if not is_marker and entry["IsLatest"]:
+            hour.image_ids.add(match[3])
+
+
+def _hour(result: Audit, seen: _Seen, root: str, ingest_date: str, hour: str) -> _Hour | None:
+    beginning = hour_of(ingest_date, hour)
+    if beginning is None:
+        return None
+    place, age = result.place(root), result.as_of - beginning
+    # What is made from an image, or late again, is younger than the image: its hour counts, not its own age.
+    place.oldest = max(place.oldest, age)
+    if root in ("catalog", "compaction"):
+        seen.catalog.add(beginning)
+        image_ids = set[str]()  # their keys name none
+    else:
+        image_ids = (seen.raw if root == "raw" else seen.derived)[beginning]
+    return _Hour(age, place, image_ids, age > result.retention + GRACE, is_future=-age > CLOCK_SKEW)
 
 
 def _versions(bucket: str) -> Iterator[tuple[Any, bool]]:
@@ -183,6 +198,18 @@ def _versions(bucket: str) -> Iterator[tuple[Any, bool]]:
             yield marker, True
 
 
+def _walk_expiring(result: Audit, bucket: str, days: int) -> None:
+    """A bucket without hours, which lifecycle empties."""
+    place, limit = result.place(bucket), timedelta(days=days) + LIFECYCLE_TRAILS
+    for entry, _ in _versions(bucket):
+        age = result.as_of - entry["LastModified"]
+        place.objects += 1
+        place.bytes += entry.get("Size", 0)
+        place.oldest = max(place.oldest, age)
+        if age > limit:
+            result.report("overdue", bucket, "an object", entry["Key"])
+
+
 def _walk_parts(result: Audit, bucket: str) -> None:
     s3: S3Client = client("s3")
     for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
@@ -191,66 +218,62 @@ def _walk_parts(result: Audit, bucket: str) -> None:
                 result.report("overdue", bucket, "an unfinished multipart upload", upload["Key"])
 
 
-def _walk_partitions(result: Audit, seen: _Seen, database: str, table: str) -> None:
-    place = result.places.setdefault("partitions", Place("partitions"))
+def _walk_partitions(result: Audit, seen: _Seen, stack: Auditor) -> None:
+    place = result.place("partitions")
     glue: GlueClient = client("glue")
     pages = glue.get_paginator("get_partitions").paginate(
-        DatabaseName=database, TableName=table, ExcludeColumnSchema=True
+        DatabaseName=stack.catalog_database, TableName=stack.catalog_table, ExcludeColumnSchema=True
     )
     for partition in (partition for page in pages for partition in page["Partitions"]):
-        name = "/".join(partition["Values"])
+        values = partition["Values"]
+        name = "/".join(values)
         place.objects += 1
-        match = re.fullmatch(_HOUR, "ingest_date={}/hour={}".format(*partition["Values"]))
-        if match is None:
+        hour = hour_of(*values) if len(values) == len(("ingest_date", "hour")) else None
+        if hour is None:
             result.report("misplaced", "partitions", "a partition that is no hour", name)
             continue
-        hour = _hour(match[1], match[2])
-        seen.partitions.add(hour)
-        place.oldest_age_hours = max(place.oldest_age_hours, _hours(result.as_of - hour))
-        if result.as_of - hour > _limit(result):
+        place.oldest = max(place.oldest, result.as_of - hour)
+        if hour - result.as_of > CLOCK_SKEW:
+            result.report("misplaced", "partitions", "a partition dated in the future", name)
+        if result.as_of - hour > result.retention + GRACE:
             result.report("overdue", "partitions", "a partition", name)
-    for hour in seen.partitions - seen.catalog:
-        result.report("incomplete", "partitions", "a partition without data", _name(hour))
-    for hour in seen.catalog - seen.partitions:
-        if result.as_of - hour > SETTLED + timedelta(hours=1):
-            result.report("incomplete", "catalog", "data without a partition", _name(hour))
+        location = partition.get("StorageDescriptor", {}).get("Location", "").rstrip("/") + "/"
+        prefix = location.removeprefix(f"s3://{stack.lake_bucket}/")
+        if not prefix.startswith((f"catalog/{path_of(hour)}/", f"compaction/{path_of(hour)}/")):
+            result.report("misplaced", "partitions", "a partition whose files are elsewhere", name)
+        else:
+            seen.partitions[hour] = prefix
+    for hour in sorted(seen.partitions.keys() - seen.catalog):
+        result.report("incomplete", "partitions", "a partition without data", name_of(hour))
+    for hour in sorted(seen.catalog - seen.partitions.keys()):
+        if result.as_of - hour > SETTLED_HOUR:
+            result.report("incomplete", "catalog", "data without a partition", name_of(hour))
+
+
+def _read_rows(result: Audit, seen: _Seen, bucket: str) -> None:
+    settled = {
+        # Rows that came late are beside the copy that queries find while an hour is compacted.
+        hour: {rows.prefix_of(hour), seen.partitions.get(hour, rows.prefix_of(hour))}
+        for hour in sorted(seen.catalog)
+        if _has_rows(result, hour)
+    }
+    seen.rows = rows.images_with_rows(result, bucket, settled)
+
+
+def _has_rows(result: Audit, hour: datetime) -> bool:
+    """Whether every image of an hour has its row by now, and may not have lost it."""
+    return SETTLED_HOUR < result.as_of - hour < result.retention + timedelta(hours=1)
 
 
 def _walk_table(result: Audit, seen: _Seen, table: str) -> None:
-    place = result.places.setdefault("items", Place("items"))
-    with_items: set[str] = set()
+    result.place("items")
     for item in _items(table):
-        image_id, status = item["image_id"]["S"], item.get("status", {}).get("S", "")
-        expires_at, received_at = item.get("expires_at", {}).get("N"), item.get("received_at", {}).get("S")
-        place.objects += 1
-        if expires_at is None or "expiry_shard" not in item:
-            result.report("misplaced", "items", "an item that never expires", image_id)
-        elif result.as_of - datetime.fromtimestamp(int(expires_at), UTC) > GRACE:
-            result.report("overdue", "items", f"an item ({status})", image_id)
-        hour = _hour(item["ingest_date"]["S"], item["hour"]["S"])
-        with_items.add(image_id)
-        if status == "erased":
-            for root, there in (("raw", seen.raw), ("derived", seen.derived)):
-                if any(image_id in image_ids for image_ids in there.values()):
-                    result.report("overdue", root, "an image that was erased on request", image_id)
-            continue
-        if received_at is None:
-            continue
-        age = result.as_of - datetime.fromisoformat(received_at)
-        place.oldest_age_hours = max(place.oldest_age_hours, _hours(age))
-        if status not in ("processed", "rejected", "failed") or age >= timedelta(days=result.retention_days):
-            continue
-        if image_id not in seen.raw[hour]:
-            result.report("early", "raw", "an image without its file", image_id)
-        if item.get("derivatives", {}).get("L") and image_id not in seen.derived[hour]:
-            result.report("early", "derived", "an image without its derivatives", image_id)
-        if age > SETTLED and hour not in seen.catalog:
-            result.report("early", "catalog", "an image without a row", image_id)
-    for hour, image_ids in seen.raw.items():
-        # A record that Kafka delivered again has its item where it came first, up to a day earlier.
-        if SETTLED + timedelta(hours=1) < result.as_of - hour < timedelta(days=result.retention_days - 1):
-            for image_id in sorted(image_ids - with_items):
-                result.report("early", "items", "an image without an item", image_id)
+        image_id = str(item["image_id"].get("S"))
+        seen.with_items.add(image_id)
+        try:
+            _check_item(result, seen, image_id, item)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+            result.report("misplaced", "items", "an item that is malformed", image_id)
 
 
 def _items(table: str) -> Iterator[dict[str, Any]]:
@@ -258,63 +281,83 @@ def _items(table: str) -> Iterator[dict[str, Any]]:
     pages = dynamodb.get_paginator("scan").paginate(
         TableName=table,
         ProjectionExpression="image_id, #status, received_at, expires_at, expiry_shard, ingest_date, #hour, "
-        "derivatives",
+        "derivatives, erased_at, returned_at",
         ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
     )
     for page in pages:
         yield from page["Items"]
 
 
-def _check_queue(result: Audit, queue_url: str) -> None:
-    sqs: SQSClient = client("sqs")
-    answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["MessageRetentionPeriod"])
-    kept = timedelta(seconds=int(answer["Attributes"]["MessageRetentionPeriod"]))
-    if kept >= timedelta(days=result.retention_days):
-        result.report("misplaced", "dead letters", "a queue that keeps messages for too long", str(kept))
+def _check_item(result: Audit, seen: _Seen, image_id: str, item: dict[str, Any]) -> None:
+    """Check one item.
 
-
-def _read_receipts(result: Audit, bucket: str) -> None:
-    """The receipts of the last two days, whatever hour they are for: nothing that an earlier audit missed is lost."""
-    first = result.as_of - timedelta(days=result.retention_days + 3)
-    s3: S3Client = client("s3")
-    pages = s3.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix="receipts/purges/", StartAfter=f"receipts/purges/ingest_date={first:%Y-%m-%d}"
-    )
-    for entry in (entry for page in pages for entry in page.get("Contents", [])):
-        if result.as_of - entry["LastModified"] <= timedelta(days=2):
-            body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
-            _check_receipt(result, entry["Key"], json.loads(body))
-
-
-def _check_receipt(result: Audit, name: str, receipt: dict[str, Any]) -> None:
-    store, purged_at = receipt["store"], datetime.fromisoformat(receipt["purged_at"])
-    if receipt["state"] == "started":
-        if result.as_of - purged_at > SETTLED:
-            result.report("incomplete", store, "a run of the purge that was interrupted", name)
+    Raises:
+        ArithmeticError, AttributeError, KeyError, TypeError, ValueError: an attribute is missing or malformed.
+    """
+    place = result.places["items"]
+    place.objects += 1
+    status = item["status"]["S"]
+    _check_expiry(result, image_id, status, item)
+    hour = hour_of(item["ingest_date"]["S"], item["hour"]["S"])
+    if hour is None:
+        raise ValueError(item["hour"])
+    if hour - result.as_of > CLOCK_SKEW:
+        result.report("misplaced", "items", "an item dated in the future", image_id)
+    if status == "erased":
+        _check_erased(result, seen, image_id, item)
         return
-    if not receipt["objects"] or store in ("awaited_uploads", "tombstones"):
+    age = result.as_of - datetime.fromisoformat(item["received_at"]["S"])
+    place.oldest = max(place.oldest, age)
+    if status not in OUTCOMES:
+        seen.without_outcome.add(image_id)
         return
-    promised = timedelta(days=result.retention_days)
-    hour = _hour(receipt["ingest_date"], receipt["hour"])
-    if purged_at < hour + timedelta(hours=1) + promised and store != "items":
-        result.report("early", store, "deleted before its days were over", name, receipt["objects"])
-    if store == "items" and receipt["newest_age_hours"] < _hours(promised):
-        result.report("early", store, "deleted before its days were over", name, receipt["objects"])
-    if purged_at > hour + promised + GRACE:
-        result.report("late", store, "deleted later than promised", name, receipt["objects"])
+    if age >= result.retention:
+        return
+    if image_id not in seen.raw[hour]:
+        result.report("early", "raw", "an image without its file", image_id)
+    if item.get("derivatives", {}).get("L") and image_id not in seen.derived[hour]:
+        result.report("early", "derived", "an image without its derivatives", image_id)
+    if age > SETTLED and _has_rows(result, hour):
+        image_ids = seen.rows.get(hour, set())
+        if image_ids is not None and image_id not in image_ids:
+            result.report("early", "catalog", "an image without a row", image_id)
 
 
-def _limit(result: Audit) -> timedelta:
-    return timedelta(days=result.retention_days) + GRACE
+def _check_expiry(result: Audit, image_id: str, status: str, item: dict[str, Any]) -> None:
+    if "expires_at" not in item or "expiry_shard" not in item:
+        result.report("misplaced", "items", "an item that never expires", image_id)
+        return
+    expired_for = result.as_of.timestamp() - float(item["expires_at"]["N"])
+    if expired_for > GRACE.total_seconds():
+        result.report("overdue", "items", f"an item ({status})", image_id)
+    elif -expired_for > (result.retention + GRACE).total_seconds():
+        result.report("misplaced", "items", "an item that expires too late", image_id)
 
 
-def _hour(ingest_date: str, hour: str) -> datetime:
-    return datetime.fromisoformat(f"{ingest_date}T{hour}:00:00+00:00")
+def _check_erased(result: Audit, seen: _Seen, image_id: str, item: dict[str, Any]) -> None:
+    erased_at = item.get("returned_at", item["erased_at"])["S"]
+    if result.as_of - datetime.fromisoformat(erased_at) < SETTLED:
+        return
+    for place, there in (("raw", seen.raw), ("derived", seen.derived), ("catalog", seen.rows)):
+        if any(image_id in (image_ids or ()) for image_ids in there.values()):
+            result.report("overdue", place, "an image that was erased on request", image_id)
 
 
-def _name(hour: datetime) -> str:
-    return f"{hour:%Y-%m-%d/%H}"
+def _compare(result: Audit, seen: _Seen) -> None:
+    """What has no item, or an item without an outcome."""
+    for hour, image_ids in seen.raw.items():
+        # A record that Kafka delivered again has its item where it came first, up to a day earlier.
+        if SETTLED_HOUR < result.as_of - hour < result.retention - timedelta(days=1):
+            result.report_all("early", "items", "an image without an item", image_ids - seen.with_items)
+        if SETTLED_HOUR < result.as_of - hour < result.retention:
+            waiting = image_ids & seen.without_outcome
+            result.report_all("incomplete", "items", "an image without an outcome", waiting)
+    _report_orphans(result, seen, "derived", "a derivative of no image", seen.derived)
+    readable = {hour: image_ids for hour, image_ids in seen.rows.items() if image_ids is not None}
+    _report_orphans(result, seen, "catalog", "a row of no image", readable)
 
 
-def _hours(age: timedelta) -> float:
-    return age / timedelta(hours=1)
+def _report_orphans(result: Audit, seen: _Seen, place: str, what: str, there: dict[datetime, set[str]]) -> None:
+    for hour, image_ids in there.items():
+        if SETTLED_HOUR < result.as_of - hour < result.retention:
+            result.report_all("misplaced", place, what, image_ids - seen.with_items - seen.raw[hour])

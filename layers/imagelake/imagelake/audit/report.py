@@ -4,7 +4,9 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from imagelake.audit.auditor import GRACE, Audit, client
+from imagelake.audit.clients import client
+from imagelake.audit.findings import Audit
+from imagelake.audit.layout import GRACE
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -37,6 +39,7 @@ def to_json(audit: Audit) -> dict[str, Any]:
         "retention_days": audit.retention_days,
         "overdue": audit.overdue,
         "early": audit.early,
+        "other": audit.other,
         "oldest_age_hours": round(audit.oldest_age_hours, 2),
         "places": [
             {
@@ -60,7 +63,9 @@ def to_markdown(audit: Audit) -> str:
         "",
         f"Images and rows are kept for {promise}. **{verdict}**",
         "",
-        f"Overdue: {audit.overdue}. Too early: {audit.early}. Oldest: {audit.oldest_age_hours:.1f} h.",
+        f"Overdue: {audit.overdue}. Too early: {audit.early}. Other findings: {audit.other}.",
+        "",
+        f"Oldest image or row: {audit.oldest_age_hours:.1f} h.",
         "",
         "| place | objects | bytes | oldest, in hours |",
         "|---|---:|---:|---:|",

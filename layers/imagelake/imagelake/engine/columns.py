@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from imagelake.values import Int32, Moment, Number
+from imagelake.values import Int32, Latitude, Longitude, Moment, Number
 
 type _Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,16}$")]
 
@@ -19,7 +19,7 @@ class HeaderColumns(BaseModel):
     height: Annotated[Int32, Field(ge=1)]
     mode: _Word
     frames: Annotated[Int32, Field(ge=1)]
-    orientation: Annotated[int, Field(ge=1, le=8)]
+    orientation: Annotated[Int32, Field(ge=1, le=8)]
 
 
 class ScriptColumns(BaseModel):
@@ -30,8 +30,8 @@ class ScriptColumns(BaseModel):
     camera_make: str | None = None
     camera_model: str | None = None
     taken_at: Moment | None = None
-    gps_lat: Annotated[Number, Field(ge=-90, le=90)] | None = None
-    gps_lon: Annotated[Number, Field(ge=-180, le=180)] | None = None
+    gps_lat: Latitude | None = None
+    gps_lon: Longitude | None = None
     phash: str | None = None
     dominant_color: str | None = None
     brightness: Number | None = None

@@ -10,8 +10,7 @@ from typing import Self
 
 from imagelake.engine import guard
 from imagelake.errors import Fault, Rejection, SettingsError
-from imagelake.stores.buckets import s3_client
-from imagelake.stores.session import calling
+from imagelake.stores.buckets import Bucket
 
 _URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>[^\x00-\x1f\x7f\\?#]{1,1024})")
 _LOCATION = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?:[^\x00-\x20\x7f\\?#,*]+/)?")
@@ -64,8 +63,11 @@ def redeem(uri: str, allowed: AllowList, account_id: str, max_bytes: int) -> Cla
     if not allowed.admits(match["bucket"], match["key"]):
         raise Rejection("claim_not_allowed", "image-uri points outside the allowed buckets and prefixes")
     try:
-        with calling("GetObject"):
-            response = s3_client().get_object(Bucket=match["bucket"], Key=match["key"], ExpectedBucketOwner=account_id)
+        with Bucket(match["bucket"]).opened(match["key"], account_id) as claimed:
+            guard.check_size(claimed.size, max_bytes)
+            if claimed.size == 0:
+                raise Rejection("empty_claim", "the object at image-uri is empty")
+            return ClaimedImage(claimed.read(), claimed.version_id)
     except Fault as fault:
         if fault.code in ("NoSuchKey", "NoSuchBucket", "404"):
             raise Rejection("claim_not_found", "there is no object at image-uri") from None
@@ -73,9 +75,3 @@ def redeem(uri: str, allowed: AllowList, account_id: str, max_bytes: int) -> Cla
             # Whoever may not list a bucket is told this of a missing object, too.
             raise Rejection("claim_denied", "the object at image-uri is not there, or not ours to read") from None
         raise
-    size = response["ContentLength"]
-    with response["Body"] as body:
-        guard.check_size(size, max_bytes)
-        if size == 0:
-            raise Rejection("empty_claim", "the object at image-uri is empty")
-        return ClaimedImage(body.read(), response.get("VersionId"))

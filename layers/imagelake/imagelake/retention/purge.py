@@ -6,20 +6,20 @@ the next one finds what is left. Nothing but due hours is listed; what it costs 
 """
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from imagelake.errors import InvalidKeyError
+from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import ArrivalHour
 from imagelake.retention.receipts import Receipt, Tally
-from imagelake.stores.buckets import Bucket
+from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.images_table import ExpiredItem, ImagesTable
 
@@ -27,6 +27,8 @@ STALE_UPLOAD: Final = timedelta(days=1)
 """Parts of a multipart upload are thrown away that long after it began."""
 WORKERS: Final = 8
 """Deletions under way at once; listing goes on meanwhile."""
+NOTE_SECONDS: Final = 10.0
+"""How often a run says in its receipt what it has deleted so far."""
 
 
 class Work(BaseModel):
@@ -88,7 +90,8 @@ class Purge:
 
         Raises:
             InvalidKeyError: the hour is malformed, or is not due.
-            Fault: a service did not answer, or denied access; what was deleted until then stays deleted.
+            AnotherRun: another run is at work on the same hour of the same store.
+            Fault: a service did not answer, or denied access; what was deleted until then has its receipt.
         """
         deadline = time.monotonic() + seconds
         if work.store == "items":
@@ -120,42 +123,25 @@ class Purge:
 
     def _purge_hour(self, store: _Store, hour: ArrivalHour, now: datetime, deadline: float) -> Progress:
         # By the hour and not by the age of the object: retries and redrives make old images young again.
-        receipt, tally = Receipt(self.audit_bucket, store.name, hour, now), Tally()
-        receipt.start()
-        finished = True
-        with ThreadPoolExecutor(WORKERS) as pool:
-            deletions = []
-            for page in store.bucket.versions(store.prefix(hour)):
-                if time.monotonic() > deadline:
-                    finished = False
-                    break
-                deletions.append(pool.submit(store.bucket.delete_versions, page))
-                for one in page:
-                    if one.is_marker:
-                        tally.add_marker(one.key, one.version_id)
-                    else:
-                        tally.add(one.key, one.version_id, one.bytes, _hours(now - one.last_modified))
-            for deletion in deletions:
-                deletion.result()
-        receipt.end(tally, "completed" if finished else "to be continued")
-        deleted = tally.versions + tally.delete_markers
+        run = _Run(store, hour, now, Receipt.claim(self.audit_bucket, store.name, hour, now))
+        finished = run.delete_versions(deadline)
+        deleted = run.tally.versions + run.tally.delete_markers
         return Progress(store=store.name, hour=hour.path, finished=finished, deleted=deleted)
 
     def _purge_items(self, now: datetime, deadline: float) -> Progress:
         gone: dict[tuple[str, ArrivalHour], list[ExpiredItem]] = defaultdict(list)
-        finished = True
-
-        def delete(item: ExpiredItem) -> tuple[ExpiredItem, bool]:
-            return item, self.images_table.delete_expired(item.image_id, now)
-
+        finished, failures = True, list[BaseException]()
         with ThreadPoolExecutor(WORKERS) as pool:
             # In slices, so that neither the queue nor the time runs away.
             for items in batched(self.images_table.expired(now), 1000, strict=False):
-                if time.monotonic() > deadline:
+                if failures or time.monotonic() > deadline:
                     finished = False
                     break
-                for item, deleted in pool.map(delete, items):
-                    if deleted:
+                deletions = [pool.submit(self.images_table.delete_expired, item.image_id, now) for item in items]
+                for item, deletion in zip(items, deletions, strict=True):
+                    if failure := deletion.exception():
+                        failures.append(failure)
+                    elif deletion.result():
                         kind = {"awaiting_upload": "awaited_uploads", "erased": "tombstones"}.get(item.status, "items")
                         gone[kind, ArrivalHour(item.ingest_date, item.hour)].append(item)
         for (kind, hour), deleted_items in sorted(gone.items()):
@@ -163,8 +149,89 @@ class Purge:
             for item in sorted(deleted_items, key=lambda item: item.image_id):
                 age = _hours(now - item.received_at) if item.received_at and kind == "items" else None
                 tally.add(item.image_id, "", 0, age)
-            Receipt(self.audit_bucket, kind, hour, now).end(tally)
+            Receipt(self.audit_bucket, kind, hour, now).end(tally, "failed" if failures else "completed")
+        if failures:
+            raise failures[0]
         return Progress(store="items", finished=finished, deleted=sum(map(len, gone.values())))
+
+
+@dataclass
+class _Run:
+    """A run over one hour of one store, which has claimed it."""
+
+    store: _Store
+    hour: ArrivalHour
+    now: datetime
+    receipt: Receipt
+    tally: Tally = field(default_factory=Tally)
+    _failed: list[list[Version]] = field(default_factory=list)
+    _failures: list[BaseException] = field(default_factory=list)
+
+    def delete_versions(self, deadline: float) -> bool:
+        """Delete until `deadline`, and say in the receipt what is gone, whatever happens.
+
+        Returns:
+            Whether nothing is left.
+
+        Raises:
+            Fault: S3 did not answer, denied access, or could not delete some of them.
+        """
+        try:
+            finished = self._delete(deadline)
+        except Exception:
+            self._end_failed()
+            raise
+        if self._failures:
+            self._end_failed()
+            raise self._failures[0]
+        self.receipt.end(self.tally, "completed" if finished else "to be continued")
+        return finished
+
+    def _delete(self, deadline: float) -> bool:
+        under_way: deque[tuple[list[Version], Future[None]]] = deque()
+        noted_at = time.monotonic()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            try:
+                for page in self.store.bucket.versions(self.store.prefix(self.hour)):
+                    if self._failures or time.monotonic() > deadline:
+                        return False
+                    under_way.append((page, pool.submit(self.store.bucket.delete_versions, page)))
+                    if len(under_way) > WORKERS:
+                        self._settle(*under_way.popleft())
+                    if time.monotonic() - noted_at > NOTE_SECONDS:
+                        noted_at = time.monotonic()
+                        self.receipt.note(self.tally)
+            finally:
+                for page, deletion in under_way:
+                    self._settle(page, deletion)
+        return True
+
+    def _settle(self, page: list[Version], deletion: Future[None]) -> None:
+        if failure := deletion.exception():
+            self._failures.append(failure)
+            self._failed.append(page)
+        else:
+            self._count(page)
+
+    def _count(self, page: list[Version]) -> None:
+        for one in page:
+            if one.is_marker:
+                self.tally.add_marker(one.key, one.version_id)
+            else:
+                self.tally.add(one.key, one.version_id, one.bytes, _hours(self.now - one.last_modified))
+
+    def _end_failed(self) -> None:
+        """Ask S3 what is left of the pages that failed: an answer that was lost, or a page that was deleted in part."""
+        uncertain = 0
+        if self._failed:
+            try:
+                left = {one for page in self.store.bucket.versions(self.store.prefix(self.hour)) for one in page}
+            except Fault:
+                uncertain = sum(map(len, self._failed))
+            else:
+                for page in self._failed:
+                    self._count([one for one in page if one not in left])
+        self.receipt.end(self.tally, "failed", uncertain)
 
 
 def _stored_hours(store: _Store, latest: ArrivalHour) -> Iterator[ArrivalHour]:

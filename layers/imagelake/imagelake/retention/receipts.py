@@ -12,13 +12,24 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, Final, Literal, Self
 
+from imagelake.errors import Fault
 from imagelake.keys import ArrivalHour
 from imagelake.model import Tombstone
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.values import to_iso
+
+type RunState = Literal["completed", "to be continued", "failed"]
+
+CLAIM: Final = timedelta(minutes=11)
+"""How long a run may say nothing before another takes its place: a minute more than its function may run."""
+
+
+class AnotherRun(Fault):
+    """Another run is at work on the same hour of the same store; it ends, or has been silent for `CLAIM`, soon."""
 
 
 @dataclass
@@ -64,9 +75,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The receipt of one run over one hour of one store; written when it starts and again when it ends.
+    """The receipt of one run over one hour of one store.
 
-    One that stays at `started` tells of a run that was interrupted: what that run deleted is in no count.
+    An hour of a store is claimed by the receipt of whoever purges it: nobody else deletes until the run has ended, so
+    no two receipts count the same deletions. The receipts of its runs are numbered. One that stays at `started` tells
+    of a run that was killed: what that run deleted after it last wrote it is in no count.
     """
 
     bucket: Bucket
@@ -75,29 +88,65 @@ class Receipt:
     started_at: datetime
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def start(self) -> None:
-        """Say that the run begins.
+    @classmethod
+    def claim(cls, bucket: Bucket, store: str, hour: ArrivalHour, started_at: datetime) -> Self:
+        """Begin a run, unless another is at work.
+
+        Raises:
+            AnotherRun: another is.
+            Fault: S3 did not answer, or denied access.
+        """
+        earlier = list(bucket.objects(f"receipts/purges/{hour.path}/{store}-"))
+        if earlier:
+            latest = max(earlier, key=lambda stored: (stored.last_modified, stored.key))
+            if datetime.now(UTC) - latest.last_modified < CLAIM and _is_at_work(bucket, latest.key):
+                raise AnotherRun(f"another run is purging {store} of {hour.path}")
+        names = {stored.key for stored in earlier}
+        numbered = (cls(bucket, store, hour, started_at, f"{number:04}") for number in count(len(earlier) + 1))
+        claimed = next(receipt for receipt in numbered if receipt._key not in names)
+        if not bucket.store_once(claimed._key, claimed._body({"state": "started"}), "application/json"):
+            raise AnotherRun(f"another run is purging {store} of {hour.path}")
+        return claimed
+
+    def note(self, tally: Tally) -> None:
+        """Say what the run has deleted so far; renews the claim.
 
         Raises:
             Fault: S3 did not answer, or denied access.
         """
-        self._write({"state": "started"})
+        self._write({"state": "started", **tally.describe()})
 
-    def end(self, tally: Tally, state: Literal["completed", "to be continued"] = "completed") -> None:
-        """Say what the run deleted.
+    def end(self, tally: Tally, state: RunState = "completed", uncertain: int = 0) -> None:
+        """Say what the run deleted, and give up the claim.
+
+        Args:
+            tally: of all that is known to be deleted by this run.
+            state: how it ended.
+            uncertain: how many versions may be deleted besides, where S3 did not answer even when asked again.
 
         Raises:
             Fault: S3 did not answer, or denied access.
         """
-        self._write({"state": state, **tally.describe()})
+        self._write({"state": state, **tally.describe()} | ({"uncertain": uncertain} if uncertain else {}))
+
+    @property
+    def _key(self) -> str:
+        return f"receipts/purges/{self.hour.path}/{self.store}-{self.run}.json"
+
+    def _body(self, what: dict[str, Any]) -> bytes:
+        return _to_json({"store": self.store, "purged_at": to_iso(self.started_at), **_hour(self.hour)} | what)
 
     def _write(self, what: dict[str, Any]) -> None:
-        name = f"receipts/purges/{self.hour.path}/{self.store}-{self.run}.json"
-        _put(
-            self.bucket,
-            name,
-            {"store": self.store, "purged_at": to_iso(self.started_at), **_hour(self.hour)} | what,
-        )
+        self.bucket.overwrite(self._key, self._body(what), "application/json")
+
+
+def _is_at_work(bucket: Bucket, key: str) -> bool:
+    found = bucket.read(key)
+    try:
+        receipt = json.loads(found[0]) if found else None
+    except ValueError:  # nobody's claim: for the auditor to report
+        return False
+    return isinstance(receipt, dict) and receipt.get("state") == "started"
 
 
 type ErasureState = Literal["completed", "to be continued", "interrupted"]
@@ -162,4 +211,8 @@ def _hour(hour: ArrivalHour) -> dict[str, str]:
 
 
 def _put(bucket: Bucket, key: str, body: dict[str, Any]) -> None:
-    bucket.overwrite(key, (json.dumps(body, indent=2) + "\n").encode(), "application/json")
+    bucket.overwrite(key, _to_json(body), "application/json")
+
+
+def _to_json(body: dict[str, Any]) -> bytes:
+    return (json.dumps(body, indent=2) + "\n").encode()

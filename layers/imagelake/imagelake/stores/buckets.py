@@ -1,8 +1,9 @@
 """The buckets: reading what arrived, storing what came of it, signing forms and links, deleting for good."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -69,6 +70,15 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
+class OpenedObject:
+    """An object whose `size` in bytes is known before it is read; `version_id` where the bucket keeps versions."""
+
+    size: int
+    version_id: str | None
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
 class Bucket:
     """A bucket of the stack, by its name."""
 
@@ -91,6 +101,18 @@ class Bucket:
             raise
         arrival = Arrival.from_metadata(response["Metadata"])
         return RawObject(content, response["ContentType"], response["LastModified"], arrival)
+
+    @contextmanager
+    def opened(self, key: str, owner: str) -> Iterator[OpenedObject]:
+        """An object of a bucket that belongs to the account `owner`; read inside, all of it in one request.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        with calling("GetObject"):
+            response = s3_client().get_object(Bucket=self.name, Key=key, ExpectedBucketOwner=owner)
+            with response["Body"] as body:
+                yield OpenedObject(response["ContentLength"], response.get("VersionId"), body.read)
 
     def store_once(self, key: str, content: bytes, content_type: str, metadata: dict[str, str] | None = None) -> bool:
         """Create an object; leave one that is already there as it is.

@@ -1,0 +1,144 @@
+"""The audit finds every violation that is planted, and nothing where there is none."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from functions.audit_retention.app import handler as audit_retention
+from imagelake.catalog import parquet
+from tests.application import event
+from tests.integration import plants
+from tests.integration.conftest import LAKE_BUCKET, RAW_BUCKET, Context, client
+from tests.integration.plants import AUDIT_BUCKET, CATALOG, DUE, NOW, RECENT, VIOLATIONS
+from tests.integration.settings_of_stores import configure_stores
+from tests.integration.test_retention import cataloged, run_purge
+
+__all__ = ["run_purge"]  # a fixture
+
+type RunAudit = Callable[[], dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _stores(aws: None) -> None:  # noqa: ARG001  # the stores are there first
+    configure_stores()
+
+
+@pytest.fixture
+def run_audit(tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch) -> RunAudit:
+    """Audits now, a lake with Kafka and QuickSight; the machine-readable report."""
+
+    def run() -> dict[str, Any]:
+        context = tell("audit_retention")
+        monkeypatch.setenv("FAILED_RECORDS_BUCKET", plants.FAILED_RECORDS_BUCKET)
+        monkeypatch.setenv("QUICK_SIGHT_RESULTS_BUCKET", plants.CHART_RESULTS_BUCKET)
+        answer = audit_retention(event("audit_retention"), context)
+        (key,) = (key for key in answer["reports"] if key.endswith(".json"))
+        report: dict[str, Any] = json.loads(client("s3").get_object(Bucket=AUDIT_BUCKET, Key=key)["Body"].read())
+        return report
+
+    return run
+
+
+def findings(report: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """Kind, place and matter of each finding."""
+    return {(one["kind"], one["place"], one["what"]) for one in report["findings"]}
+
+
+def test_a_lake_as_promised_has_no_finding(run_audit: RunAudit) -> None:
+    plants.lake_as_promised()
+
+    report = run_audit()
+
+    assert report["findings"] == []
+    assert (report["overdue"], report["early"], report["other"]) == (0, 0, 0)
+    assert {place["place"]: place["objects"] for place in report["places"]} == {
+        "raw": 4,
+        "derived": 3,
+        "catalog": 1,
+        "compaction": 0,
+        "partitions": 1,
+        "items": 3,
+        plants.FAILED_RECORDS_BUCKET: 0,
+        plants.CHART_RESULTS_BUCKET: 0,
+    }
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_the_audit_finds(name: str, run_audit: RunAudit) -> None:
+    violation = VIOLATIONS[name]
+    plants.lake_as_promised()
+    violation.plant()
+
+    report = run_audit()
+
+    assert findings(report) == violation.found
+    kinds = {kind for kind, _, _ in violation.found}
+    assert (report["overdue"] > 0) == bool(kinds & {"overdue", "late"})
+    assert (report["early"] > 0) == ("early" in kinds)
+    assert (report["other"] > 0) == bool(kinds - {"overdue", "late", "early"})
+
+
+def test_one_malformed_thing_does_not_hide_the_others(run_audit: RunAudit) -> None:
+    plants.lake_as_promised()
+    malformed = (
+        *("images_of_no_hour", "partitions_of_no_hour", "malformed_items", "receipts_that_cannot_be_read"),
+        *("a_catalog_file_that_is_no_parquet", "a_setting_that_cannot_be_read"),
+    )
+    others = ("an_overdue_image", "an_expired_tombstone", "an_orphan_derivative", "a_failed_record_of_nine_days")
+    for name in (*malformed, *others):
+        VIOLATIONS[name].plant()
+
+    found = findings(run_audit())
+
+    assert found == frozenset().union(*(VIOLATIONS[name].found for name in (*malformed, *others)))
+
+
+def test_every_malformed_thing_is_counted(run_audit: RunAudit) -> None:
+    plants.images_of_no_hour()
+    plants.malformed_items()
+    plants.receipts_that_cannot_be_read()
+
+    counts = {(one["place"], one["what"]): one["count"] for one in run_audit()["findings"]}
+
+    assert counts[RAW_BUCKET, plants.OUTSIDE] == 4
+    assert counts["items", "an item that is malformed"] == 8
+    assert counts["evidence", "a receipt that cannot be read"] == 7
+
+
+def test_rows_that_came_late_count_while_their_hour_is_compacted(run_audit: RunAudit) -> None:
+    plants.lake_as_promised()
+    late, prefix = cataloged(RECENT), f"compaction/{RECENT.path}/copy/"
+    client("s3").copy_object(
+        Bucket=LAKE_BUCKET,
+        Key=f"{prefix}batch.parquet",
+        CopySource={"Bucket": LAKE_BUCKET, "Key": f"catalog/{RECENT.path}/batch.parquet"},
+    )
+    CATALOG.move(RECENT, prefix, NOW)
+    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=f"catalog/{RECENT.path}/batch.parquet")
+    parquet.write([late], "late", CATALOG)
+
+    assert run_audit()["findings"] == []
+
+
+def test_purge_and_audit_agree(run_purge: Callable[[], list[dict[str, Any]]], run_audit: RunAudit) -> None:  # a fixture
+    parquet.write([cataloged(DUE, versions=2), cataloged(DUE)], "old", CATALOG)
+    parquet.write([cataloged(RECENT)], "new", CATALOG)
+    assert run_audit()["overdue"] > 0
+
+    run_purge()
+
+    assert {kind for kind, _, _ in findings(run_audit())} == {"late"}
+
+
+def test_the_report_is_readable(tell: Callable[[str], Context]) -> None:
+    plants.an_overdue_noncurrent_version()
+
+    answer = audit_retention(event("audit_retention"), tell("audit_retention"))
+
+    (key,) = (key for key in answer["reports"] if key.endswith(".md"))
+    text = client("s3").get_object(Bucket=AUDIT_BUCKET, Key=key)["Body"].read().decode()
+    assert text.startswith("# Retention audit, ")
+    assert "| raw | 2 | 16 |" in text
+    assert "## overdue: a noncurrent version in raw (1)" in text
