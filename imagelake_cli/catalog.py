@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Annotated, Final
 
 import typer
@@ -110,18 +111,18 @@ def _rebuilt(rebuilding: CatalogRebuilding, hours: Sequence[datetime], *, dry_ru
         def told(result: Rebuilt) -> None:
             progress.update(task, description=f"{result.hour}: {result.restored} of {result.missing} rows restored")
 
-        waiting = {pool.submit(rebuilding.rebuild, hour, dry_run=dry_run, progress=told) for hour in hours}
-        try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for one in done:
-                    progress.advance(task)
-                    yield one.result()
-                if newest_first and any(one.result().state == "due" for one in done):
-                    return  # so are all that are older
-        finally:
-            for one in waiting:
-                one.cancel()
+        left, waiting = iter(hours), set[Future[Rebuilt]]()
+        while True:
+            for hour in islice(left, AT_ONCE - len(waiting)):
+                waiting.add(pool.submit(rebuilding.rebuild, hour, dry_run=dry_run, progress=told))
+            if not waiting:
+                return
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for one in done:
+                progress.advance(task)
+                yield one.result()
+            if newest_first and any(one.result().state == "due" for one in done):
+                left = iter(())  # so are all that are older
 
 
 @contextmanager

@@ -223,10 +223,12 @@ def test_a_partition_that_glue_refuses_raises(write: Invoke) -> None:
 
 
 def test_s3_failing_registers_nothing(write: Invoke) -> None:
+    batch = _batch_of(_record(1))
+    batch["Records"][0]["dynamodb"]["ApproximateCreationDateTime"] = datetime.now(UTC).timestamp()
     with Stubber(buckets.s3_client()) as s3:
         s3.add_client_error("put_object", "AccessDenied")
         with pytest.raises(Fault, match=r"^AccessDenied on PutObject$"):
-            write(_batch_of(_record(1)))
+            write(batch)
 
     assert _partitions() == []
 
