@@ -1,0 +1,110 @@
+"""What a function in the engine's place finds there.
+
+It runs on Lambda: `conftest.py` makes a function of this file, with the role, network and layers of `process_image`,
+and deletes it at the end.
+"""
+
+import ctypes
+import importlib
+import os
+import platform
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SECONDS = 3.0
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 4, 38, 36
+
+
+def handler(event: dict[str, Any], _context: object) -> Any:
+    """Give the answer of the function that `event` names."""
+    return ANSWERS[event["ask"]](**event["of"])
+
+
+def connect(host: str, port: int) -> str:
+    """`connected`, or the kind of error."""
+    try:
+        with socket.create_connection((host, port), timeout=SECONDS):
+            return "connected"
+    except OSError as error:
+        return type(error).__name__
+
+
+def resolve(name: str) -> bool:
+    """Whether a name server answers with an address."""
+    try:
+        return bool(socket.getaddrinfo(name, 443))
+    except socket.gaierror:
+        return False
+
+
+def get(url: str) -> int | str:
+    """The status of an HTTP request, or the kind of error."""
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS) as response:  # noqa: S310  # the test's own URLs
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError as error:
+        return type(error).__name__
+
+
+def read_object(bucket: str, key: str) -> str:
+    """What S3 says to the function's own credentials: `read`, or the code of an error."""
+    import boto3  # Lambda has it; nothing else here needs it
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    config = Config(connect_timeout=SECONDS, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+    try:
+        boto3.client("s3", config=config).get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    except BotoCoreError as error:
+        return type(error).__name__
+    return "read"
+
+
+def kernel() -> dict[str, Any]:
+    """What the kernel is, and what it lets an ordinary process give up; 0 is done, 1 is EPERM."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def refused(option: int, value: int) -> int:
+        return ctypes.get_errno() if libc.prctl(option, value, 0, 0, 0) else 0
+
+    return {
+        "release": platform.release(),
+        "user": os.geteuid(),
+        "shared_memory": Path("/dev/shm").is_dir(),  # noqa: S108  # whether there is one
+        "code_writable": os.access("/var/task", os.W_OK),
+        "hide": refused(_PR_SET_DUMPABLE, 0),
+        "no_new_privileges": refused(_PR_SET_NO_NEW_PRIVS, 1),
+        "subreaper": refused(_PR_SET_CHILD_SUBREAPER, 1),
+    }
+
+
+def measures() -> dict[str, bool]:
+    """Which measures confine a provided script, as the engine itself reports."""
+    runner = importlib.import_module("imagelake.engine.runner")  # of the layer that is deployed
+    return {str(measure): held for measure, held in runner.measures().items()}
+
+
+def threads() -> int:
+    """How many of eight threads ran at once."""
+    barrier = threading.Barrier(8, timeout=10)
+    places: list[int] = []
+    started = [threading.Thread(target=lambda: places.append(barrier.wait())) for _ in range(8)]
+    for one in started:
+        one.start()
+    for one in started:
+        one.join()
+    return len(places)
+
+
+ANSWERS: dict[str, Callable[..., Any]] = {
+    one.__name__: one for one in (connect, resolve, get, read_object, kernel, measures, threads)
+}
