@@ -3,6 +3,7 @@
 import typer
 
 from imagelake_cli import catalog, script
+from imagelake_cli.doctor import doctor
 from imagelake_cli.query import query
 
 app = typer.Typer(
@@ -14,6 +15,7 @@ app = typer.Typer(
 app.add_typer(script.app, name="script")
 app.add_typer(catalog.app, name="catalog")
 app.command()(query)
+app.command()(doctor)
 
 
 @app.callback()

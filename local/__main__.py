@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from local import demo, lake
 from local.deployment import DeploymentError
 from local.emulator import EmulatorError
 
+LOOK_SECONDS: Final = 2
 console = Console()
 app = typer.Typer(help="The whole of Image Lake on this machine, without an AWS account.", no_args_is_help=True)
 
@@ -48,11 +49,12 @@ def _show(folder: Path | None, *, stay: bool) -> None:
             console.print(demo.how_to_go_on(running), highlight=False, markup=False, soft_wrap=True)
             if stay:
                 console.print("The lake is running. Ctrl-C stops it.")
-                while True:
-                    signal.pause()
+                while (problem := running.problem()) is None:
+                    time.sleep(LOOK_SECONDS)
+                raise lake.LakeError(problem)
     except KeyboardInterrupt:
         console.print("Stopped.")
-    except (EmulatorError, BrokerError, DeploymentError, demo.DemoError) as error:
+    except (EmulatorError, BrokerError, DeploymentError, lake.LakeError, demo.DemoError) as error:
         console.print(f"[red]{type(error).__name__}[/red]", end=": ")
         console.print(str(error), markup=False, highlight=False)
         sys.exit(1)

@@ -1,6 +1,7 @@
 """The Kafka side of the local lake: a broker, the topic, and a poller in the place of Lambda's."""
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ class KafkaSide:
         """The image that a message becomes."""
         return Position(topic, partition, offset).image_id(CLUSTER_ARN)
 
+    def problem(self, pollers: Sequence[Poller] = ()) -> str | None:
+        """Why no message goes through any more, if so."""
+        host, _, port = self.bootstrap_servers.split(",")[0].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=30).close()
+        except OSError as error:
+            return f"the Kafka broker at {self.bootstrap_servers} does not answer: {error}"
+        return next((f"a Kafka poller has ended: {poller.error}" for poller in pollers if poller.error), None)
+
     @contextmanager
     def polled(self, emulator: Emulator, stack: Stack) -> Iterator[Sequence[Poller]]:
         """Run the deployed function with the messages of the topic, as the template's mapping would.
@@ -53,7 +63,9 @@ class KafkaSide:
         bucket = stack.outputs["FailedRecordsBucketName"]
         invoke = LambdaFunction.of(function, source, **connection)
         keep = FailedRecordsBucket.of(bucket, source, function, mapping, **connection)
-        with polling([Poller(mapping, self.bootstrap_servers, invoke, keep)]) as pollers:
+        # A member without a name that sleeps, as when a lid is closed, holds noida's group up for 15 minutes.
+        named = {"group.instance.id": f"{stack.name}-local"}
+        with polling([Poller(mapping, self.bootstrap_servers, invoke, keep, named)]) as pollers:
             yield pollers
 
 

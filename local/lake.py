@@ -1,5 +1,6 @@
 """The local lake: the stack, deployed and running on this machine, with a user who may upload."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -11,19 +12,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 from boto3.dynamodb.types import TypeDeserializer
 
 from imagelake_cli import connection
 from imagelake_cli.athena import WorkGroup
+from kafka_poller.poller import Poller
 from local import deployment, emulator
 from local.deployment import Stack
-from local.emulator import REGION, ROOT, Emulator
+from local.emulator import REGION, ROOT, Emulator, EmulatorError
 from local.kafka import KafkaSide, brokered
 
 DESCRIPTION: Final = ROOT / connection.DESCRIPTION
 USERNAME: Final = "demo"
+_TEMPORARY: Final = "image-lake-"
 
 type Report = Callable[[str], None]
+
+
+class LakeError(Exception):
+    """A running lake does not go on; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,11 @@ class Lake:
     kafka: KafkaSide
     username: str
     password: str
+    pollers: Sequence[Poller] = ()
+
+    def problem(self) -> str | None:
+        """Why the lake does nothing, or only half of it, any more; nothing if it is well."""
+        return self.emulator.problem() or self.kafka.problem(self.pollers)
 
     @property
     def api_url(self) -> str:
@@ -119,11 +132,15 @@ def running(
 
     Raises:
         BrokerError: the broker did not start.
-        EmulatorError: the emulator did not start.
+        EmulatorError: the emulator did not start, or another lake runs in `folder`.
         DeploymentError: the stack could not be built or deployed.
     """
-    home = folder or Path(tempfile.mkdtemp(prefix="image-lake-"))
+    _clear_what_was_killed()
+    home = folder or Path(tempfile.mkdtemp(prefix=_TEMPORARY))
     home.mkdir(parents=True, exist_ok=True)
+    lock = _locked(home)
+    if lock is None:
+        raise EmulatorError(f"another lake runs in {home}")
     try:
         report("Starting the emulator and a Kafka broker")
         with emulator.running(home, address) as aws, brokered(home / "kafka") as kafka:
@@ -131,12 +148,39 @@ def running(
             template = deployment.build(aws, pipelines)
             report("Deploying the stack (sam deploy)")
             stack = deployment.deploy(aws, template, {"KafkaTopic": kafka.topic, **(parameters or {})})
-            lake = Lake(aws, stack, kafka, USERNAME, "")
-            with kafka.polled(aws, stack):
+            with kafka.polled(aws, stack) as pollers:
+                lake = Lake(aws, stack, kafka, USERNAME, "", pollers)
                 yield replace(lake, password=lake.add_user(USERNAME))
     finally:
         if folder is None:
             shutil.rmtree(home, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(home: Path) -> int | None:
+    """An open file that says, until it is closed or its process ends, that a lake runs here; none where one does."""
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _clear_what_was_killed() -> None:
+    """End processes and remove folders of lakes whose program was killed before it could."""
+    for home in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+        if not os.access(home, os.W_OK) or not (home / "lock").exists():
+            continue
+        lock = _locked(home)
+        if lock is not None:
+            for process in psutil.process_iter(["cmdline"]):
+                if any(part.startswith(f"{home}{os.sep}") for part in process.info["cmdline"] or ()):
+                    with suppress(psutil.Error):
+                        process.kill()
+            shutil.rmtree(home, ignore_errors=True)
+            os.close(lock)
 
 
 def running_elsewhere() -> Lake:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from imagelake.engine import guard
 from imagelake.engine.decoders.display import to_display
 from imagelake.engine.limits import Limits
 from imagelake.engine.runner import find_scripts, run_scripts
@@ -37,7 +38,7 @@ def engine() -> Contestant:
 
     def process(content: bytes) -> None:
         hashlib.sha256(content)
-        Job(content, scripts, {}, LIMITS, Output(file)).run()
+        Job(content, guard.inspect(content, LIMITS), scripts, {}, LIMITS, Output(file)).run()
 
     return process
 

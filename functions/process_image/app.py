@@ -1,5 +1,10 @@
 """Process one image with the provided scripts; called by the workflow."""
 
+# ruff: noqa: E402  # what is imported before the process starts again would be imported twice
+from imagelake.process import environment
+
+environment.begin()
+
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -17,6 +22,7 @@ STORING_SECONDS = 10.0
 """Of the invocation, kept back from the scripts for storing what they made."""
 
 
+@environment.gives_up
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return a `one_image.Outcome`; raise only when another try may help."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,8 +49,8 @@ def running(
     """
     port = _free_port(port or 0)
     address = f"127.0.0.1:{port}"
-    with TemporaryDirectory(prefix="kafka-") as temporary:
-        home = folder or Path(temporary)
+    with nullcontext(folder) if folder else TemporaryDirectory(prefix="kafka-") as chosen:
+        home = Path(chosen)
         home.mkdir(parents=True, exist_ok=True)
         log = home / "broker.log"
         with log.open("ab") as output:
@@ -61,7 +61,7 @@ def running(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
             )
         try:
             _wait(process, address, log)
@@ -115,7 +115,8 @@ def _binary(package: str, name: str, home: Path) -> str:
     return str(copy)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Run in a child before its program: the child gets SIGTERM when the thread that started it ends. Linux only."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 

@@ -352,7 +352,7 @@ class Poller:
 def polling(pollers: Sequence[Poller]) -> Iterator[Sequence[Poller]]:
     """Run pollers, each in a thread; at the end, stop them and wait for the runs of the function under way.
 
-    A poller that the broker refused has its `error` set, and the others go on.
+    A poller that ended before, such as one that the broker refused, has its `error` set, and the others go on.
     """
 
     def run(poller: Poller) -> None:
@@ -360,6 +360,8 @@ def polling(pollers: Sequence[Poller]) -> Iterator[Sequence[Poller]]:
             poller.run()
         except PollerError as error:
             poller.error = error
+        except Exception as error:  # noqa: BLE001  # whatever it is, the thread ends here and somebody has to know
+            poller.error = PollerError(repr(error))
 
     threads = [threading.Thread(target=run, args=[poller], name="poller") for poller in pollers]
     for thread in threads:

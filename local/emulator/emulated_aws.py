@@ -20,6 +20,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final, override
 
+from jsonata.jsonata import Jsonata
+from jsonata.parser import Parser
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.core.responses import error_response_json
@@ -254,6 +256,35 @@ def _alarms_may_have_an_expression() -> None:
     provisioners._cw_metric_alarm_record = without_expression
 
 
+def _callers_are_not_told_why_a_function_failed() -> None:
+    """API Gateway answers `Internal server error`; the emulator answers the error, with paths of this machine."""
+    answer = lambda_svc.lambda_execute_result_to_api_proxy_response
+
+    @functools.wraps(answer)
+    def corrected(result: dict[str, Any]) -> Any:
+        if result.get("error") and not result.get("throttle"):
+            body = json.dumps({"message": "Internal server error"})
+            headers = {"Content-Type": "application/json"}
+            return {"statusCode": HTTPStatus.BAD_GATEWAY, "headers": headers, "body": body}, None
+        return answer(result)
+
+    lambda_svc.lambda_execute_result_to_api_proxy_response = corrected
+
+
+def _expressions_are_parsed_once() -> None:
+    """Step Functions compiles a definition once, and gives an expression a second of its own time, not of ours."""
+    compiler, compiling = Parser(), threading.Lock()
+    parse = functools.lru_cache(maxsize=4096)(compiler.parse)
+
+    def parse_once(expression: str, *_engine: Any) -> Any:
+        with compiling:
+            return parse(expression)
+
+    compiler.parse = parse_once
+    Jsonata.get_parser = lambda: compiler
+    Jsonata.jsonata = lambda expression, *_limits, **_more: Jsonata(expression)
+
+
 def _events_wait_for_a_warm_environment() -> None:
     """Lambda starts an environment for every event that finds none free; a laptop is sooner done with a few.
 
@@ -269,7 +300,9 @@ def _events_wait_for_a_warm_environment() -> None:
         name = (function.get("config") or function)["FunctionName"]
         if not free[name].acquire(timeout=PATIENCE_SECONDS):
             reason = "ConcurrentInvocationLimitExceeded"
-            return lambda_svc._throttle_response(reason, f"Rate Exceeded: {name} found no environment")
+            refusal = lambda_svc._throttle_response(reason, f"Rate Exceeded: {name} found no environment")
+            refusal["body"]["errorType"] = "Lambda.TooManyRequestsException"  # what workflows retry
+            return refusal
         try:
             return execute(function, *arguments)
         finally:
@@ -290,4 +323,6 @@ _work_groups_keep_results()
 _stacks_have_named_queries()
 _nested_stacks_are_transformed()
 _alarms_may_have_an_expression()
+_callers_are_not_told_why_a_function_failed()
+_expressions_are_parsed_once()
 _events_wait_for_a_warm_environment()

@@ -16,9 +16,12 @@ import boto3
 import httpx
 import psutil
 
+from kafka_poller.broker import die_with_parent
+
 ROOT: Final = Path(__file__).parents[2]
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
+LOG: Final = "emulator.log"
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 2
 """It keeps nothing for a next time, so it need not be waited for long."""
@@ -42,6 +45,16 @@ class Emulator:
 
     endpoint_url: str
     folder: Path
+
+    def problem(self) -> str | None:
+        """Why it can do nothing any more, if so; one that is merely slow is well."""
+        try:
+            httpx.get(f"{self.endpoint_url}/_ministack/health", timeout=30)
+        except httpx.ConnectError:
+            return f"the emulator has ended; its log is {self.folder / LOG}"
+        except httpx.TransportError:
+            return None
+        return None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -70,7 +83,7 @@ def running(folder: Path, address: str | None = None) -> Iterator[Emulator]:
         EmulatorError: it did not come up within `START_SECONDS`.
     """
     port = _free_port()
-    log = folder / "emulator.log"
+    log = folder / LOG
     with log.open("ab") as output:
         process = subprocess.Popen(  # our own interpreter, no shell
             [
@@ -84,6 +97,7 @@ def running(folder: Path, address: str | None = None) -> Iterator[Emulator]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,
         )
     try:
         emulator = Emulator(f"http://127.0.0.1:{port}", folder)
@@ -137,12 +151,17 @@ def _await_health(emulator: Emulator, process: "subprocess.Popen[bytes]", log: P
     raise EmulatorError(f"the emulator did not answer within {START_SECONDS} s; its log is {log}")
 
 
+def _descends(process: psutil.Process, ancestor: int) -> bool:
+    """Whether a process is of the session, or a child of a child; who outlives its parent keeps its session."""
+    try:
+        return os.getsid(process.pid) == ancestor or ancestor in (parent.pid for parent in process.parents())
+    except (OSError, psutil.Error):
+        return False
+
+
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """End the emulator, then whatever function processes it leaves behind."""
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
+    family = [one for one in psutil.process_iter() if one.pid != process.pid and _descends(one, process.pid)]
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_SECONDS)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
@@ -20,6 +22,7 @@ from imagelake.audit import clients as audit_clients
 from imagelake.stores import buckets, catalog_table, dead_letters, images_table, redshift_workgroup
 from imagelake.stores import session as aws_session
 from tests.application import ACCOUNT, REGION, STACK, TEMPLATE, event, physical_name, resolve, resources, variables
+from tests.integration.lambda_process import LambdaProcess, lambda_process
 
 ACCESS_KEY, SECRET_KEY = "testing", "testing-secret"
 RAW_BUCKET, LAKE_BUCKET = physical_name("RawBucket"), physical_name("LakeBucket")
@@ -27,6 +30,15 @@ IMAGES_TABLE = physical_name("ImagesTable")
 DATABASE, TABLE = physical_name("CatalogDatabase"), physical_name("CatalogTable")
 QUEUE_URL = resolve({"Ref": "DeadLetterQueue"})
 CALLER = event("http_api")["requestContext"]["authorizer"]["claims"]["sub"]
+
+
+@pytest.fixture(scope="module")
+def function() -> Iterator[LambdaProcess]:
+    """A function's process as in Lambda, which the tests of a module share; only root can start it."""
+    with TemporaryDirectory(dir="/var/tmp") as folder:  # `/tmp` is the function's own
+        Path(folder).chmod(0o755)
+        with lambda_process(Path(folder)) as function:
+            yield function
 
 
 @pytest.fixture(autouse=True, scope="package")

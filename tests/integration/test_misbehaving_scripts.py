@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,11 +17,12 @@ from io import BytesIO
 from pathlib import Path
 from textwrap import dedent, indent
 
+import PIL
 import pytest
 from PIL import Image
 
 from imagelake.engine.json_value import Json
-from imagelake.engine.runner import Limits, Reason, Script, find_scripts, run_scripts
+from imagelake.engine.runner import Limits, Reason, Script, ended_abnormally, find_scripts, run_scripts
 from imagelake.engine.sandbox.sandbox import SandboxError
 from imagelake.errors import Rejection
 from tests.unit.pictures import encoded, photo
@@ -55,16 +57,20 @@ def because(*reasons: Reason) -> tuple[Reason, ...]:
     return reasons
 
 
-def forging(document: object) -> str:
+def forging(document: object, contents: bytes = b"") -> str:
     """A body that puts a result of its own in the place of the engine's."""
     text = document if isinstance(document, str) else json.dumps(document)
     return f"""
         head = {text!r}.encode()
         for file in range(3, 64):
-            try: os.pwrite(file, len(head).to_bytes(8, "big") + head, 64)
+            try: os.pwrite(file, len(head).to_bytes(8, "big") + head + {contents!r}, 64)
             except OSError: pass
         os._exit(0)
     """
+
+
+def derivative(content: bytes, **description: object) -> dict[str, object]:
+    return FORGED | {"derivatives": [DERIVATIVE | {"bytes": len(content)} | description]}
 
 
 STORED = {"format": "JPEG", "width": 96, "height": 64, "mode": "RGB", "frames": 1, "orientation": 1}
@@ -88,8 +94,26 @@ FORGERIES = {
     "much_metadata": FORGED | {"metadata": {"script": {"a": "x" * 80_000}}},
     "much_of_nothing": json.dumps(FORGED).replace(" ", " " * 100_000),
     "depth": "[" * 100_000,
+    "another_width": FORGED | {"stored": STORED | {"width": 123456}},
+    "another_format": FORGED | {"stored": STORED | {"format": "PNG"}},
+    "more_frames": FORGED | {"stored": STORED | {"frames": 2}},
+    "a_mode_that_is_none": FORGED | {"stored": STORED | {"mode": "XYZ"}},
     "broken_text": json.dumps(FORGED | {"metadata": {"script": {"a": "\ud800"}}}),
 }
+
+HTML = b"<html><script>alert(1)</script></html>"
+HUGE = encoded(Image.new("1", (20_000, 20)), "PNG")
+SMALL = encoded(Image.new("L", (1, 1)), "JPEG")
+FORGED_DERIVATIVES: dict[str, tuple[bytes, dict[str, object]]] = {
+    "a_page_as_a_picture": (HTML, {}),
+    "a_huge_image_as_a_small_one": (HUGE, {"extension": "png"}),
+    "a_picture_as_another_type": (SMALL, {"extension": "png"}),
+    "a_picture_with_a_page_behind": (SMALL + HTML, {}),
+    "a_picture_of_another_size": (SMALL, {"height": 2}),
+}
+
+LIBRARIES = Path(PIL.__file__).parents[1]
+PROBE = LIBRARIES / "imagelake-probe.pth"
 
 MISBEHAVIOURS = {
     "hangs": Misbehaviour("while True: pass", because(Reason.SCRIPT_TIMEOUT)),
@@ -144,6 +168,46 @@ MISBEHAVIOURS = {
         """,
         because(Reason.SCRIPT_CRASHED, Reason.SCRIPT_ERROR, Reason.SCRIPT_MEMORY),
     ),
+    "raises_an_exception_of_its_own": Misbehaviour(
+        "class Own(BaseException): pass\nraise Own", because(Reason.SCRIPT_ERROR)
+    ),
+    "raises_an_exception_of_its_own_at_import": Misbehaviour(
+        "", because(Reason.SCRIPT_ERROR), at_import="class Own(BaseException): pass\nraise Own"
+    ),
+    "has_a_pipe_signal_its_parent": Misbehaviour(
+        "import fcntl\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())", because(Reason.SCRIPT_ERROR)
+    ),
+    "has_a_pipe_signal_by_number": Misbehaviour(
+        "import fcntl\nfcntl.fcntl(os.pipe()[0], 10, 9)", because(Reason.SCRIPT_ERROR)
+    ),
+    "has_a_pipe_signal": Misbehaviour(
+        "import fcntl\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETFL, os.O_ASYNC)", because(Reason.SCRIPT_ERROR)
+    ),
+    "slows_its_parent_down": Misbehaviour(
+        "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)", because(Reason.SCRIPT_ERROR)
+    ),
+    "idles_its_parent": Misbehaviour(
+        "os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0))", because(Reason.SCRIPT_ERROR)
+    ),
+    "moves_its_parent": Misbehaviour("os.sched_setaffinity(os.getppid(), {0})", because(Reason.SCRIPT_ERROR)),
+    "slows_the_disk_of_its_parent_down": Misbehaviour(
+        """
+        import ctypes
+        number = {"x86_64": 251, "aarch64": 30}[os.uname().machine]
+        if ctypes.CDLL(None).syscall(number, 1, os.getppid(), 3 << 13) != 0: raise PermissionError
+        """,
+        because(Reason.SCRIPT_ERROR),
+    ),
+    "takes_files_away_from_its_parent": Misbehaviour(
+        "import resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (3, 3))",
+        because(Reason.SCRIPT_ERROR),
+    ),
+    "writes_into_the_libraries": Misbehaviour(f"open({str(PROBE)!r}, 'w')", because(Reason.SCRIPT_ERROR)),
+    "leaves_a_file_for_others": Misbehaviour(
+        f"open({tempfile.gettempdir() + '/imagelake-probe'!r}, 'w')", because(Reason.SCRIPT_ERROR)
+    ),
+    "looks_for_files_of_others": Misbehaviour(f"os.listdir({tempfile.gettempdir()!r})", because(Reason.SCRIPT_ERROR)),
+    "changes_the_mode_of_its_script": Misbehaviour("os.chmod(__file__, 0o777)", because(Reason.SCRIPT_ERROR)),
     "exits": Misbehaviour("os._exit(3)", because(Reason.SCRIPT_CRASHED)),
     "exits_as_if_all_was_well": Misbehaviour("os._exit(0)", because(Reason.SCRIPT_OUTPUT_INVALID)),
     "raises_system_exit": Misbehaviour("sys.exit('bye')", because(Reason.SCRIPT_ERROR)),
@@ -225,6 +289,10 @@ MISBEHAVIOURS |= {
     f"forges_{name}": Misbehaviour(forging(forgery), because(Reason.SCRIPT_OUTPUT_INVALID))
     for name, forgery in FORGERIES.items()
 }
+MISBEHAVIOURS |= {
+    f"forges_{name}": Misbehaviour(forging(derivative(content, **said), content), because(Reason.SCRIPT_OUTPUT_INVALID))
+    for name, (content, said) in FORGED_DERIVATIVES.items()
+}
 
 
 type Run = Callable[..., dict[str, Json]]
@@ -263,13 +331,20 @@ def parent(process: Path) -> int:
     return 0 if state == "Z" else int(number)
 
 
-def folders(warm: int) -> list[Path]:
+def rooms(warm: int) -> list[Path]:
     return list(Path(tempfile.gettempdir()).glob(f"imagelake-{warm}-*"))
 
 
+def files_in(rooms: Iterable[Path]) -> list[Path]:
+    return [file for room in rooms for file in room.iterdir()]
+
+
 def has_cleared_up() -> bool:
-    """Whether each warm process has one child left, which waits for the next image, and no folder."""
-    return all(len(children) == 1 and not folders(warm) for warm, children in warm_processes().items())
+    """Whether each warm process has one child left, which waits for the next image, and one empty room."""
+    return all(
+        len(children) == 1 and len(rooms(warm)) == 1 and not files_in(rooms(warm))
+        for warm, children in warm_processes().items()
+    )
 
 
 def comes_true(condition: Callable[[], object], seconds: float = 60) -> bool:
@@ -298,24 +373,73 @@ def test_a_misbehaving_script_gets_its_reason_and_leaves_nothing(run: Run, name:
     assert time.monotonic() - started < MISBEHAVIOURS[name].seconds + 2
     assert clears_up()
     assert run(GOOD) == {"size": [96, 64]}
+    assert not PROBE.exists()
 
 
-@pytest.mark.parametrize("mode", ["0", "0o500"])
-def test_a_locked_folder_is_removed(run: Run, tmp_path: Path, mode: str) -> None:
-    tmp_path.chmod(0o750)
-    source = f"""
-        import os
+def test_what_the_engine_could_have_written_is_taken(run: Run) -> None:
+    """So the forgeries above are refused for what they say."""
+    document = derivative(SMALL) | {"metadata": {"script": {"forged": True}}}
+    source = f"import os\ndef process(image, params):\n{indent(dedent(forging(document, SMALL)), '    ')}"
+    assert run(source) == {"forged": True}
+
+
+@pytest.mark.parametrize(
+    "body", ["os._exit(3)", "os.abort()", "os.kill(os.getpid(), 9)", "time.sleep(60)", forging(FORGERIES["nan"])]
+)
+def test_after_an_abnormal_end_the_next_image_gets_a_new_process(run: Run, body: str) -> None:
+    assert run(GOOD) == {"size": [96, 64]}
+    before = set(warm_processes())
+    with pytest.raises(Rejection):
+        run(Misbehaviour(body, ()).source, SECONDS_TO_HANG)
+    assert ended_abnormally()
+
+    assert run(GOOD) == {"size": [96, 64]}
+
+    assert not ended_abnormally()
+    assert comes_true(lambda: have_ended(before))
+    assert len(warm_processes()) == 1
+
+
+def test_a_script_that_fails_costs_nobody_a_process(run: Run) -> None:
+    assert run(GOOD) == {"size": [96, 64]}
+    before = warm_processes().keys()
+    for body in ("raise ValueError", "return None", "bytearray(4_000_000_000)", "raise BaseException"):
+        with pytest.raises(Rejection):
+            run(Misbehaviour(body, ()).source)
+        assert not ended_abnormally()
+    assert warm_processes().keys() == before
+
+
+def test_many_folders_are_removed_without_the_next_image_waiting(run: Run) -> None:
+    run("import os\ndef process(image, params):\n    for _ in range(2500): os.mkdir('a'); os.chdir('a')\n    return {}")
+    full = [room for warm in warm_processes() for room in rooms(warm)]
+    started = time.monotonic()
+    assert run(GOOD) == {"size": [96, 64]}
+    still_clears_up = any(room.exists() for room in full)
+    assert still_clears_up or time.monotonic() - started < 3
+    assert comes_true(lambda: not any(room.exists() for room in full))
+
+
+def test_the_environment_of_an_ancestor_is_out_of_reach(tmp_path: Path) -> None:
+    """Whoever started the command, such as a shell with credentials, has not hidden itself."""
+    source = """
+        from pathlib import Path
         def process(image, params):
-            os.makedirs("a/b/c")
-            open("a/b/file", "w").close()
-            os.symlink({str(tmp_path)!r}, "a/link")
-            for folder in ("a/b/c", "a/b", "a", "."):
-                os.chmod(folder, {mode})
-            return {{}}
+            found, needle = [], b"".join((b"for ancestors", b" only"))
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    if needle in (process / "environ").read_bytes(): found.append(str(process))
+                except OSError: pass
+            return {"metadata": {"found": found}}
     """
-    run(dedent(source))
-    assert clears_up()
-    assert tmp_path.stat().st_mode & 0o777 == 0o750
+    (tmp_path / "looking.py").write_text(dedent(source))
+    (tmp_path / "image.jpg").write_bytes(IMAGE)
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(COMMAND)} script run looking.py image.jpg --json; true"
+    environment = os.environ | {"SECRET": "for ancestors only"}
+
+    said = subprocess.check_output(["sh", "-c", command], cwd=tmp_path, env=environment, text=True)
+
+    assert json.loads(said)["metadata"]["found"] == []
 
 
 def test_a_deep_folder_is_removed(run: Run) -> None:
@@ -389,6 +513,7 @@ def test_secrets_of_the_function_are_out_of_reach(run: Run, monkeypatch: pytest.
 
 def test_a_dead_warm_process_is_replaced(run: Run) -> None:
     assert run(GOOD) == {"size": [96, 64]}
+    assert not ended_abnormally()
     for process in warm_processes():
         os.kill(process, 9)
     with pytest.raises(SandboxError):
@@ -453,7 +578,7 @@ def test_a_script_that_hangs_over_a_broken_image_is_to_blame_itself(tmp_path: Pa
     assert rejection.value.code == Reason.SCRIPT_TIMEOUT
 
 
-HANGING = "import time\ndef process(image, params): time.sleep(600)"
+HANGING = "import time\ndef process(image, params):\n    open('started', 'w').close()\n    time.sleep(600)"
 COMMAND = """
 import signal
 # A shell starts what runs in its background with SIGINT ignored, and nohup has SIGHUP ignored.
@@ -491,7 +616,7 @@ def test_nothing_outlives_a_command_that_is_ended(tmp_path: Path, to: str, numbe
         stderr=subprocess.DEVNULL,
     )
     try:
-        assert comes_true(lambda: any(map(folders, warm_processes(command.pid))), SECONDS)
+        assert comes_true(lambda: any(files_in(rooms(warm)) for warm in warm_processes(command.pid)), SECONDS)
         ((warm, children),) = warm_processes(command.pid).items()
         assert children
         if to == "group":
@@ -502,9 +627,7 @@ def test_nothing_outlives_a_command_that_is_ended(tmp_path: Path, to: str, numbe
         assert comes_true(lambda: have_ended({warm, *children}))
         command.wait(SECONDS)
         assert have_ended(warm_processes(command.pid))
-        for folder in folders(warm):
-            assert to == "warm process"
-            folder.rmdir()
+        assert not rooms(warm)
     finally:
         command.kill()
         command.wait()

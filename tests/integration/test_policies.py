@@ -397,6 +397,7 @@ def test_the_api_sees_arrivals_among_the_raw_images_only(translated: dict[str, d
 
 ARN = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:%s"
 OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+IF_IT_SAYS_SO = {"StringEqualsIfExists": OF_THIS_ACCOUNT["StringEquals"]}
 OF_A_RULE = OF_THIS_ACCOUNT | {"ArnLike": {"aws:SourceArn": {"Fn::Sub": ARN % ("events", "rule/*")}}}
 OF_A_SCHEDULE = {
     "StringEquals": OF_THIS_ACCOUNT["StringEquals"]
@@ -406,10 +407,10 @@ CONDITIONS: dict[str, list[Any]] = {
     RULE: [OF_A_RULE],
     SCHEDULE: [OF_A_SCHEDULE],
     WORKFLOW: [OF_THIS_ACCOUNT],
-    "redshift-serverless.amazonaws.com": [OF_THIS_ACCOUNT],
-    "redshift.amazonaws.com": [OF_THIS_ACCOUNT],
-    # It may not say its account; if it does, it has to be this one.
-    "quicksight.amazonaws.com": [{"StringEqualsIfExists": OF_THIS_ACCOUNT["StringEquals"]}],
+    # These may not say their account; if they do, it has to be this one.
+    "redshift-serverless.amazonaws.com": [IF_IT_SAYS_SO],
+    "redshift.amazonaws.com": [IF_IT_SAYS_SO],
+    "quicksight.amazonaws.com": [IF_IT_SAYS_SO],
     # They say no source when they take a role: whoever creates a function or task has to be let pass it.
     FUNCTION: [None],
     "ecs-tasks.amazonaws.com": [None, OF_THIS_ACCOUNT],

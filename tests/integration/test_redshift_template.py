@@ -135,7 +135,7 @@ def test_only_this_account_s_redshift_takes_the_role_of_spectrum() -> None:
     [trust] = properties("SpectrumRole", HasLakeFormation=False)["AssumeRolePolicyDocument"]["Statement"]
 
     assert trust["Principal"] == {"Service": ["redshift-serverless.amazonaws.com", "redshift.amazonaws.com"]}
-    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    assert trust["Condition"] == {"StringEqualsIfExists": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
 
 def test_lake_formation_lets_spectrum_select_from_one_table_and_hand_nothing_on() -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -284,3 +285,28 @@ def test_scripts_together_return_no_more_than_the_workflow_can_carry(chain: Run)
     assert len(chain(encoded(photo()), plain, plain, plain).script_output) == 3
     with pytest.raises(Rejection, match=r"script_output_too_large: all scripts: 3\d{5} bytes"):
         chain(encoded(photo()), quoted, quoted, quoted)
+
+
+def test_the_version_of_a_script_covers_its_data(tmp_path: Path) -> None:
+    (tmp_path / "warmth.py").write_text("def process(image, params): return {}")
+    (tmp_path / "test_warmth.py").touch()
+    alone = Script.from_file(tmp_path / "warmth.py").version
+    assert alone == hashlib.sha256((tmp_path / "warmth.py").read_bytes()).hexdigest()[:12]
+
+    (tmp_path / "warmth.json").write_text("1")
+    one = Script.from_file(tmp_path / "warmth.py").version
+    (tmp_path / "warmth.json").write_text("2")
+    two = Script.from_file(tmp_path / "warmth.py").version
+    (tmp_path / "warmth.json").rename(tmp_path / "warmth.table.json")
+
+    assert len({alone, one, two, Script.from_file(tmp_path / "warmth.py").version}) == 4
+
+
+def test_a_script_reads_its_data(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "script.txt").write_text("data")
+    source = """
+        from pathlib import Path
+        def process(image, params):
+            return {"metadata": {"data": Path(__file__).with_suffix(".txt").read_text()}}
+    """
+    assert run(dedent(source)).script_output == {"script": {"data": "data"}}

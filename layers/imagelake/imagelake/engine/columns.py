@@ -1,12 +1,17 @@
 """The columns of the catalog that the engine fills."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from imagelake.values import Int32, Latitude, Longitude, Moment, Number
 
 type _Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,16}$")]
+type _Mode = Literal[
+    "1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La", "I;16",
+    "I;16L", "I;16B", "I;16N",
+]  # fmt: skip
+"""Of Pillow, all that there are."""
 
 
 class HeaderColumns(BaseModel):
@@ -17,7 +22,7 @@ class HeaderColumns(BaseModel):
     format: _Word
     width: Annotated[Int32, Field(ge=1)]
     height: Annotated[Int32, Field(ge=1)]
-    mode: _Word
+    mode: _Mode
     frames: Annotated[Int32, Field(ge=1)]
     orientation: Annotated[Int32, Field(ge=1, le=8)]
 

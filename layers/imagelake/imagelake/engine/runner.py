@@ -1,26 +1,30 @@
 """Runs provided scripts on an image: the door to the engine.
 
-`run_scripts` hands the image to a warm process (`sandbox`), which forks a child that guards (`guard`), decodes
-(`decoders`), runs the scripts and encodes what they return (`scripts`).
+`run_scripts` looks at the header (`guard`), and hands the image to a warm process (`sandbox`), which forks a child that
+decodes (`decoders`), runs the scripts and encodes what they return (`scripts`). What comes back is held against what
+can be known without decoding.
 """
 
-import hashlib
 import importlib.util
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, StringConstraints, TypeAdapter
 
+from imagelake.engine import guard
 from imagelake.engine.columns import HeaderColumns
 from imagelake.engine.json_value import Json
 from imagelake.engine.limits import Limits
 from imagelake.engine.reason_codes import Reason
+from imagelake.engine.sandbox.measures import Measure
 from imagelake.engine.sandbox.sandbox import Ending, Sandbox
+from imagelake.engine.scripts import files
 from imagelake.engine.scripts import result as script_result
 from imagelake.engine.scripts.metadata import check_size, split_columns, to_json
 from imagelake.engine.scripts.result import CONTENT_TYPES, DECODER, DERIVATIVE_NAME, MAX_DETAIL, MAX_SAID
@@ -29,13 +33,17 @@ from imagelake.errors import Rejection, SettingsError
 __all__ = [
     "EncodedDerivative",
     "Limits",
+    "Measure",
     "Reason",
     "RunRejection",
     "Script",
     "ScriptResult",
     "available_scripts",
+    "ended_abnormally",
     "find_scripts",
+    "measures",
     "run_scripts",
+    "shut_down",
     "stop",
     "warm_up",
 ]
@@ -47,7 +55,7 @@ class Script:
 
     Args:
         name: of the file, without `.py`.
-        version: the first 12 hexadecimal digits of the SHA-256 of the file.
+        version: the first 12 hexadecimal digits of a SHA-256, see `scripts.files.version`.
         path: of the file.
     """
 
@@ -58,7 +66,7 @@ class Script:
     @classmethod
     def from_file(cls, path: Path) -> "Script":
         """The script in the file at `path`."""
-        return cls(path.stem, hashlib.sha256(path.read_bytes()).hexdigest()[:12], path)
+        return cls(path.stem, files.version(path), path)
 
 
 @dataclass(frozen=True)
@@ -144,10 +152,34 @@ def warm_up() -> Sandbox:
     return sandbox
 
 
+def shut_down() -> None:
+    """End the warm process of this thread, if there is one, with all that scripts have left."""
+    if hasattr(_thread, "sandbox"):
+        _thread.sandbox.close()
+        del _thread.sandbox
+
+
 def stop() -> None:
     """End what is running in other threads: they get a rejection as if its time were over, or a `SandboxError`."""
     for sandbox in list(_at_work):
         sandbox.interrupt()
+
+
+def measures() -> dict[Measure, bool]:
+    """Which measures confine the scripts that this thread runs.
+
+    Raises:
+        SandboxError: there is no warm process.
+    """
+    return warm_up().held()
+
+
+def ended_abnormally() -> bool:
+    """Whether the last run of this thread crashed, was ended, left processes or files, or made up its result.
+
+    The next run gets a new warm process by itself. A program that may have been reached by what ran had better end.
+    """
+    return hasattr(_thread, "sandbox") and warm_up().is_given_up()
 
 
 def run_scripts(
@@ -173,7 +205,9 @@ def run_scripts(
         RunRejection: the image or a script is at fault; the code is one of `Reason`.
         SandboxError: the warm process is gone.
     """
+    header = _inspect(content, limits)
     job = {
+        "header": asdict(header),
         "scripts": [[script.name, str(script.path), script.version] for script in scripts],
         "params": {name: dict(values) for name, values in params.items()},
         "limits": asdict(limits),
@@ -186,11 +220,21 @@ def run_scripts(
     finally:
         _at_work.discard(sandbox)
     try:
-        return _read(ending, [script.name for script in scripts], limits, seconds)
+        return _read(ending, header, [script.name for script in scripts], limits, seconds)
     except RunRejection:
         raise
     except Rejection as rejection:
+        if isinstance(rejection, _ForgedError):
+            sandbox.give_up()
         raise RunRejection(rejection, ending) from None
+
+
+def _inspect(content: bytes, limits: Limits) -> guard.Header:
+    started = time.monotonic()
+    try:
+        return guard.inspect(content, limits)
+    except Rejection as rejection:
+        raise RunRejection(rejection, Ending(False, 0, time.monotonic() - started, 0.0, b"")) from None
 
 
 class _Document(BaseModel):
@@ -224,9 +268,10 @@ class _Rejected(_Document):
 
 _DOCUMENT: TypeAdapter[_Made | _Rejected] = TypeAdapter(_Made | _Rejected)
 _MAX_BYTES_BESIDE_METADATA = 65_536
+_OF_HEADER: set[str] = {field.name for field in fields(guard.Header)}
 
 
-def _read(ending: Ending, scripts: Sequence[str], limits: Limits, seconds: float) -> ScriptResult:
+def _read(ending: Ending, header: guard.Header, scripts: Sequence[str], limits: Limits, seconds: float) -> ScriptResult:
     """What the child has written, of which nothing is believed: a script can write there, too.
 
     Raises:
@@ -237,7 +282,7 @@ def _read(ending: Ending, scripts: Sequence[str], limits: Limits, seconds: float
     if ending.timed_out or ending.exit != 0:
         raise _blame(phase, ending, limits, seconds)
     if not document:
-        raise Rejection(Reason.SCRIPT_OUTPUT_INVALID, f"{phase}: the process ended without a result")
+        raise _ForgedError(Reason.SCRIPT_OUTPUT_INVALID, f"{phase}: the process ended without a result")
     if len(document) > len(scripts) * limits.max_metadata_bytes + _MAX_BYTES_BESIDE_METADATA:
         raise _broken()
     try:
@@ -246,8 +291,10 @@ def _read(ending: Ending, scripts: Sequence[str], limits: Limits, seconds: float
         raise _broken() from None
     if isinstance(made, _Rejected):
         raise RunRejection(Rejection(*made.rejected), ending, made.said)
-    _check(made, scripts, limits, len(contents))
-    return _to_result(made, contents, limits, ending)
+    _check(made, header, scripts, limits, len(contents))
+    derivatives = tuple(_derivatives(made.derivatives, contents))
+    _check_derivatives(derivatives, limits)
+    return _to_result(made, derivatives, limits, ending)
 
 
 def _blame(phase: str, ending: Ending, limits: Limits, seconds: float) -> Rejection:
@@ -260,15 +307,16 @@ def _blame(phase: str, ending: Ending, limits: Limits, seconds: float) -> Reject
     return Rejection(code, f"{phase}: the process ended with {how}, within {limits.memory_mb} MB")
 
 
-def _check(made: _Made, scripts: Sequence[str], limits: Limits, content_bytes: int) -> None:
-    """Check once more what the child has checked.
+def _check(made: _Made, header: guard.Header, scripts: Sequence[str], limits: Limits, content_bytes: int) -> None:
+    """Hold what the child says against the header, and check once more what it has checked.
 
     Raises:
         Rejection: it cannot be what the child wrote.
     """
     derivatives = made.derivatives
     is_possible = (
-        made.metadata.keys() <= set(scripts)
+        made.stored.model_dump(include=_OF_HEADER) == asdict(header)
+        and made.metadata.keys() <= set(scripts)
         and len({derivative.name for derivative in derivatives}) == len(derivatives) <= limits.max_derivatives
         and all(max(derivative.width, derivative.height) <= limits.max_side for derivative in derivatives)
         and sum(derivative.bytes for derivative in derivatives) == content_bytes <= limits.max_output_bytes
@@ -284,11 +332,49 @@ def _check(made: _Made, scripts: Sequence[str], limits: Limits, content_bytes: i
         raise _broken()
 
 
+def _check_derivatives(derivatives: Sequence[EncodedDerivative], limits: Limits) -> None:
+    """Hold each derivative against its own header: the type and size it is said to have.
+
+    Raises:
+        Rejection: it is something else.
+    """
+    own = replace(
+        limits,
+        max_bytes=limits.max_output_bytes,
+        max_pixels=limits.max_side**2,
+        max_total_pixels=limits.max_side**2,
+        max_frames=1,
+        formats=tuple(_FORMATS.values()),
+    )
+    for derivative in derivatives:
+        try:
+            header = guard.inspect(derivative.content, own)
+        except Rejection:
+            raise _broken() from None
+        is_whole = _ENDS[header.format](derivative.content)
+        said = guard.Header(_FORMATS[derivative.extension], derivative.width, derivative.height, 1)
+        if header != said or not is_whole:
+            raise _broken()
+
+
+_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
+_ENDS: dict[str, Callable[[bytes], bool]] = {
+    "JPEG": lambda content: content.endswith(b"\xff\xd9"),
+    "PNG": lambda content: content.endswith(b"IEND\xaeB`\x82"),
+    "WEBP": lambda content: int.from_bytes(content[4:8], "little") + 8 == len(content),
+}
+"""Whether nothing follows the picture, by format."""
+
+
+class _ForgedError(Rejection):
+    """What the engine would not have written: the process does not do what it should any more."""
+
+
 def _broken() -> Rejection:
-    return Rejection(Reason.SCRIPT_OUTPUT_INVALID, "a script broke the result of the engine")
+    return _ForgedError(Reason.SCRIPT_OUTPUT_INVALID, "a script broke the result of the engine")
 
 
-def _to_result(made: _Made, contents: bytes, limits: Limits, ending: Ending) -> ScriptResult:
+def _to_result(made: _Made, derivatives: tuple[EncodedDerivative, ...], limits: Limits, ending: Ending) -> ScriptResult:
     columns: dict[str, Json] = made.stored.model_dump()
     script_output: dict[str, dict[str, Json]] = {}
     for script, values in made.metadata.items():
@@ -302,7 +388,6 @@ def _to_result(made: _Made, contents: bytes, limits: Limits, ending: Ending) -> 
             Reason.SCRIPT_OUTPUT_TOO_LARGE,
             f"all scripts: {size} bytes for the catalog, the limit is {limits.max_catalog_bytes}",
         )
-    derivatives = tuple(_derivatives(made.derivatives, contents))
     return ScriptResult(columns, script_output, derivatives, ending.seconds, ending.peak_memory_mb, made.said)
 
 

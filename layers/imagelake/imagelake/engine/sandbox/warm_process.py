@@ -6,8 +6,10 @@ and with memory at hand, until there is a job for it.
 It is a fresh interpreter, not a fork of the function: what the function holds in memory, environment and open files
 never was in here. It imports what is installed and scripts import, but never runs a script: that is for the child.
 
-Control messages come over descriptor 0: a line of JSON, with two files beside it, the image and the place for the
-result. The answer is a line of JSON that says how the child ended.
+Messages go over descriptor 0, each a line of JSON. The first says which measures hold and where the room is. A job
+comes with two files beside it, the image and the place for the result; its answer says how the child ended. Then comes
+what the child has left behind. After a child that did not end as it should, or left something, this process clears up
+and ends: the next image gets a new one.
 """
 
 import ast
@@ -23,17 +25,20 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from imagelake.engine.guard import Header, inspect
 from imagelake.engine.limits import Limits
-from imagelake.engine.sandbox import confinement
+from imagelake.engine.sandbox import confinement, processes, rooms, traces
+from imagelake.engine.sandbox.measures import Measure
 from imagelake.engine.scripts import encoder
+from imagelake.engine.scripts.files import of_script
 from imagelake.engine.scripts.job import Job, LoadedScript, describe
 from imagelake.engine.scripts.result import Output
 
@@ -43,32 +48,116 @@ _WARM_MEGABYTES = 36
 
 
 def main() -> None:
-    """Serve jobs until the function goes away."""
+    """Serve jobs until the function goes away, or a job ends as it should not."""
     os.closerange(3, 1024)
-    confinement.end_with(int(sys.argv[1]), signal.SIGTERM)
-    confinement.become_subreaper()
-    confinement.hide_from_relatives()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # `_await` asks for it
+    parent, others_files = int(sys.argv[1]), json.loads(sys.argv[2])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})  # `_await` asks for them
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # while no job runs, and clears up on the way
+    held = {
+        Measure.PARENT_DEATH_SIGNAL: confinement.end_with(parent, signal.SIGTERM),
+        Measure.SUBREAPER: confinement.become_subreaper(),
+        Measure.HIDDEN: confinement.hide_from_relatives(),
+    }
+    processes.mark_keeper()
     _rehearse()
     gc.disable()  # a collection writes to every object, and so would copy the pages a child shares with this process
     with socket.socket(fileno=0) as control:
-        spare = _Spare()
-        while True:
-            message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
-            if not message:
-                spare.end()
-                return
-            job = json.loads(message)
-            if _load_scripts(job):
-                spare.end()
-                spare = _Spare()  # one that has them
-            with _work_folder() as job["directory"]:
-                child = _hand_over(spare, job, files)
-                answer = _await(child, job["seconds"])
-                with suppress(OSError):  # who asked may be gone
-                    control.send(json.dumps(answer).encode())
-                _clear(child)
-            spare = _Spare()
+        room = rooms.Room()
+        try:
+            _serve(control, _Keeper(room, held, others_files))
+        finally:
+            room.leave()
+
+
+class _Keeper:
+    """What this process knows of its children: their room, and the measures that hold for all of them."""
+
+    def __init__(self, room: rooms.Room, held: dict[Measure, bool], others_files: list[str] | None) -> None:
+        self.room = room
+        self._others_files = others_files
+        self._empty_tmp()
+        self._condition = traces.condition()
+        self.spare = _Spare(room.path)
+        self._of_child = self.spare.held()
+        self.held = {measure: held.get(measure, True) and self._of_child.get(measure, True) for measure in Measure}
+
+    def replace_spare(self) -> None:
+        """Fork another spare, such as one that has the scripts that were loaded since."""
+        self.spare.end()
+        self.renew_spare()
+
+    def renew_spare(self) -> None:
+        """Fork the child of the next image.
+
+        Raises:
+            OSError: it has died, or is less confined than the first.
+        """
+        self.spare = _Spare(self.room.path)
+        if self.spare.held() != self._of_child:
+            raise PermissionError
+
+    def hand_over(self, job: dict[str, Any], files: list[int]) -> int:
+        """Have the spare start on `job`, or another if it has died while it waited; its process id."""
+        try:
+            self.spare.take(job, files)
+        except OSError:
+            self.replace_spare()
+            self.spare.take(job, files)
+        for file in files:
+            os.close(file)
+        return self.spare.process
+
+    def _empty_tmp(self, when_costly: Callable[[], None] = lambda: None) -> bool:
+        """Remove what scripts have left outside of the room, where all that comes up there is theirs."""
+        if self._others_files is None:
+            return True
+        traces.remove_kept_bytes()
+        return rooms.empty_tmp(when_costly, {*self._others_files, Path(self.room.path).name})
+
+    def clear(self, child: int, control: socket.socket) -> list[str]:
+        """Remove what `child` left, and tell `control` of it, at once if that takes long."""
+        left: list[str] = []
+
+        def costly() -> None:
+            left.append("files")
+            _send(control, {"left": left})
+
+        with suppress(ChildProcessError):
+            os.waitpid(child, 0)
+        started = 0 if self.held[Measure.FILTER] else processes.end_leftovers()
+        if started + processes.end_children():
+            left.append("processes")
+        is_clean = self.room.empty(costly) & self._empty_tmp(costly)
+        if traces.condition() != self._condition:
+            left.append("condition")
+        return left if is_clean or "files" in left else [*left, "files"]
+
+
+def _serve(control: socket.socket, keeper: _Keeper) -> None:
+    _send(control, {"held": keeper.held, "room": keeper.room.path})
+    while True:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        if not message:
+            keeper.spare.end()
+            return
+        job = json.loads(message)
+        if _load_scripts(job):
+            keeper.replace_spare()
+        child = keeper.hand_over(job, files)
+        answer = _await(child, job["seconds"])
+        _send(control, answer)
+        left = keeper.clear(child, control)
+        _send(control, {"left": left})
+        if left or answer["timed_out"] or answer["exit"]:
+            return
+        keeper.renew_spare()
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    with suppress(OSError):  # who asked may be gone
+        control.send(json.dumps(message).encode())
 
 
 def _rehearse() -> None:
@@ -79,7 +168,7 @@ def _rehearse() -> None:
     for image in (picture, picture.convert("RGB")):
         _, content = encoder.encode(image)
         scripts = [LoadedScript("rehearsal", "", compile(_REHEARSAL, "", "exec"))]
-        Job(content, scripts, {}, Limits(), Output(file)).run()
+        Job(content, inspect(content, Limits()), scripts, {}, Limits(), Output(file)).run()
     os.close(file)
 
 
@@ -93,15 +182,26 @@ def process(image, params):
 
 
 class _Spare:
-    """A child that waits for its job, the only one it will do."""
+    """A child that waits for its job, the only one it will do. It can write in the folder `room` only."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: str) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             parent = os.getpid()
             self.process = os.fork()
             if not self.process:
-                _become_child(theirs, parent)
+                _become_child(theirs, parent, room)
+
+    def held(self) -> dict[Measure, bool]:
+        """The measures that confine it, once it is confined.
+
+        Raises:
+            OSError: it has died.
+        """
+        said = self._control.recv(_MESSAGE_BYTES)
+        if not said:
+            raise ConnectionError
+        return {Measure(name): held for name, held in json.loads(said).items()}
 
     def take(self, job: dict[str, Any], files: Sequence[int]) -> None:
         """Give it its job.
@@ -117,51 +217,6 @@ class _Spare:
         self._control.close()
         os.kill(self.process, signal.SIGKILL)
         os.waitpid(self.process, 0)
-
-
-@contextmanager
-def _work_folder() -> Iterator[str]:
-    """A folder for a job, which this process removes before it obeys a `SIGTERM`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    directory = tempfile.mkdtemp(prefix=f"imagelake-{os.getpid()}-")
-    try:
-        yield directory
-    finally:
-        _remove(directory)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _remove(directory: str) -> None:
-    """Remove a folder; what a script has locked is unlocked, and what is too deep for a path is moved up."""
-    folders = [Path(directory)]
-    while folders:
-        folder = folders.pop()
-        with suppress(OSError):
-            folder.chmod(0o700)
-            for path in list(folder.iterdir()):
-                if path.is_dir(follow_symlinks=False):
-                    folders.append(_move_up(path))
-                else:
-                    path.unlink()
-            folder.rmdir()
-
-
-def _move_up(folder: Path) -> Path:
-    folder.chmod(0o700)
-    return folder.rename(tempfile.mkdtemp(prefix=f"imagelake-{os.getpid()}-"))
-
-
-def _hand_over(spare: _Spare, job: dict[str, Any], files: list[int]) -> int:
-    """Have a child start on `job`; its process id."""
-    try:
-        spare.take(job, files)
-    except OSError:
-        spare.end()
-        spare = _Spare()
-        spare.take(job, files)
-    for file in files:
-        os.close(file)
-    return spare.process
 
 
 def _await(child: int, seconds: float) -> dict[str, Any]:
@@ -181,9 +236,7 @@ def _await(child: int, seconds: float) -> dict[str, Any]:
             break
     done = changed and os.WIFSTOPPED(status)
     if done or not changed:
-        with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)  # what it has started is found by `clear`, which tells of it
     if not changed:
         _, status, usage = os.wait4(child, 0)
     return {
@@ -202,9 +255,14 @@ def _load_scripts(job: dict[str, Any]) -> bool:
     return _load.cache_info().misses > known
 
 
+_loaded: set[str] = set()
+"""Paths of scripts."""
+
+
 @cache
 def _load(name: str, path: str, version: str) -> LoadedScript:  # noqa: ARG001  # a new version is a new cache entry
     """Compile a script, and import what it imports so that children find it warm."""
+    _loaded.add(path)
     source = Path(path).read_bytes()
     sys.path[:] = [folder for folder in sys.path if folder != str(Path(path).parent)]
     try:
@@ -232,27 +290,35 @@ def _imports(source: bytes) -> list[str]:
 _RUN_WHEN_IMPORTED = frozenset({"__main__", "antigravity", "idlelib", "scripts", "test", "this", "turtledemo"})
 
 
-def _become_child(control: socket.socket, parent: int) -> None:
+def _become_child(control: socket.socket, parent: int, room: str) -> None:
     """Confine this process, wait for a job and do it; never returns."""
     try:
-        confinement.end_with(parent, signal.SIGKILL)
+        parent_death = confinement.end_with(parent, signal.SIGKILL)
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         gc.freeze()
         gc.set_threshold(2_000)  # Python's own, not the package's: a script's garbage counts against its memory
         gc.enable()
         _keep_only(control.fileno())
-        confinement.drop_privileges()
-        confinement.forbid_processes_and_network()
+        os.chdir(room)
+        held = confinement.confine(room, _readable(), parent_death)
+        control.send(json.dumps(held).encode())
         used = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
         _take_memory(control)
         message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
         control.close()
         if message:
-            _do(json.loads(message), files, used)
+            _do(json.loads(message), files, used, room)
             os.kill(os.getpid(), signal.SIGSTOP)
     finally:
         os._exit(70)
+
+
+def _readable() -> list[str]:
+    """What a script may read: Python, what is installed, and its own files."""
+    of_scripts = [str(file) for path in _loaded for file in of_script(Path(path))]
+    return [sys.prefix, sys.base_prefix, *filter(None, sys.path), *of_scripts]
 
 
 def _take_memory(control: socket.socket) -> None:
@@ -262,18 +328,17 @@ def _take_memory(control: socket.socket) -> None:
         taken.append(b"\1" * (1 << 20))
 
 
-def _do(job: dict[str, Any], files: list[int], used: int) -> None:
+def _do(job: dict[str, Any], files: list[int], used: int, room: str) -> None:
     """Do `job` within its limits, in a process whose address space had `used` bytes to begin with."""
     image_file, output_file = files
     output = Output(output_file)
     limits = Limits(**job["limits"])
-    os.chdir(job["directory"])
-    os.environ["TMPDIR"] = os.environ["HOME"] = tempfile.tempdir = job["directory"]
+    os.environ["TMPDIR"] = os.environ["HOME"] = tempfile.tempdir = room
     _set_limits(limits, job["seconds"], used)
     scripts = [_load(*script) for script in job["scripts"]]
     size = os.fstat(image_file).st_size
     content = os.pread(image_file, size, 0) if size else b""
-    Job(content, scripts, job["params"], limits, output, job["explains"]).run()
+    Job(content, Header(**job["header"]), scripts, job["params"], limits, output, job["explains"]).run()
 
 
 def _keep_only(*files: int) -> None:
@@ -297,31 +362,6 @@ def _set_limits(limits: Limits, seconds: float, used: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (value, value))
-
-
-def _clear(child: int) -> None:
-    """End what `child` left behind: as subreaper, this process inherits it, whatever session it hides in."""
-    with suppress(ChildProcessError):
-        os.waitpid(child, 0)
-    with suppress(ChildProcessError):
-        while True:
-            ended, _ = os.waitpid(-1, os.WNOHANG)
-            if not ended:
-                for orphan in _children():
-                    os.kill(orphan, signal.SIGKILL)
-                os.waitpid(-1, 0)
-
-
-def _children() -> list[int]:
-    """Not every kernel has `/proc/<pid>/task/<pid>/children`, so look for our number in the others' `stat`."""
-    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if _parent(process) == os.getpid()]
-
-
-def _parent(process: Path) -> int | None:
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from imagelake.engine import guard
 from imagelake.engine.decoders.opened_image import Decoding, OpenedImage
+from imagelake.engine.guard import Header
 from imagelake.engine.json_value import Json
 from imagelake.engine.limits import Limits
 from imagelake.engine.reason_codes import Reason
@@ -53,6 +53,7 @@ class Job:
 
     Args:
         content: the file.
+        header: what the guard found in it.
         scripts: in the order they run.
         params: for each script by name; one without gets none.
         limits: of this run.
@@ -64,6 +65,7 @@ class Job:
     def __init__(
         self,
         content: bytes,
+        header: Header,
         scripts: Sequence[LoadedScript],
         params: Mapping[str, Any],
         limits: Limits,
@@ -71,6 +73,7 @@ class Job:
         explains: bool = False,
     ) -> None:
         self._content = content
+        self._header = header
         self._scripts = scripts
         self._params = params
         self._limits = limits
@@ -108,15 +111,13 @@ class Job:
         }
 
     def _process(self) -> Json:
-        with self._output.phase(DECODER):
-            header = guard.inspect(self._content, self._limits)
         modules = [self._blame(script, script.run) for script in self._scripts]
         sides = [
             self._blame(script, lambda: _largest_side(script, module))  # noqa: B023  # called at once
             for script, module in zip(self._scripts, modules, strict=True)
         ]
         with self._output.phase(DECODER):
-            decoding = Decoding(self._content, header, sides, self._output.phase)
+            decoding = Decoding(self._content, self._header, sides, self._output.phase)
         try:
             for script, module, side in zip(self._scripts, modules, sides, strict=True):
                 image = OpenedImage(decoding, side)
@@ -138,7 +139,7 @@ class Job:
                 raise Rejection(
                     Reason.SCRIPT_MEMORY, f"{script.name}: more than {self._limits.memory_mb} MB of memory"
                 ) from None
-            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # strangers' code
+            except BaseException as error:  # noqa: BLE001  # strangers' code, which may have exceptions of its own
                 if self._explains:
                     traceback.print_exception(error.with_traceback(_in_script(error, script.path)))
                 raise Rejection(Reason.SCRIPT_ERROR, f"{script.name}: {describe(error, script.path)}") from None

@@ -1,0 +1,162 @@
+"""The function's own process, where scripts of others run beside it: hidden from them, and given up after one got out.
+
+Lambda's kernel refuses most of what confines a script (`engine.sandbox`). What is left to do, and done here:
+
+- `begin` starts the process again from an executable that its user may not read. The kernel then keeps others of the
+  same user, which scripts are, out of its memory and its environment. It also ends what an earlier process has left,
+  and empties `/tmp`, which Lambda keeps when it starts a function's process again.
+- `gives_up` does the same after an invocation in which a script crashed, was stopped, left something behind or made up
+  a result. The answer is sent first, so no invocation fails for it: the next one waits for a start of the function.
+
+Where a script has changed how this process runs, which a start under the same number would keep, it ends: the next
+invocation then starts another.
+
+All of this is for Lambda only, which is known by its Runtime API. On other machines the next image gets a new warm
+process, and the large-image task has no next image.
+"""
+
+import functools
+import http.client
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from imagelake.engine.sandbox import confinement, processes, rooms, traces, unreadable
+
+_RUNTIME_API: Final = "AWS_LAMBDA_RUNTIME_API"
+_STARTED_AGAIN: Final = "IMAGELAKE_STARTED_AGAIN"
+_API_SECONDS: Final = 10.0
+_CONDITION: Final = traces.condition()
+
+_is_lost = False
+"""Whether this process has to end, and could not do so when its answer was ready."""
+
+
+class Context(Protocol):
+    """Of an invocation, as much as is needed here."""
+
+    @property
+    def aws_request_id(self) -> str:
+        """The number of the invocation."""
+        ...
+
+
+type Handler[C: Context] = Callable[[dict[str, Any], C], dict[str, Any]]
+
+
+def begin() -> None:
+    """Start this process again as one that is hidden, if it is not; to be called before anything else is imported."""
+    if _RUNTIME_API not in os.environ:
+        return
+    if not confinement.hide_from_relatives() and _STARTED_AGAIN not in os.environ:
+        _start_again()
+    processes.end_leftovers()
+    rooms.empty_tmp()
+    traces.remove_kept_bytes()
+
+
+def gives_up[C: Context](handler: Handler[C]) -> Handler[C]:
+    """Have the process that runs `handler` replaced after an invocation in which a script got out of hand.
+
+    Also says once, in a log line that is a metric too, which measures do not confine scripts here.
+    """
+
+    @functools.wraps(handler)
+    def handle(event: dict[str, Any], context: C) -> dict[str, Any]:
+        if _is_lost:
+            os._exit(1)  # the workflow tries again
+        try:
+            answer = handler(event, context)
+        except Exception as error:
+            if _is_soiled():
+                _leave(context.aws_request_id, "error", {"errorType": type(error).__name__, "errorMessage": str(error)})
+            raise
+        _report_measures()
+        if _is_soiled():
+            _leave(context.aws_request_id, "response", answer)
+        return answer
+
+    return handle
+
+
+def _is_soiled() -> bool:
+    from imagelake.engine import runner
+
+    return runner.ended_abnormally() or traces.condition() != _CONDITION
+
+
+@functools.cache
+def _report_measures() -> None:
+    from imagelake.engine import runner
+
+    missing = [str(measure) for measure, holds in runner.measures().items() if not holds]
+    if missing:
+        _add_metric("MeasuresMissing", len(missing), "the kernel does not confine scripts by all measures", missing)
+
+
+def _leave(request_id: str, kind: str, answer: dict[str, Any]) -> None:
+    """Send the answer of this invocation, then start this process again; return if there is nobody to send it to."""
+    global _is_lost
+    from imagelake.engine import runner
+
+    _add_metric("EnvironmentsGivenUp", 1, "a script got out of hand: the next image gets a new process")
+    if _RUNTIME_API not in os.environ:
+        return
+    runner.shut_down()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _is_lost = not _send(request_id, kind, answer)
+    if processes.are_left():
+        processes.end_all()
+        os._exit(1)
+    if not _is_lost:
+        if traces.condition() != _CONDITION:
+            os._exit(1)
+        _start_again()
+
+
+def _send(request_id: str, kind: str, answer: dict[str, Any]) -> bool:
+    """Tell Lambda how an invocation ended, as its runtime would have; whether Lambda has taken it."""
+    headers = {"Content-Type": "application/json"}
+    if kind == "error":
+        headers["Lambda-Runtime-Function-Error-Type"] = answer["errorType"]
+    api = http.client.HTTPConnection(os.environ[_RUNTIME_API], timeout=_API_SECONDS)
+    try:
+        api.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/{kind}", json.dumps(answer), headers)
+        return api.getresponse().status == HTTPStatus.ACCEPTED
+    except OSError:
+        return False
+    finally:
+        api.close()
+
+
+def _start_again() -> None:
+    """Become a new process under the same number, hidden; return only if the kernel refuses that."""
+    environment = os.environ | {_STARTED_AGAIN: "1", "LD_LIBRARY_PATH": unreadable.library_path()}
+    try:
+        os.execve(f"/proc/self/fd/{unreadable.interpreter()}", sys.orig_argv, environment)  # noqa: S606
+    except OSError as error:
+        _add_metric("MeasuresMissing", 1, f"this process cannot be started again: {error.strerror}", ["hidden"])
+
+
+def _add_metric(name: str, value: int, message: str, measures: list[str] | None = None) -> None:
+    """Write a log line that CloudWatch makes a metric of; a library for it is a tenth of a cold start."""
+    service = os.environ.get("POWERTOOLS_SERVICE_NAME", "")
+    described = {
+        "Namespace": os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "ImageLake"),
+        "Dimensions": [["service"]],
+        "Metrics": [{"Name": name, "Unit": "Count"}],
+    }
+    line = {
+        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [described]},
+        "level": "WARNING",
+        "message": message,
+        "measures": measures or [],
+        "service": service,
+        name: value,
+    }
+    sys.stdout.write(json.dumps(line) + "\n")

@@ -1,0 +1,122 @@
+"""A function's process under what Lambda's kernel refuses, and the Runtime API that gives it events."""
+
+import base64
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from local.emulator import ROOT, lambda_like
+
+SECRET = "AKIDEXAMPLE" + "0123456789" * 2
+"""In the environment of the function when it starts."""
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """What a runtime asks for events and sends answers to. Every event may be answered once."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Requests)
+        self.events: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+        self.answers: dict[str, queue.Queue[tuple[str, dict[str, Any]]]] = {}
+        self.asked = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: Any) -> None:
+        """Connections end when the function starts again."""
+
+
+class _Requests(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: RuntimeApi
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        request_id, event = self.server.events.get()
+        self._answer(200, json.dumps(event).encode(), {"Lambda-Runtime-Aws-Request-Id": request_id})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        found = re.fullmatch(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)", self.path)
+        answers = self.server.answers.pop(found[1], None) if found else None
+        if found and answers:
+            answers.put((found[2], body))
+        self._answer(202 if answers else 403, b"", {})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class LambdaProcess:
+    """A function whose events are scripts and images. `folder` is where scripts are put."""
+
+    def __init__(self, api: RuntimeApi, process: "subprocess.Popen[bytes]", folder: Path, log: Path) -> None:
+        self._api, self.process, self._folder, self._log = api, process, folder, log
+
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._log.read_text()
+
+    def invoke(self, script: str, content: bytes, seconds: float = 10.0) -> dict[str, Any]:
+        """What the function answers; an error of the function is under `errorType`."""
+        file = self._folder / "script.py"
+        file.write_text(dedent(script))
+        request_id = str(uuid.uuid4())
+        answers: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+        self._api.answers[request_id] = answers
+        event = {"script": str(file), "content": base64.b64encode(content).decode(), "seconds": seconds}
+        self._api.events.put((request_id, event))
+        try:
+            _, answer = answers.get(timeout=120)
+        except queue.Empty:
+            raise AssertionError(self.log()) from None
+        return answer
+
+
+@contextmanager
+def lambda_process(folder: Path) -> Iterator[LambdaProcess]:
+    """Start the function; `folder` is empty and readable for everybody."""
+    api = RuntimeApi()
+    threading.Thread(target=api.serve_forever, daemon=True).start()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "layers/imagelake", ROOT / "layers/scripts"))),
+        "AWS_LAMBDA_RUNTIME_API": api.address,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "SECRET": SECRET,
+    }
+    program = [sys.executable, str(ROOT / "tests/integration/lambda_function.py")]
+    log = folder / "log"
+    with log.open("w") as output:
+        command = lambda_like.command(program, see=[folder], strict=True)
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        yield LambdaProcess(api, process, folder, log)
+    finally:
+        process.kill()
+        process.wait()
+        api.shutdown()
+        api.server_close()
