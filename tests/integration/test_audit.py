@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from imagelake.catalog import parquet
 from tests.application import event
 from tests.integration import plants
 from tests.integration.conftest import LAKE_BUCKET, RAW_BUCKET, Context, client
-from tests.integration.plants import AUDIT_BUCKET, CATALOG, DUE, NOW, RECENT, VIOLATIONS
+from tests.integration.plants import AUDIT_BUCKET, CATALOG, DUE, FUTURE, NOW, RECENT, VIOLATIONS
 from tests.integration.settings_of_stores import configure_stores
-from tests.integration.test_retention import cataloged, run_purge
+from tests.integration.test_retention import cataloged, kept, run_purge
 
 __all__ = ["run_purge"]  # a fixture
 
@@ -130,6 +131,24 @@ def test_purge_and_audit_agree(run_purge: Callable[[], list[dict[str, Any]]], ru
     run_purge()
 
     assert {kind for kind, _, _ in findings(run_audit())} == {"late"}
+
+
+def test_what_is_dated_in_the_future_goes_when_it_has_had_its_days(
+    run_purge: Callable[[], list[dict[str, Any]]],  # a fixture
+    run_audit: RunAudit,
+) -> None:
+    plants.an_old_image_dated_in_the_future()
+    plants.put(LAKE_BUCKET, plants.derivative_key(FUTURE), age=timedelta(days=8))
+    young = plants.raw_key(FUTURE)
+    plants.put(RAW_BUCKET, young, age=timedelta(days=6))
+    assert run_audit()["overdue"] == 2
+
+    assert [one["store"] for one in run_purge()] == ["raw", "derived", "items", "uploads"]
+    assert [one["store"] for one in run_purge()] == ["items", "uploads"]
+
+    assert kept(RAW_BUCKET) == [young]
+    assert kept(LAKE_BUCKET) == []
+    assert findings(run_audit()) == {("misplaced", "raw", "an object dated in the future")}
 
 
 def test_the_report_is_readable(tell: Callable[[str], Context]) -> None:

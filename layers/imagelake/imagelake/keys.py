@@ -21,6 +21,8 @@ from imagelake.errors import InvalidKeyError
 ARRIVAL_SLACK: Final = timedelta(minutes=20)
 """How long after the end of its hour an image may still arrive: an upload form is good for 15 minutes, and its upload
 takes a while."""
+CLOCK_SKEW: Final = timedelta(minutes=15)
+"""How far an hour may begin ahead of a clock: clocks differ."""
 
 FILTER_BITS: Final = 12
 """Bits of a file's filter for each image: about one file in 150 is then looked into in vain."""
@@ -80,6 +82,17 @@ class ArrivalHour:
     def arrival(self, stored_at: datetime) -> datetime:
         """When an image of this hour arrived: when its object was stored, unless that was a redrive, days later."""
         return min(stored_at, self.closed_at)
+
+    def is_ahead_of(self, moment: datetime) -> bool:
+        """Whether the hour has not begun at `moment`: nothing that is filed under it belongs there."""
+        return self.start - CLOCK_SKEW > moment
+
+    def takes(self, stored_at: datetime, retention: timedelta) -> bool:
+        """Whether an object that was stored then may be an image of this hour.
+
+        One that is ahead of its time would be purged years late, one that comes when the hour is due would outlive it.
+        """
+        return not self.is_ahead_of(stored_at) and stored_at < self.closed_at + retention
 
     @property
     def path(self) -> str:
