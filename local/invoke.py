@@ -32,6 +32,7 @@ EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
     "consume_image_topic": ("no record to be delivered again", lambda result: result == {"batchItemFailures": []}),
     "process_image": ("the outcome `processed`", lambda result: result["outcome"] == "processed"),
     "write_catalog": ("a Parquet file", lambda result: len(result["files"]) == 1),
+    "rebuild_catalog": ("nothing missing", lambda result: result["missing"] == 0),
     "compact_catalog": ("no faults", lambda result: result["faults"] == {}),
     "enforce_retention": ("the work to do", lambda result: {"store": "items"} in result["work"]),
     "audit_retention": ("the keys of two reports", lambda result: len(result["reports"]) == 2),

@@ -124,14 +124,14 @@ def test_every_malformed_thing_is_counted(run_audit: RunAudit) -> None:
 
 def test_rows_that_came_late_count_while_their_hour_is_compacted(run_audit: RunAudit) -> None:
     plants.lake_as_promised()
-    late, prefix = cataloged(RECENT), f"compaction/{RECENT.path}/copy/"
+    late, prefix, file = cataloged(RECENT), f"compaction/{RECENT.path}/copy/", plants.file_of_the_batch()
     client("s3").copy_object(
         Bucket=LAKE_BUCKET,
         Key=f"{prefix}batch.parquet",
-        CopySource={"Bucket": LAKE_BUCKET, "Key": f"catalog/{RECENT.path}/batch.parquet"},
+        CopySource={"Bucket": LAKE_BUCKET, "Key": file},
     )
     CATALOG.move(RECENT, prefix, NOW)
-    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=f"catalog/{RECENT.path}/batch.parquet")
+    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=file)
     parquet.write([late], "late", CATALOG)
 
     assert run_audit()["findings"] == []

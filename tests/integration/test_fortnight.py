@@ -26,6 +26,7 @@ from imagelake.catalog import parquet
 from imagelake.engine import runner
 from imagelake.engine.limits import Limits
 from imagelake.errors import Rejection
+from imagelake.ingest.kept_records import KeptRecords
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
 from imagelake.process import one_image
@@ -69,7 +70,9 @@ AUDIT = Auditor(
     retention_days=DAYS,
     evidence_days=2557,
 )
-ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), DAYS)
+ERASE = Erasure(
+    Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), KeptRecords(Bucket(""), ""), DAYS
+)
 RECONCILE = Reconciliation(
     Bucket("raw"), ImagesTable("images"), DeadLetterQueue("queue"), IngestWorkflow("workflow"), DAYS
 )
@@ -358,6 +361,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setattr(runner, "run_scripts", _run_scripts)
     monkeypatch.setattr(parquet, "to_parquet", _to_lines)
     monkeypatch.setattr(parquet, "without_rows", _without_lines)
+    monkeypatch.setattr(parquet, "having_rows", lambda files, _image_ids: files)
     monkeypatch.setattr(rows, "image_ids_in", _image_ids_in)
     monkeypatch.setattr(write_catalog, "load", lambda _settings: CATALOG)
     for module in (one_image, write_catalog):
