@@ -102,20 +102,3 @@ def test_a_file_of_any_number_of_rows_has_a_key_that_s3_takes(rows: int) -> None
 
 def test_a_file_without_a_filter_may_hold_any_image() -> None:
     assert may_hold("catalog/ingest_date=2026-11-22/hour=09/0a1b.parquet", {IMAGE_ID})
-
-
-@pytest.mark.parametrize(
-    ("stored_at", "is_taken"),
-    [
-        ("2026-11-22T08:44:59Z", False),
-        ("2026-11-22T08:45:00Z", True),
-        ("2026-11-22T09:30:00Z", True),
-        ("2026-11-25T00:00:00Z", True),
-        ("2026-11-29T10:19:59Z", True),
-        ("2026-11-29T10:20:00Z", False),
-    ],
-)
-def test_an_hour_takes_what_is_neither_ahead_of_its_time_nor_due(stored_at: str, is_taken: bool) -> None:
-    hour = ArrivalHour("2026-11-22", "09")
-
-    assert hour.takes(datetime.fromisoformat(stored_at), timedelta(days=7)) == is_taken

@@ -87,13 +87,6 @@ class ArrivalHour:
         """Whether the hour has not begun at `moment`: nothing that is filed under it belongs there."""
         return self.start - CLOCK_SKEW > moment
 
-    def takes(self, stored_at: datetime, retention: timedelta) -> bool:
-        """Whether an object that was stored then may be an image of this hour.
-
-        One that is ahead of its time would be purged years late, one that comes when the hour is due would outlive it.
-        """
-        return not self.is_ahead_of(stored_at) and stored_at < self.closed_at + retention
-
     @property
     def path(self) -> str:
         """The Hive form, `ingest_date=…/hour=…`, without slashes at the ends."""
