@@ -134,26 +134,29 @@ def image_id(name: str) -> str:
     return str(uuid5(NAMESPACE_URL, name))
 
 
+NUMBERS = {"bytes": "bytes", "brightness": "bright", "sharpness": "sharp"}
+"""Columns that are numbers, and what the table calls them."""
+
+
 def record(row: dict[str, str]) -> ImageRecord:
     """A row of the table as what the stream says of an image."""
     known = {name: value for name, value in row.items() if value != "-"}
     received_at = datetime.fromisoformat(f"{DAY}T{row['received']}+00:00")
     fields: dict[str, Any] = {
-        **{name: known.get(name) for name in ("status", "source", "bytes", "format", "phash", "hour", "reason")},
+        **{name: known.get(name) for name in ("status", "source", "format", "phash", "hour", "reason")},
+        **{name: float(known[short]) if short in known else None for name, short in NUMBERS.items()},
         "image_id": image_id(row["image"]),
         "received_at": received_at,
         "processed_at": received_at + timedelta(seconds=int(known["seconds"])) if "seconds" in known else None,
         "expires_at": NOW + timedelta(hours=int(known["expires"])) if "expires" in known else FAR_FUTURE,
         "sha256": known.get("file"),
-        "brightness": known.get("bright"),
-        "sharpness": known.get("sharp"),
         "script": "describe" if "version" in known else None,
         "script_version": known.get("version"),
         "gps_lat": 52.5 if "placed" in known else None,
         "ingest_date": DAY,
     }
     if "size" in known:
-        fields["width"], fields["height"] = known["size"].split("x")
+        fields["width"], fields["height"] = map(int, known["size"].split("x"))
     if "camera" in known:
         fields["camera_make"], fields["camera_model"] = known["camera"].replace("_", " ").split("/")
     return ImageRecord.model_validate(fields)
