@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import boto3
 import platformdirs
+from botocore.config import Config
 
 from imagelake_cli.athena import WorkGroup
+from imagelake_cli.rebuilding import ANSWER_SECONDS, CatalogRebuilding
 
 if TYPE_CHECKING:
     from mypy_boto3_athena import AthenaClient
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_lambda import LambdaClient
 
 DESCRIPTION: Final = Path(".local/lake.json")
 """Where a running local lake describes itself, in the folder of the repository."""
@@ -42,13 +45,28 @@ def work_group(stack: str | None, region: str | None, profile: str | None) -> Wo
         ClientError: AWS refused.
         BotoCoreError: AWS could not be asked.
     """
+    return _of_stack(*_chosen(stack, region, profile))
+
+
+def catalog_rebuilding(stack: str | None, region: str | None, profile: str | None) -> CatalogRebuilding:
+    """The function that rebuilds hours of the catalog; arguments and errors are those of `work_group`."""
+    session, name, endpoint_url = _chosen(stack, region, profile)
+    outputs = _outputs(session, name, endpoint_url, {"RebuildCatalogFunctionName"})
+    # An answer can take as long as a function may run; asking again would run it twice.
+    config = Config(read_timeout=ANSWER_SECONDS, retries={"total_max_attempts": 1}, tcp_keepalive=True)
+    function: LambdaClient = session.client("lambda", endpoint_url=endpoint_url, config=config)
+    return CatalogRebuilding(function, outputs["RebuildCatalogFunctionName"])
+
+
+def _chosen(stack: str | None, region: str | None, profile: str | None) -> tuple[boto3.Session, str, str | None]:
+    """A session, the name of a stack, and the endpoint of a local lake."""
     if stack is not None:
-        return _of_stack(boto3.Session(profile_name=profile, region_name=region), stack, None)
+        return boto3.Session(profile_name=profile, region_name=region), stack, None
     if region or profile:
         raise NoLakeError("--region and --profile need --stack, the name of a stack on AWS.")
     lake = _read(_description())
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=lake["region"])  # noqa: S106  # what the emulator takes from everybody
-    return _of_stack(session, lake["stack_name"], lake["endpoint_url"])
+    return session, lake["stack_name"], lake["endpoint_url"]
 
 
 def _description() -> Path:
@@ -78,10 +96,19 @@ def _read(description: Path) -> dict[str, str]:
 
 
 def _of_stack(session: boto3.Session, stack: str, endpoint_url: str | None) -> WorkGroup:
+    outputs = _outputs(session, stack, endpoint_url, {"AthenaWorkGroup", "CatalogDatabase"})
+    athena: AthenaClient = session.client("athena", endpoint_url=endpoint_url)
+    return WorkGroup(athena, outputs["AthenaWorkGroup"], outputs["CatalogDatabase"])
+
+
+def _outputs(session: boto3.Session, stack: str, endpoint_url: str | None, wanted: set[str]) -> dict[str, str]:
+    """The outputs of a stack, with those that are wanted among them."""
     formation: CloudFormationClient = session.client("cloudformation", endpoint_url=endpoint_url)
     [described] = formation.describe_stacks(StackName=stack)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
-    if missing := {"AthenaWorkGroup", "CatalogDatabase"} - outputs.keys():
-        raise NoLakeError(f"The stack {stack} is not one of Image Lake: it has no output {', '.join(sorted(missing))}.")
-    athena: AthenaClient = session.client("athena", endpoint_url=endpoint_url)
-    return WorkGroup(athena, outputs["AthenaWorkGroup"], outputs["CatalogDatabase"])
+    if missing := wanted - outputs.keys():
+        raise NoLakeError(
+            f"The stack {stack} is not one of Image Lake, or an older one: it has no output "
+            f"{', '.join(sorted(missing))}."
+        )
+    return outputs

@@ -2,7 +2,7 @@
 
 import typer
 
-from imagelake_cli import script
+from imagelake_cli import catalog, script
 from imagelake_cli.doctor import doctor
 from imagelake_cli.query import query
 
@@ -13,6 +13,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(script.app, name="script")
+app.add_typer(catalog.app, name="catalog")
 app.command()(query)
 app.command()(doctor)
 

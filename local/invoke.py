@@ -37,6 +37,7 @@ EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
         lambda result: result["reason"].startswith("engine_answer_invalid: "),
     ),
     "write_catalog": ("a Parquet file", lambda result: len(result["files"]) == 1),
+    "rebuild_catalog": ("nothing missing", lambda result: result["missing"] == 0),
     "compact_catalog": ("no faults", lambda result: result["faults"] == {}),
     "enforce_retention": ("the work to do", lambda result: {"store": "items"} in result["work"]),
     "audit_retention": ("the keys of two reports", lambda result: len(result["reports"]) == 2),

@@ -1,9 +1,10 @@
-"""Erase an image: when its owner asks for it through the API, and whenever the stream says that it has come back."""
+"""Erase an image: when somebody asks for it through the API, and when the stream says that there is more to erase."""
 
 import re
+import time
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final, get_args
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -12,8 +13,8 @@ from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from imagelake.api import problems
-from imagelake.errors import unforeseen
-from imagelake.model import Tombstone
+from imagelake.errors import OutOfTime, unforeseen
+from imagelake.model import ErasureReason, Tombstone
 from imagelake.retention.erasure import Caller, Erasure
 from imagelake.settings import load
 
@@ -22,26 +23,54 @@ metrics = Metrics()
 app = APIGatewayRestResolver()
 problems.answer_faults(app, logger)
 
+ANSWER_SECONDS: Final = 15.0
+"""For a request until no other file of the catalog is begun; API Gateway waits 29."""
+MARGIN_SECONDS: Final = 20.0
+"""Of an invocation by the stream, kept back for the file that was begun last, and the receipt."""
+PAUSE_SECONDS: Final = 0.2
+REASONS: Final = get_args(ErasureReason.__value__)
+
 
 @app.delete("/images/<image_id>")
 def erase_image(image_id: str) -> Response[str]:
     """Erase one image of the caller's, or any image for an operator."""
+    if faults := _faults():
+        return problems.invalid_request(faults)
     erasure, now = load(Erasure), datetime.now(UTC)
     tombstone = erasure.bury(image_id, _caller(), now)
     if tombstone is None:
         return problems.image_not_found()
-    erased = erasure.erase(tombstone, now)
+    if tombstone.erased_at != now and erasure.is_under_way(tombstone, now):
+        return _answer(HTTPStatus.ACCEPTED)
+    erased = erasure.erase(tombstone, now, ANSWER_SECONDS)
     metrics.add_metric("ImagesErased", MetricUnit.Count, 1)
     metrics.flush_metrics()
-    logger.info("image erased", extra={"image_id": image_id, **erased})
-    return Response(HTTPStatus.NO_CONTENT, "application/json", "")
+    logger.info("image erased", extra={"image_id": image_id, "finished": erased.finished, **erased.tally.counts()})
+    return _answer(HTTPStatus.NO_CONTENT if erased.finished else HTTPStatus.ACCEPTED)
+
+
+def _answer(status: HTTPStatus) -> Response[str]:
+    """Without a body: 202 says that the image is gone and its rows are being looked for."""
+    return Response(status, "application/json", "")
+
+
+def _faults() -> list[dict[str, Any]]:
+    given = app.current_event.query_string_parameters
+    faults = [
+        {"loc": ("query", name), "type": "unknown_parameter", "msg": "must be reason"}
+        for name in sorted(given.keys() - {"reason"})
+    ]
+    if given.get("reason", REASONS[0]) not in REASONS:
+        faults.append({"loc": ("query", "reason"), "type": "enum", "msg": f"must be one of {', '.join(REASONS)}"})
+    return faults
 
 
 def _caller() -> Caller:
     """The caller, from the token that the authorizer has checked."""
     claims = app.current_event.request_context.authorizer.claims
     groups = re.split(r"[\s,\[\]]+", claims.get("cognito:groups", ""))  # one string, whoever joined it
-    return Caller(claims["sub"], "operators" in groups)
+    reason = app.current_event.query_string_parameters.get("reason", REASONS[0])
+    return Caller(claims["sub"], "operators" in groups, reason)
 
 
 @logger.inject_lambda_context
@@ -52,7 +81,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     with unforeseen():
         erasure = load(Erasure)
         batch = DynamoDBStreamModel.model_validate(event).Records
-        tombstones = [Tombstone.model_validate(entry.dynamodb.NewImage) for entry in batch]
-        for tombstone in tombstones:
-            erasure.erase(tombstone, datetime.now(UTC))
-    return {"erased": len(tombstones)}
+        for tombstone in [Tombstone.model_validate(entry.dynamodb.NewImage) for entry in batch]:
+            while erasure.is_under_way(tombstone, datetime.now(UTC)):
+                time.sleep(PAUSE_SECONDS)
+            seconds = context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
+            if not erasure.erase(tombstone, datetime.now(UTC), seconds).finished:
+                raise OutOfTime(0)
+    return {"erased": len(batch)}

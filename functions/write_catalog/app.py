@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamModel
@@ -20,6 +20,9 @@ from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.dead_letters import DeadLetterQueue
 
 logger = Logger()
+
+LATE: Final = timedelta(minutes=30)
+"""Well under `compaction.GRACE`: until then, step 2 of a compaction finds a row that its copy has too."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,17 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
             if (record := _read(entry, writing.dead_letter_queue_url)) is not None and _is_kept(record)
         ]
         name = parquet.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
-        keys = parquet.write(records, name, writing.catalog) if records else []
+        keys = parquet.write(records, name, writing.catalog, late=_is_late(batch)) if records else []
         for hour, image_ids in erased.items():
             parquet.erase(writing.catalog.lake_bucket, hour, image_ids)
     logger.info("catalog written", extra={"records": len(records), "files": keys, "erased": len(buried)})
     return {"records": len(records), "files": keys}
+
+
+def _is_late(batch: list[DynamoDBStreamRecordModel]) -> bool:
+    """Whether rows of the batch may be in the catalog already, by a compaction or a rebuild that went ahead."""
+    written = [entry.dynamodb.ApproximateCreationDateTime for entry in batch]
+    return any(moment is None or datetime.now(UTC) - moment > LATE for moment in written)
 
 
 def _is_kept(record: ImageRecord) -> bool:

@@ -325,9 +325,12 @@ class FakeTable:
         self._lock = RLock()
         self.meta = _Meta(self)
 
-    def put_item(self, Item: dict[str, Any]) -> None:  # noqa: N803
-        """Put an item, whatever there is."""
-        self._write("PutItem", Item["image_id"], dict(Item))
+    def put_item(self, Item: dict[str, Any], ConditionExpression: ConditionBase | None = None) -> None:  # noqa: N803
+        """Put an item, whatever there is, or under a condition."""
+        with self._lock:
+            if ConditionExpression and not holds(ConditionExpression, self.items.get(Item["image_id"], {}), {}, {}):
+                raise refused("ConditionalCheckFailedException", "PutItem")
+            self._write("PutItem", Item["image_id"], dict(Item))
 
     def get_item(self, Key: dict[str, str], **_: Any) -> dict[str, Any]:  # noqa: N803
         """Read an item."""
@@ -449,6 +452,8 @@ def holds(condition: ConditionBase | str, item: dict[str, Any], values: dict[str
             return operands[0].name not in item
         case "=":
             return bool(item.get(operands[0].name) == operands[1])
+        case "<>":
+            return bool(item.get(operands[0].name) != operands[1])
         case "<=":
             return operands[0].name in item and bool(item[operands[0].name] <= operands[1])
         case unknown:

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from functions.audit_retention.app import handler as audit_retention
 from imagelake.catalog import parquet
+from imagelake.keys import catalog_prefix
 from tests.application import event
 from tests.integration import plants
 from tests.integration.conftest import LAKE_BUCKET, RAW_BUCKET, Context, client
-from tests.integration.plants import AUDIT_BUCKET, CATALOG, DUE, NOW, RECENT, VIOLATIONS
+from tests.integration.plants import AUDIT_BUCKET, CATALOG, DUE, FUTURE, NOW, RECENT, VIOLATIONS
 from tests.integration.settings_of_stores import configure_stores
-from tests.integration.test_retention import cataloged, run_purge
+from tests.integration.test_retention import cataloged, kept, run_purge
 
 __all__ = ["run_purge"]  # a fixture
 
@@ -66,18 +68,31 @@ def test_a_lake_as_promised_has_no_finding(run_audit: RunAudit) -> None:
 
 
 @pytest.mark.parametrize("name", VIOLATIONS)
-def test_the_audit_finds(name: str, run_audit: RunAudit) -> None:
+def test_the_audit_finds(name: str, run_audit: RunAudit, record_property: Callable[[str, object], None]) -> None:
     violation = VIOLATIONS[name]
     plants.lake_as_promised()
     violation.plant()
 
     report = run_audit()
 
+    # `python -m benchmarks.audit_findings` makes a table of it.
+    record_property("found", "; ".join(f"{kind}: {what} in {place}" for kind, place, what in sorted(findings(report))))
     assert findings(report) == violation.found
     kinds = {kind for kind, _, _ in violation.found}
     assert (report["overdue"] > 0) == bool(kinds & {"overdue", "late"})
     assert (report["early"] > 0) == ("early" in kinds)
     assert (report["other"] > 0) == bool(kinds - {"overdue", "late", "early"})
+
+
+def test_the_violations_that_the_audit_once_missed_are_among_them() -> None:
+    missed = {
+        *("an_orphan_derivative", "a_derivative_dated_in_the_future", "a_catalog_file_dated_in_the_future"),
+        *("a_partition_dated_in_the_future", "a_receipt_that_was_overwritten", "a_receipt_that_was_hidden"),
+        *("a_failed_record_of_nine_days", "a_log_group_of_ninety_days", "a_row_lost_among_others"),
+        *("a_lifecycle_that_was_removed", "point_in_time_recovery", "an_upload_without_an_outcome_for_five_hours"),
+    }
+
+    assert missed <= VIOLATIONS.keys()
 
 
 def test_one_malformed_thing_does_not_hide_the_others(run_audit: RunAudit) -> None:
@@ -109,14 +124,14 @@ def test_every_malformed_thing_is_counted(run_audit: RunAudit) -> None:
 
 def test_rows_that_came_late_count_while_their_hour_is_compacted(run_audit: RunAudit) -> None:
     plants.lake_as_promised()
-    late, prefix = cataloged(RECENT), f"compaction/{RECENT.path}/copy/"
+    late, prefix, file = cataloged(RECENT), f"compaction/{RECENT.path}/copy/", plants.file_of_the_batch()
     client("s3").copy_object(
         Bucket=LAKE_BUCKET,
         Key=f"{prefix}batch.parquet",
-        CopySource={"Bucket": LAKE_BUCKET, "Key": f"catalog/{RECENT.path}/batch.parquet"},
+        CopySource={"Bucket": LAKE_BUCKET, "Key": file},
     )
     CATALOG.move(RECENT, prefix, NOW)
-    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=f"catalog/{RECENT.path}/batch.parquet")
+    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=file)
     parquet.write([late], "late", CATALOG)
 
     assert run_audit()["findings"] == []
@@ -130,6 +145,56 @@ def test_purge_and_audit_agree(run_purge: Callable[[], list[dict[str, Any]]], ru
     run_purge()
 
     assert {kind for kind, _, _ in findings(run_audit())} == {"late"}
+
+
+def test_what_is_dated_in_the_future_goes_when_it_has_had_its_days(
+    run_purge: Callable[[], list[dict[str, Any]]],  # a fixture
+    run_audit: RunAudit,
+) -> None:
+    plants.an_old_image_dated_in_the_future()
+    plants.put(LAKE_BUCKET, plants.derivative_key(FUTURE), age=timedelta(days=8))
+    young = plants.raw_key(FUTURE)
+    plants.put(RAW_BUCKET, young, age=timedelta(days=6))
+    assert run_audit()["overdue"] == 2
+
+    assert [one["store"] for one in run_purge()] == ["raw", "derived", "items", "uploads"]
+    assert [one["store"] for one in run_purge()] == ["items", "uploads"]
+
+    assert kept(RAW_BUCKET) == [young]
+    assert kept(LAKE_BUCKET) == []
+    assert findings(run_audit()) == {("misplaced", "raw", "an object dated in the future")}
+
+
+def test_a_partition_dated_in_the_future_goes_with_the_last_of_its_files(
+    run_purge: Callable[[], list[dict[str, Any]]],  # a fixture
+    run_audit: RunAudit,
+) -> None:
+    CATALOG.register([FUTURE])
+    old, young = (f"{catalog_prefix(FUTURE)}{name}.parquet" for name in ("old", "young"))
+    plants.put(LAKE_BUCKET, old, age=timedelta(days=8))
+    plants.put(LAKE_BUCKET, young, age=timedelta(days=6))
+
+    run_purge()
+    assert kept(LAKE_BUCKET) == [young]
+    assert ("misplaced", "partitions", "a partition dated in the future") in findings(run_audit())
+
+    plants.put(LAKE_BUCKET, young, age=timedelta(days=8))
+    run_purge()
+    assert findings(run_audit()) == set()
+
+
+def test_an_hour_with_fewer_rows_than_images_is_named_with_both_counts(run_audit: RunAudit) -> None:
+    plants.lake_as_promised()
+    plants.a_row_lost_among_others()
+    plants.rows_deleted_early()
+
+    report = run_audit()
+
+    (lacking,) = (one for one in report["findings"] if one["what"] == "an hour with fewer rows than images")
+    of_recent = f"{RECENT.ingest_date}/{RECENT.hour}: 1 of 4 images"
+    assert lacking["count"] == 2
+    assert of_recent in lacking["names"]
+    assert all(name.endswith(": 1 of 1 images") for name in lacking["names"] if name != of_recent)
 
 
 def test_the_report_is_readable(tell: Callable[[str], Context]) -> None:

@@ -26,6 +26,7 @@ from imagelake.catalog import parquet
 from imagelake.engine import runner, transfer, work
 from imagelake.engine.json_value import Json
 from imagelake.errors import Rejection
+from imagelake.ingest.kept_records import KeptRecords
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
 from imagelake.process import closing, opening
@@ -71,7 +72,9 @@ AUDIT = Auditor(
     retention_days=DAYS,
     evidence_days=2557,
 )
-ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), DAYS)
+ERASE = Erasure(
+    Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), KeptRecords(Bucket(""), ""), DAYS
+)
 RECONCILE = Reconciliation(
     Bucket("raw"), ImagesTable("images"), DeadLetterQueue("queue"), IngestWorkflow("workflow"), DAYS
 )
@@ -374,6 +377,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setattr(runner, "run_scripts", _run_scripts)
     monkeypatch.setattr(parquet, "to_parquet", _to_lines)
     monkeypatch.setattr(parquet, "without_rows", _without_lines)
+    monkeypatch.setattr(parquet, "having_rows", lambda files, _image_ids: files)
     monkeypatch.setattr(rows, "image_ids_in", _image_ids_in)
     monkeypatch.setattr(write_catalog, "load", lambda _settings: CATALOG)
     for module in (opening, closing, write_catalog):

@@ -137,6 +137,26 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("logs:PutLogEvents", "${CompactCatalogLogGroup.Arn}"),
         },
     ),
+    "RebuildCatalogRole": (
+        FUNCTION,
+        {
+            ("dynamodb:Query", "${ImagesTable.Arn}/index/by_expiry"),
+            ("dynamodb:BatchGetItem", "${ImagesTable.Arn}"),
+            ("s3:ListBucket", "${LakeBucket.Arn}"),
+            ("s3:GetObject", "${LakeBucket.Arn}/catalog/*"),
+            ("s3:GetObject", "${LakeBucket.Arn}/compaction/*"),
+            ("s3:PutObject", "${LakeBucket.Arn}/catalog/*"),
+            ("s3:PutObject", "${LakeBucket.Arn}/compaction/*"),
+            ("s3:DeleteObject", "${LakeBucket.Arn}/compaction/*"),
+            *(
+                (f"glue:{action}", f"{GLUE}:{resource}")
+                for action in ("GetPartition", "BatchCreatePartition", "BatchUpdatePartition")
+                for resource in ("catalog", "database/${CatalogDatabase}", "table/${CatalogDatabase}/${CatalogTable}")
+            ),
+            ("logs:CreateLogStream", "${RebuildCatalogLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${RebuildCatalogLogGroup.Arn}"),
+        },
+    ),
     "EraseImageRole": (
         FUNCTION,
         {
@@ -157,6 +177,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("s3:GetObject", "${LakeBucket.Arn}/compaction/*"),
             ("s3:PutObject", "${LakeBucket.Arn}/catalog/*"),
             ("s3:PutObject", "${LakeBucket.Arn}/compaction/*"),
+            ("s3:ListBucket", "${AuditBucket.Arn}"),
             ("s3:PutObject", "${AuditBucket.Arn}/receipts/erasures/*"),
             ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
             ("logs:CreateLogStream", "${EraseImageLogGroup.Arn}"),
@@ -435,7 +456,10 @@ def test_only_purge_erasure_and_compaction_may_delete() -> None:
     deletes = re.compile(r"(s3|dynamodb|glue):Delete")
     deleting = {name for name, (_, grants) in ROLES.items() if any(deletes.match(action) for action, _ in grants)}
 
-    assert deleting == {"EnforceRetentionRole", "EraseImageRole", "CompactCatalogRole"}
+    assert deleting == {
+        *("EnforceRetentionRole", "EraseImageRole"),
+        *("CompactCatalogRole", "RebuildCatalogRole"),
+    }
 
 
 def test_nobody_may_bypass_the_lock_of_the_evidence_or_delete_it() -> None:

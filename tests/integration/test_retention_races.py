@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from imagelake.catalog import parquet
 from imagelake.errors import Fault
+from imagelake.ingest.kept_records import KeptRecords
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.retention import erasure
@@ -31,7 +32,7 @@ FIRST_RUN = datetime(2026, 11, 15, 10, 25, tzinfo=UTC)
 """The first in which the due hour is due, five minutes after the last of its images may have arrived seven days ago."""
 NOW_HOUR = ArrivalHour.of(FIRST_RUN)
 PURGE = Purge(Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), 7)
-ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), 7)
+ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), KeptRecords(Bucket(""), ""), 7)
 WRITE = CatalogTable("db", "images", Bucket("lake"))
 
 
@@ -168,6 +169,7 @@ def test_the_promise_holds_whatever_happens_during_a_purge(due: int, plan: dict[
         stores = install(patch, FIRST_RUN)
         patch.setattr(parquet, "to_parquet", _lines)
         patch.setattr(parquet, "without_rows", _without)
+        patch.setattr(parquet, "having_rows", lambda files, _image_ids: files)
         world = World(stores, plan=plan)
         for hour, images in ((DUE_HOUR, due), (LAST_KEPT_HOUR, 2), (NOW_HOUR, 2)):
             world.add(hour, images)

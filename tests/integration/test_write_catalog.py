@@ -116,7 +116,7 @@ def test_writes_one_file_for_each_hour_and_registers_it(write: Invoke, tmp_path:
     assert {key.rpartition("/")[0] + "/" for key in answer["files"]} == {
         catalog_prefix(ArrivalHour.of(hour)) for hour in hours
     }
-    assert len({key.rpartition("/")[2] for key in answer["files"]}) == 1
+    assert len({key.rpartition("/")[2].partition(".")[0] for key in answer["files"]}) == 1
     assert _partitions() == [["2026-11-22", "09"], ["2026-11-22", "10"], ["2026-11-23", "00"]]
     counts = _query("SELECT ingest_date, hour, count(*) FROM images GROUP BY 1, 2 ORDER BY 1, 2", tmp_path)
     assert counts == [("2026-11-22", "09", 3), ("2026-11-22", "10", 2), ("2026-11-23", "00", 2)]
@@ -223,10 +223,12 @@ def test_a_partition_that_glue_refuses_raises(write: Invoke) -> None:
 
 
 def test_s3_failing_registers_nothing(write: Invoke) -> None:
+    batch = _batch_of(_record(1))
+    batch["Records"][0]["dynamodb"]["ApproximateCreationDateTime"] = datetime.now(UTC).timestamp()
     with Stubber(buckets.s3_client()) as s3:
         s3.add_client_error("put_object", "AccessDenied")
         with pytest.raises(Fault, match=r"^AccessDenied on PutObject$"):
-            write(_batch_of(_record(1)))
+            write(batch)
 
     assert _partitions() == []
 

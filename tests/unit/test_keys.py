@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagelake.errors import InvalidKeyError
-from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_file, catalog_prefix, may_hold
 
 IMAGE_ID = "01999f5c-7a2e-7c11-9d0a-5b1f3c2e4d6f"
 HOUR = ArrivalHour("2026-11-22", "09")
@@ -95,3 +95,31 @@ def test_partitions_sort_like_the_hours_they_stand_for(one: datetime, other: dat
     hours = [moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0) for moment in (one, other)]
 
     assert (ArrivalHour.of(one) < ArrivalHour.of(other)) == (hours[0] < hours[1])
+
+
+@given(st.sets(st.uuids().map(str), min_size=1, max_size=400))
+def test_the_name_of_a_file_never_denies_an_image_that_it_has(image_ids: set[str]) -> None:
+    key = catalog_file(HOUR, "0" * 32, image_ids)
+
+    assert all(may_hold(key, {image_id}) for image_id in image_ids)
+    assert catalog_file(HOUR, "0" * 32, sorted(image_ids, reverse=True)) == key, "a retry writes the same file"
+
+
+@pytest.mark.parametrize("rows", [1, 50, 300])
+def test_the_name_of_a_file_denies_nearly_all_images_that_it_does_not_have(rows: int) -> None:
+    key = catalog_file(HOUR, "0" * 32, {str(UUID(int=number)) for number in range(rows)})
+
+    assert sum(may_hold(key, {str(UUID(int=number))}) for number in range(10_000, 20_000)) < 150
+    assert not may_hold(key, {str(UUID(int=10_000)), str(UUID(int=10_001))})
+
+
+@pytest.mark.parametrize("rows", [320, 1_800, 1_801, 10_000])
+def test_a_file_of_any_number_of_rows_has_a_key_that_s3_takes(rows: int) -> None:
+    key = catalog_file(HOUR, "0" * 32, {str(UUID(int=number)) for number in range(rows)})
+
+    assert len(key) < 900
+    assert may_hold(key, {str(UUID(int=rows - 1))})
+
+
+def test_a_file_without_a_filter_may_hold_any_image() -> None:
+    assert may_hold("catalog/ingest_date=2026-11-22/hour=09/0a1b.parquet", {IMAGE_ID})

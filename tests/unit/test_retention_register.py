@@ -1,8 +1,12 @@
 """docs/retention.md says what the template does, and nothing that can keep data is missing from it."""
 
+import ast
 import copy
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,8 +44,13 @@ PLACES = (
 
 
 HOLDS_MORE = {
-    "AWS::S3::Bucket": ("ReplicationConfiguration", "LoggingConfiguration", "InventoryConfigurations"),
-    "AWS::DynamoDB::Table": ("PointInTimeRecoverySpecification", "KinesisStreamSpecification"),
+    "AWS::S3::Bucket": (
+        *("ReplicationConfiguration", "LoggingConfiguration", "InventoryConfigurations"),
+        *("AnalyticsConfigurations", "MetadataConfiguration", "MetadataTableConfiguration"),
+    ),
+    "AWS::DynamoDB::Table": (
+        *("PointInTimeRecoverySpecification", "KinesisStreamSpecification", "ContributorInsightsSpecification"),
+    ),
     "AWS::Serverless::Function": ("Tracing", "FileSystemConfigs"),
     "AWS::Serverless::StateMachine": ("Tracing",),
     "AWS::Serverless::Api": ("AccessLogSetting", "TracingEnabled", "CacheClusterEnabled"),
@@ -172,18 +181,99 @@ def test_the_register_has_a_line_for_every_kind_of_place() -> None:
         assert place in lines
 
 
-PLANTED = {line.split("|")[1].strip(): re.findall(r"`([^`]+)`", line.split("|")[6]) for line in TABLE}
-"""The planted violations that a row names."""
+# Violations
 
 
-@pytest.mark.parametrize("place", PLANTED)
-def test_every_row_names_a_violation_that_a_test_plants(place: str) -> None:
-    in_lakes = re.findall(r"^def (\w+)\(\) -> None:", (ROOT / "tests/integration/plants.py").read_text(), re.MULTILINE)
-    in_templates = {f"{kind}.{name}" for kind, name in REFUSED} | {f"{name}.{path}" for name, path, _ in PROPERTIES}
-    elsewhere = {"AWS::QuickSight::DataSet.ImportMode", "log.retention.hours=24"}
+PLANTS = ast.parse((ROOT / "tests/integration/plants.py").read_text(encoding="utf-8")).body
+IN_LAKES = {one.name for one in PLANTS if isinstance(one, ast.FunctionDef) and one.decorator_list}
+"""The violations that tests plant in a lake, each with what the audit has to find."""
+IN_TEMPLATES = {
+    *(f"{kind}.{name}" for kind, name in REFUSED),
+    *(f"{resource}.{path}" for resource, path, _ in PROPERTIES),
+    "AWS::QuickSight::DataSet.ImportMode",
+    "log.retention.hours=24",
+}
+"""Those that the tests above plant in the template, or look for in it."""
 
-    assert PLANTED[place]
-    assert set(PLANTED[place]) <= {*in_lakes, *in_templates, *elsewhere}
+
+def unplanted(table: list[str]) -> set[str]:
+    """The rows of a register without a violation of their own that a test plants."""
+    planted = [(row[1].strip(), re.findall(r"`([^`]+)`", row[6])) for row in (line.split("|") for line in table)]
+    rows = Counter(name for _, names in planted for name in set(names))
+    return {
+        place
+        for place, names in planted
+        if not names or any(name not in IN_LAKES | IN_TEMPLATES or rows[name] > 1 for name in names)
+    }
+
+
+def test_every_row_has_a_violation_of_its_own() -> None:
+    assert unplanted(TABLE) == set()
+    assert len({line.split("|")[1] for line in TABLE}) == len(TABLE)
+
+
+@pytest.mark.parametrize("number", range(len(TABLE)))
+@pytest.mark.parametrize("violation", ["", "`nobody_plants_this`"])
+def test_a_row_whose_violation_nobody_plants_is_noticed(number: int, violation: str) -> None:
+    columns = TABLE[number].split("|")
+    table = [*TABLE[:number], "|".join([*columns[:6], violation, *columns[7:]]), *TABLE[number + 1 :]]
+
+    assert unplanted(table) == {columns[1].strip()}
+
+
+def test_two_rows_that_share_a_violation_are_noticed() -> None:
+    second = "| Attic | rows | 0 | nobody | — | `an_overdue_image` |"
+
+    assert unplanted([*TABLE, second]) == {"Raw bucket, current objects", "Attic"}
+
+
+# Workflow
+
+
+WHERE_IT_RESTS = {
+    "lambda:invoke": "`/tmp` and memory of functions, and of tasks for large images",
+    "dynamodb:putItem": "Images table",
+    "dynamodb:updateItem": "Images table",
+    "sqs:sendMessage": "Dead-letter queue",
+    "ecs:runTask": "Record of tasks for large images",
+}
+"""The row of the place that an integration of the workflows hands data to."""
+
+
+def handed_to(workflow: dict[str, Any]) -> set[str]:
+    """The places that a workflow hands data to; an integration that has no row stands for itself."""
+    found = set()
+    for state in workflow["States"].values():
+        for inner in (state.get("ItemProcessor"), *state.get("Branches", ())):
+            found |= handed_to(inner) if inner else set()
+        if state["Type"] == "Task":
+            integration = state["Resource"].partition(":states:::")[2].partition(".")[0]
+            found.add(WHERE_IT_RESTS.get(integration, state["Resource"]))
+    return found
+
+
+WORKFLOWS = sorted((ROOT / "statemachine").glob("*.asl.json"))
+ROWS = {line.split("|")[1].strip() for line in TABLE}
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_whatever_a_workflow_hands_data_to_has_its_row(file: Path) -> None:
+    assert handed_to(json.loads(file.read_text(encoding="utf-8"))) <= ROWS
+
+
+def test_the_workflows_use_every_integration_that_has_a_row() -> None:
+    found = set().union(*(handed_to(json.loads(file.read_text(encoding="utf-8"))) for file in WORKFLOWS))
+
+    assert found == set(WHERE_IT_RESTS.values())
+
+
+def test_a_workflow_that_hands_data_to_another_place_is_noticed() -> None:
+    elsewhere = "arn:aws:states:::firehose:putRecord"
+    inner = {"States": {"Copy": {"Type": "Task", "Resource": elsewhere}}}
+
+    assert handed_to(inner) == {elsewhere}
+    assert handed_to({"States": {"Each": {"Type": "Map", "ItemProcessor": inner}}}) == {elsewhere}
+    assert handed_to({"States": {"Both": {"Type": "Parallel", "Branches": [inner]}}}) == {elsewhere}
 
 
 # Deploy-time rules

@@ -6,6 +6,7 @@
     ├── InvalidCursorError   a listing cannot go on from there
     ├── SettingsError        the stack is misconfigured
     └── Fault                a service did not do its part; trying again may help
+        └── OutOfTime        there is more to do than there was time for; trying again goes on
 
 Anything else that is raised is a fault of ours. Faults are retried, then dead-lettered.
 """
@@ -53,6 +54,18 @@ class Fault(ImageLakeError):  # noqa: N818  # the workflow's word for what may b
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
+
+
+class OutOfTime(Fault):
+    """There was more to do than there was time for.
+
+    Args:
+        done: how much was done, in the unit of what was asked for.
+    """
+
+    def __init__(self, done: int) -> None:
+        super().__init__("out of time; the next try goes on", "OutOfTime")
+        self.done = done
 
 
 @contextmanager

@@ -4,11 +4,14 @@ Every store is partitioned by the same hour, so purging an hour is dropping a pr
 
     raw bucket    raw/ingest_date=2026-11-22/hour=09/<image_id>
     lake bucket   derived/ingest_date=2026-11-22/hour=09/<image_id>/<version>/<name>.<extension>
-                  catalog/ingest_date=2026-11-22/hour=09/<batch>.parquet
+                  catalog/ingest_date=2026-11-22/hour=09/<batch>.<filter>.parquet
                   compaction/ingest_date=2026-11-22/hour=09/<copy>/<batch>.parquet
 """
 
+import base64
+import hashlib
 import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -19,6 +22,15 @@ from imagelake.errors import InvalidKeyError
 ARRIVAL_SLACK: Final = timedelta(minutes=20)
 """How long after the end of its hour an image may still arrive: an upload form is good for 15 minutes, and its upload
 takes a while."""
+CLOCK_SKEW: Final = timedelta(minutes=15)
+"""How far an hour may begin ahead of a clock: clocks differ."""
+
+FILTER_BITS: Final = 12
+"""Bits of a file's filter for each image: about one file in 150 is then looked into in vain."""
+MIN_FILTER_BYTES: Final = 4
+MAX_FILTER_BYTES: Final = 450
+"""Of a filter before it is encoded. S3 takes keys of 1,024 bytes."""
+_PROBES: Final = 4
 
 _DATE_AND_HOUR = r"ingest_date=(?P<ingest_date>\d{4}-\d{2}-\d{2})/hour=(?P<hour>[01]\d|2[0-3])"
 _IMAGE_ID = r"(?P<image_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
@@ -70,6 +82,10 @@ class ArrivalHour:
     def arrival(self, stored_at: datetime) -> datetime:
         """When an image of this hour arrived: when its object was stored, unless that was a redrive, days later."""
         return min(stored_at, self.closed_at)
+
+    def is_ahead_of(self, moment: datetime) -> bool:
+        """Whether the hour has not begun at `moment`: nothing that is filed under it belongs there."""
+        return self.start - CLOCK_SKEW > moment
 
     @property
     def path(self) -> str:
@@ -154,6 +170,41 @@ def _is_date(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def catalog_file(hour: ArrivalHour, batch: str, image_ids: Collection[str]) -> str:
+    """Key of the Parquet file with the rows of these images.
+
+    The name has a Bloom filter of `image_ids`, so that whoever looks for the rows of one image among thousands of files
+    finds them with the listing. A file of so many rows that its filter would tell nothing has none.
+    """
+    size = min(max(-(-FILTER_BITS * len(image_ids) // 8), MIN_FILTER_BYTES), MAX_FILTER_BYTES)
+    if size * 8 < 2 * len(image_ids):
+        return f"{catalog_prefix(hour)}{batch}.parquet"
+    bits = bytearray(size)
+    for image_id in image_ids:
+        for probe in _probes(image_id, size):
+            bits[probe // 8] |= 1 << probe % 8
+    name = base64.urlsafe_b64encode(bits).decode().rstrip("=")
+    return f"{catalog_prefix(hour)}{batch}.{name}.parquet"
+
+
+def may_hold(key: str, image_ids: Collection[str]) -> bool:
+    """Whether the Parquet file `key` may have rows of any of these images; one without a filter may have any."""
+    match key.rpartition("/")[2].split("."):
+        case [_, name, "parquet"]:
+            bits = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4))
+            return any(
+                all(bits[probe // 8] >> probe % 8 & 1 for probe in _probes(image_id, len(bits)))
+                for image_id in image_ids
+            )
+    return True
+
+
+def _probes(image_id: str, size: int) -> Iterator[int]:
+    digest = hashlib.sha256(image_id.encode()).digest()
+    first, step = int.from_bytes(digest[:8]), int.from_bytes(digest[8:16]) | 1
+    return ((first + number * step) % (8 * size) for number in range(_PROBES))
 
 
 def catalog_prefix(hour: ArrivalHour) -> str:

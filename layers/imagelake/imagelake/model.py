@@ -225,11 +225,18 @@ class AwaitedUpload(BaseModel):
         return self.model_dump(mode="json") | expiry_attributes(self.image_id, self.expires_at)
 
 
+type ErasureReason = Literal[
+    "unspecified", "sent_by_mistake", "no_longer_needed", "data_subject_request", "policy_violation", "legal_order"
+]
+"""Why somebody wants an image erased, as the receipt says it."""
+
+
 class Tombstone(BaseModel):
     """What stays of an image that was erased on request, so that nothing brings it back.
 
     `ingest_date` and `hour` are those of the object to erase. `owner_digest` lets the owner, and nobody else, repeat
-    the request.
+    the request; images from Kafka have no owner. `asked_by` (the caller's Cognito subject) and `reason` are for the
+    receipt, whoever comes to write it. `returned_at` is when the image was last seen to have come back.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -239,6 +246,9 @@ class Tombstone(BaseModel):
     erased_at: Moment
     expires_at: Expiry
     owner_digest: str | None = None
+    asked_by: str | None = None
+    reason: ErasureReason = "unspecified"
+    returned_at: str | None = None
     ingest_date: str
     hour: str
 

@@ -5,7 +5,7 @@ there cannot hide itself here. It lists images and reads none; of the catalog it
 What is malformed is reported, and the walk goes on.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -53,6 +53,9 @@ class _Seen:
     rows: dict[datetime, set[str] | None] = field(default_factory=dict)
     """Of hours that are settled; None where they could not be read."""
     with_items: set[str] = field(default_factory=set)
+    with_outcome: Counter[datetime] = field(default_factory=Counter)
+    without_row: Counter[datetime] = field(default_factory=Counter)
+    """How many images of an hour should have their rows, and how many of them have none."""
     without_outcome: set[str] = field(default_factory=set)
 
 
@@ -319,7 +322,9 @@ def _check_item(result: Audit, seen: _Seen, image_id: str, item: dict[str, Any])
         result.report("early", "derived", "an image without its derivatives", image_id)
     if age > SETTLED and _has_rows(result, hour):
         image_ids = seen.rows.get(hour, set())
+        seen.with_outcome[hour] += 1
         if image_ids is not None and image_id not in image_ids:
+            seen.without_row[hour] += 1
             result.report("early", "catalog", "an image without a row", image_id)
 
 
@@ -352,6 +357,9 @@ def _compare(result: Audit, seen: _Seen) -> None:
         if SETTLED_HOUR < result.as_of - hour < result.retention:
             waiting = image_ids & seen.without_outcome
             result.report_all("incomplete", "items", "an image without an outcome", waiting)
+    for hour, missing in sorted(seen.without_row.items()):
+        lacks = f"{name_of(hour)}: {missing} of {seen.with_outcome[hour]} images"
+        result.report("incomplete", "catalog", "an hour with fewer rows than images", lacks)
     _report_orphans(result, seen, "derived", "a derivative of no image", seen.derived)
     readable = {hour: image_ids for hour, image_ids in seen.rows.items() if image_ids is not None}
     _report_orphans(result, seen, "catalog", "a row of no image", readable)

@@ -100,9 +100,12 @@ def _check_receipt(result: Audit, name: str, receipt: dict[str, Any], counted: s
     counted.add(digest)
     if store in ("awaited_uploads", "tombstones"):
         return
-    if purged_at < hour + timedelta(hours=1) + result.retention and store != "items":
-        result.report("early", store, "deleted before its days were over", name, objects)
-    if store == "items" and receipt["newest_age_hours"] < hours(result.retention):
+    if store == "items" or hour > purged_at:  # what is dated in the future goes by its own age, as items do
+        newest = receipt["newest_age_hours"]
+        is_early = newest is not None and newest < hours(result.retention)
+    else:
+        is_early = purged_at < hour + timedelta(hours=1) + result.retention
+    if is_early:
         result.report("early", store, "deleted before its days were over", name, objects)
     if purged_at > hour + result.retention + GRACE:
         result.report("late", store, "deleted later than promised", name, objects)

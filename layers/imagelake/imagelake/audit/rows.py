@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,13 +60,19 @@ def _of_hour(bucket: str, prefixes: set[str]) -> tuple[set[str], list[str]]:
     return image_ids, unreadable
 
 
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One database for all threads, each with a cursor of its own: making one takes longer than reading a file."""
+    return duckdb.connect(config={"threads": 1})
+
+
 def image_ids_in(file: Path) -> set[str]:
     """The ids in one Parquet file.
 
     Raises:
         duckdb.Error: it is none, or has no such column.
     """
-    with duckdb.connect(config={"threads": 1}) as database:
+    with _database().cursor() as database:
         rows = database.execute("SELECT image_id FROM read_parquet(?, hive_partitioning = false)", [str(file)])
         return {row[0] for row in rows.fetchall()}
 

@@ -8,15 +8,17 @@ compacted in steps, far enough apart for the queries that began before each to e
 3. Nobody reads the copy any more. It is deleted.
 
 What to do next is read from Glue and S3, so a run that was interrupted or came twice does no harm. Rows that come late
-are written beside the small files and seen after step 2. Rows that are erased meanwhile stay erased: before a partition
-moves, what was copied is compared with what is there.
+are written beside the small files and seen after step 2, unless the copy has them too. Rows that are erased meanwhile
+stay erased: before a partition moves, what was copied is compared with what is there.
+
+`rebuild` begins with step 1 as well, with rows of the images table in the copy; the other steps follow here.
 """
 
 import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -137,7 +139,7 @@ def _next_step(hour: _Hour, now: datetime) -> Step | None:
 
 def _take(step: Step, hour: _Hour, table: CatalogTable, now: datetime, result: Compaction) -> None:
     if step == "merged":
-        _merge(hour.arrival_hour, table, now)
+        merge(hour.arrival_hour, table, lambda copy: table.move(hour.arrival_hour, copy, now))
     elif step == "replaced":
         result.files_after += _replace(hour, table, now)
         result.files_before += len(hour.files)
@@ -152,63 +154,101 @@ def _is_forsaken(copy: StoredObject, now: datetime) -> bool:
     return now - copy.last_modified > GRACE
 
 
-def _merge(hour: ArrivalHour, table: CatalogTable, now: datetime) -> None:
-    """Step 1."""
+def merge(
+    hour: ArrivalHour,
+    table: CatalogTable,
+    move: Callable[[str], None],
+    beside: Sequence[str] = (),
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Step 1: copy all rows of an hour, each once, and have queries find the copy.
+
+    Args:
+        hour: which.
+        table: of the catalog.
+        move: has queries find the files under a prefix.
+        beside: prefixes with more files of the hour, whose rows go into the copy too.
+        check: is called once the copy is there, before queries find it.
+
+    Raises:
+        Fault: S3 or Glue did not answer, or denied access, or others kept changing the files.
+    """
+    bucket = table.lake_bucket
     for _ in range(parquet.REPLACEMENTS):
-        sources = list(table.lake_bucket.objects(catalog_prefix(hour)))
-        content = (f"{source.key} {source.etag}" for source in sources)
-        copy = f"{compaction_prefix(hour)}{parquet.batch_name(content)}/"
+        sources = list(bucket.objects(catalog_prefix(hour)))
+        others = [[file for file in bucket.objects(prefix) if file.key.endswith(".parquet")] for prefix in beside]
+        read = [*sources, *(file for some in others for file in some)]
+        copy = f"{compaction_prefix(hour)}{parquet.batch_name(f'{file.key} {file.etag}' for file in read)}/"
         with tempfile.TemporaryDirectory() as folder:
-            files = _download(table.lake_bucket, sources, Path(folder))
+            files = download(bucket, read, Path(folder))
             if files is None:
                 continue
             for number, merged in enumerate(parquet.merge(files, Path(folder), FILE_BYTES)):
-                name = parquet.batch_name([copy, str(number)])
-                table.lake_bucket.overwrite(f"{copy}{name}.parquet", merged.read_bytes(), parquet.PARQUET)
+                bucket.overwrite(f"{copy}{parquet.merged_name(copy, number)}", merged.read_bytes(), parquet.PARQUET)
         keys = json.dumps([source.key for source in sources]).encode()
-        table.lake_bucket.overwrite(f"{copy}{_SOURCES}", keys, "application/json")
-        if _are_unchanged(table.lake_bucket, sources):
-            table.move(hour, copy, now)
+        bucket.overwrite(f"{copy}{_SOURCES}", keys, "application/json")
+        check()
+        if all(_are_unchanged(bucket, some) for some in (sources, *others)):
+            move(copy)
             return
         # What has changed may be that rows were erased: they must not stay here.
-        table.lake_bucket.delete(table.lake_bucket.keys(copy))
+        bucket.delete(bucket.keys(copy))
     raise Fault("ConcurrentReplacement on PutObject")
 
 
 def _replace(hour: _Hour, table: CatalogTable, now: datetime) -> int:
     """Step 2; returns how many files the hour has now."""
     bucket, copy, target = table.lake_bucket, hour.registered.prefix, catalog_prefix(hour.arrival_hour)
-    manifest = bucket.read(f"{copy}{_SOURCES}")
-    if manifest is None:
+    sources = sources_of(bucket, copy)
+    if sources is None:
         raise Fault("NoSuchKey on GetObject")
     for _ in range(parquet.REPLACEMENTS):
         merged = [file for file in bucket.objects(copy) if file.key.endswith(".parquet")]
         names = {file.key: target + file.key.rpartition("/")[2] for file in merged}
+        if not _take_out_known(bucket, target, {*sources, *names.values()}, list(names)):
+            continue
         copied = [bucket.copy(file.key, names[file.key], file.etag) for file in merged]
         if all(copied) and _are_unchanged(bucket, merged):
-            bucket.delete(json.loads(manifest[0]))
+            bucket.delete(sources)
             table.move(hour.arrival_hour, target, now)
             return len(bucket.keys(target))
     raise Fault("ConcurrentReplacement on CopyObject")
 
 
-def _download(bucket: Bucket, sources: Sequence[StoredObject], folder: Path) -> list[Path] | None:
+def sources_of(bucket: Bucket, copy: str) -> list[str] | None:
+    """The keys of the files whose place the files of a copy take, or None when nobody knows.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    manifest = bucket.read(f"{copy}{_SOURCES}")
+    return [str(key) for key in json.loads(manifest[0])] if manifest else None
+
+
+def _take_out_known(bucket: Bucket, prefix: str, expected: set[str], copy: Sequence[str]) -> bool:
+    """Take the rows that the copy has out of the files that came late, which nobody reads yet.
+
+    Returns:
+        False when somebody else has replaced one of them meanwhile.
+    """
+    for file in list(bucket.objects(prefix)):
+        found = None if file.key in expected else bucket.read(file.key)
+        if found:
+            content, known = parquet.without_known(found[0], bucket, copy)
+            if known and not bucket.replace(file.key, content, parquet.PARQUET, found[1]):
+                return False
+    return True
+
+
+def download(bucket: Bucket, sources: Sequence[StoredObject], folder: Path) -> list[Path] | None:
     """The files of `sources`, or None when one of them is gone."""
 
-    def download(number: int) -> Path | None:
-        found = bucket.read(sources[number].key)
-        if found is None:
-            return None
-        file = folder / f"{number}.parquet"
-        file.write_bytes(found[0])
-        return file
-
+    files = [folder / f"{number}.parquet" for number in range(len(sources))]
     with ThreadPoolExecutor(DOWNLOADS) as pool:
-        files = [file for file in pool.map(download, range(len(sources))) if file]
-    return files if len(files) == len(sources) else None
+        found = pool.map(lambda source, file: bucket.download(source.key, file), sources, files)
+        return files if all(found) else None
 
 
 def _are_unchanged(bucket: Bucket, files: Sequence[StoredObject]) -> bool:
     """Whether all of `files` are as they were; others may have come beside them."""
-    prefix = files[0].key.rpartition("/")[0] + "/" if files else ""
-    return set(files) <= set(bucket.objects(prefix))
+    return not files or set(files) <= set(bucket.objects(files[0].key.rpartition("/")[0] + "/"))

@@ -92,7 +92,8 @@ class Opening:
         if version_id is None or (result_version is not None and result_version != quote(version_id, safe="")):
             return Opened(decision="gone"), False
         raw = self.raw_bucket.describe(str(key), version_id)
-        if raw.received_at + timedelta(days=self.retention_days) <= datetime.now(UTC):
+        arrived = min(raw.received_at, key.hour.arrival(raw.received_at))
+        if arrived + timedelta(days=self.retention_days) <= datetime.now(UTC):
             return Opened(decision="gone"), False
         facts = self._facts(key, raw, by_task=is_result)
         if is_result:

@@ -2,34 +2,56 @@
 
 A tombstone takes the place of the image's item first; from then on nothing brings the image back. Who finds it, a late
 workflow or a redelivered record, moves the tombstone to where the image has turned up, and the stream of the images
-table brings it here again. The row is erased twice: now, and when the stream brings the tombstone to `write_catalog`,
-which by then has written every row that came before it.
+table brings it here again. The file, its derivatives and kept Kafka records go first, the rows after them: looking for
+rows takes longer the more files an hour has.
+
+The stream also brings every new tombstone here, so an erasure that ran out of time or was interrupted goes on. Rows are
+erased once more when the stream brings the tombstone to `write_catalog`, which by then has written every row that came
+before it.
 """
 
 import hashlib
 import hmac
+import math
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from imagelake.catalog import parquet
+from imagelake.errors import Fault, InvalidKeyError, OutOfTime
+from imagelake.ingest.kept_records import KeptRecords
 from imagelake.keys import ArrivalHour, RawKey
-from imagelake.model import Tombstone
+from imagelake.model import ErasureReason, Tombstone
 from imagelake.retention import receipts
+from imagelake.retention.receipts import ErasureTally
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.images_table import ImagesTable
 
 WORKERS: Final = 16
 """Hours that are looked into at once."""
+CALLER_SECONDS: Final = 30
+"""How long the request that buried an image may be at work on it; it leaves a receipt when it is done. Until then
+nobody else begins, so that no two receipts count the same deletions."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. An operator may erase any image, everybody else their own."""
+    """Who asks, and why. An operator may erase any image, everybody else their own."""
 
     subject: str
     is_operator: bool
+    reason: ErasureReason = "unspecified"
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What a run has done, and whether nothing is left to do."""
+
+    tally: ErasureTally
+    finished: bool
 
 
 @dataclass(frozen=True)
@@ -40,18 +62,23 @@ class Erasure:
     lake_bucket: Bucket
     audit_bucket: Bucket
     images_table: ImagesTable
+    kept_records: KeptRecords
     retention_days: int
 
     def bury(self, image_id: str, caller: Caller, now: datetime) -> Tombstone | None:
         """Put a tombstone in the place of an image; one that is there already stays.
 
+        An operator may bury an image without an item too, when a Kafka record of it is kept.
+
         Returns:
             The tombstone, or None when there is no such image, it has expired, or it is not the caller's.
 
         Raises:
-            Fault: DynamoDB did not answer, or denied access.
+            Fault: a service did not answer, or denied access.
         """
         item = self.images_table.get_even_erased(image_id)
+        if item is None:
+            item = self._as_kept(image_id, now) if caller.is_operator else None
         if item is None or not (caller.is_operator or _is_owner(item, caller)):
             return None
         if item["status"] == "erased":
@@ -62,33 +89,87 @@ class Erasure:
             # Long enough for everything that may redeliver the image to have forgotten it.
             expires_at=now + timedelta(days=self.retention_days),
             owner_digest=_digest(image_id, item["uploader"]) if "uploader" in item else None,
+            asked_by=caller.subject,
+            reason=caller.reason,
             ingest_date=item["ingest_date"],
             hour=item["hour"],
         )
-        self.images_table.bury(tombstone)
-        return tombstone
+        if self.images_table.bury(tombstone):
+            return tombstone
+        buried = self.images_table.get_even_erased(image_id)
+        return Tombstone.model_validate(buried) if buried else None
 
-    def erase(self, tombstone: Tombstone, now: datetime) -> dict[str, int]:
-        """Erase all there is of a buried image, and leave a receipt.
+    def _as_kept(self, image_id: str, now: datetime) -> dict[str, Any] | None:
+        """What stands for the item of an image whose record was refused or given up."""
+        hour = ArrivalHour.of(now)
+        try:
+            RawKey.parse(str(RawKey(hour, image_id)))
+        except InvalidKeyError:
+            return None
+        if not self.kept_records.has(image_id, now):
+            return None
+        return {"status": "kept", "ingest_date": hour.ingest_date, "hour": hour.hour}
 
-        Doing it again does no harm, and leaves a receipt only where something had come back.
-
-        Returns:
-            How many versions, derivatives and rows are gone.
+    def is_under_way(self, tombstone: Tombstone, now: datetime) -> bool:
+        """Whether the request that buried the image may be erasing it at this moment.
 
         Raises:
-            Fault: a service did not answer, or denied access; ask again.
+            Fault: S3 did not answer, or denied access.
         """
-        key = tombstone.raw_key
-        erased = {"rows": 0, "derivatives": 0, "versions": 0}
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for found in pool.map(lambda place: self._erase(place, has_row=place == key), self._places(tombstone, now)):
-                erased = {what: count + found.get(what, 0) for what, count in erased.items()}
-        if any(erased.values()) or tombstone.erased_at == now:
-            receipts.erasure(self.audit_bucket, key.hour, key.image_id, now, erased)
-        return erased
+        is_young = now - tombstone.erased_at < timedelta(seconds=CALLER_SECONDS)
+        return is_young and tombstone.returned_at is None and not receipts.has_erasure(self.audit_bucket, tombstone)
 
-    def _places(self, tombstone: Tombstone, now: datetime) -> list[RawKey]:
+    def erase(self, tombstone: Tombstone, now: datetime, seconds: float = math.inf) -> Erased:
+        """Erase all there is of a buried image, as far as `seconds` allow, and leave a receipt.
+
+        Doing it again does no harm, and leaves another receipt only where something had come back, or was left.
+
+        Raises:
+            Fault: a service did not answer, or denied access; ask again. What is gone until then has its receipt.
+        """
+        deadline, tally = time.monotonic() + seconds, ErasureTally()
+        try:
+            hours = self._erase_objects(tombstone, now, tally)
+            finished = self._erase_rows(tombstone.image_id, hours, deadline, tally)
+        except Fault:
+            if any(tally.counts().values()):
+                receipts.erasure(self.audit_bucket, tombstone, tally, "interrupted")
+            raise
+        if (
+            any(tally.counts().values())
+            or not finished
+            or not receipts.has_erasure(self.audit_bucket, tombstone)  # that nothing was there is worth a receipt too
+        ):
+            receipts.erasure(self.audit_bucket, tombstone, tally, "completed" if finished else "to be continued")
+        return Erased(tally, finished)
+
+    def _erase_objects(self, tombstone: Tombstone, now: datetime, tally: ErasureTally) -> list[ArrivalHour]:
+        """Delete all but rows; gives the hours in which there may be rows."""
+        key = tombstone.raw_key
+        hours = {key.hour}
+        with ThreadPoolExecutor(WORKERS) as pool:
+            places = self._places(tombstone, now)
+            found = zip(places, pool.map(self._find, places), strict=True)
+            for place, (versions, derivatives) in found:
+                if versions or derivatives:
+                    self.raw_bucket.delete_versions(versions)
+                    self.lake_bucket.delete_versions(derivatives)
+                    tally.add(versions, derivatives)
+                    hours.add(place.hour)
+        if tombstone.owner_digest is None:
+            tally.records += self.kept_records.erase(key.image_id, now)
+        return sorted(hours)
+
+    def _erase_rows(self, image_id: str, hours: Iterable[ArrivalHour], deadline: float, tally: ErasureTally) -> bool:
+        try:
+            for hour in hours:
+                tally.rows += parquet.erase(self.lake_bucket, hour, {image_id}, deadline)
+        except OutOfTime as stopped:
+            tally.rows += stopped.done
+            return False
+        return True
+
+    def _places(self, tombstone: Tombstone, now: datetime) -> Sequence[RawKey]:
         """Where the image may be. A form takes a file in one place; a record that comes again may be in any hour."""
         places = {tombstone.raw_key}
         if tombstone.owner_digest is None:
@@ -96,19 +177,12 @@ class Erasure:
             places |= {RawKey(ArrivalHour.of(now - timedelta(hours=age)), tombstone.image_id) for age in ages}
         return sorted(places, key=str)
 
-    def _erase(self, key: RawKey, *, has_row: bool) -> dict[str, int]:
-        # What says that there is something to erase goes last, should this be interrupted.
-        derivatives = _find(self.lake_bucket, key.derived_prefix)
-        versions = _find(self.raw_bucket, str(key))
-        if not (has_row or derivatives or versions):
-            return {}
-        rows = parquet.erase(self.lake_bucket, key.hour, {key.image_id})
-        self.lake_bucket.delete_versions(derivatives)
-        self.raw_bucket.delete_versions(versions)
-        return {"rows": rows, "derivatives": len(derivatives), "versions": len(versions)}
+    def _find(self, key: RawKey) -> tuple[list[Version], list[Version]]:
+        """Versions of the file and derivatives in one place."""
+        return _all(self.raw_bucket, str(key)), _all(self.lake_bucket, key.derived_prefix)
 
 
-def _find(bucket: Bucket, prefix: str) -> list[Version]:
+def _all(bucket: Bucket, prefix: str) -> list[Version]:
     return [version for page in bucket.versions(prefix) for version in page]
 
 

@@ -3,11 +3,13 @@
 An hour of arrival is due once the last image that may have arrived in it has been kept for the promised days. What is
 due is read from the stores themselves, so a purge that was down, was interrupted or ran twice has nothing to remember:
 the next one finds what is left. Nothing but due hours is listed; what it costs grows with what expires.
+
+An hour that has not begun is never due. What somebody has put there by hand goes by its own age.
 """
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -80,7 +82,7 @@ class Purge:
             Fault: S3 or Glue did not answer, or denied access.
         """
         latest = self._latest_due(now)
-        hours = {store.name: {*_stored_hours(store, latest)} for store in self._stores()}
+        hours = {store.name: {*_due_hours(store, latest), *self._misdated(store, now)} for store in self._stores()}
         hours["catalog"] |= {registered.hour for registered in self.catalog.registered(latest)}
         due = [Work(store=name, hour=hour.path) for name, found in hours.items() for hour in sorted(found)]
         return [*due, Work(store="items"), Work(store="uploads")]
@@ -101,13 +103,15 @@ class Purge:
             aborted = sum(len(bucket.abort_uploads(now - STALE_UPLOAD)) for bucket in both)
             return Progress(store=work.store, finished=True, deleted=aborted)
         hour = ArrivalHour.parse(work.hour or "")
+        (store,) = (store for store in self._stores() if store.name == work.store)
+        if hour.is_ahead_of(now):
+            return self._purge_misdated(store, hour, now, deadline)
         if hour > self._latest_due(now):
             raise InvalidKeyError(f"not due yet: {hour.path}")
         if work.store in ("catalog", "compaction"):
             # The partition goes first: queries must not find it while its files go.
             self.catalog.unregister(hour)
-        (store,) = (store for store in self._stores() if store.name == work.store)
-        return self._purge_hour(store, hour, now, deadline)
+        return self._purge_hour(store, hour, now, deadline, stored_until=None)
 
     def _stores(self) -> tuple[_Store, ...]:
         lake = self.catalog.lake_bucket
@@ -116,14 +120,32 @@ class Purge:
 
     def _latest_due(self, now: datetime) -> ArrivalHour:
         """The last hour in which nothing can have arrived less than the promised days before `now`."""
-        hour = ArrivalHour.of(now - timedelta(days=self.retention_days))
-        while hour.closed_at > now - timedelta(days=self.retention_days):
+        hour = ArrivalHour.of(now - self._retention)
+        while hour.closed_at > now - self._retention:
             hour = ArrivalHour.of(hour.start - timedelta(hours=1))
         return hour
 
-    def _purge_hour(self, store: _Store, hour: ArrivalHour, now: datetime, deadline: float) -> Progress:
-        # By the hour and not by the age of the object: retries and redrives make old images young again.
-        run = _Run(store, hour, now, Receipt.claim(self.audit_bucket, store.name, hour, now))
+    @property
+    def _retention(self) -> timedelta:
+        return timedelta(days=self.retention_days)
+
+    def _misdated(self, store: _Store, now: datetime) -> Iterator[ArrivalHour]:
+        """Hours that have not begun, with objects that have had their days all the same: put there by hand."""
+        for hour in _stored_hours(store, lambda day: day >= f"ingest_date={ArrivalHour.of(now).ingest_date}"):
+            pages = store.bucket.versions(store.prefix(hour)) if hour.is_ahead_of(now) else ()
+            if any(one.last_modified <= now - self._retention for page in pages for one in page):
+                yield hour
+
+    def _purge_misdated(self, store: _Store, hour: ArrivalHour, now: datetime, deadline: float) -> Progress:
+        progress = self._purge_hour(store, hour, now, deadline, stored_until=now - self._retention)
+        if store.name == "catalog" and not any(store.bucket.versions(store.prefix(hour))):
+            self.catalog.unregister(hour)
+        return progress
+
+    def _purge_hour(
+        self, store: _Store, hour: ArrivalHour, now: datetime, deadline: float, stored_until: datetime | None
+    ) -> Progress:
+        run = _Run(store, hour, now, stored_until, Receipt.claim(self.audit_bucket, store.name, hour, now))
         finished = run.delete_versions(deadline)
         deleted = run.tally.versions + run.tally.delete_markers
         return Progress(store=store.name, hour=hour.path, finished=finished, deleted=deleted)
@@ -157,11 +179,16 @@ class Purge:
 
 @dataclass
 class _Run:
-    """A run over one hour of one store, which has claimed it."""
+    """A run over one hour of one store, which has claimed it.
+
+    `stored_until` spares what is younger, in an hour that has not begun. In one that is due it spares nothing: retries
+    and redrives make old images young again, so an hour is purged by its name and not by the age of its objects.
+    """
 
     store: _Store
     hour: ArrivalHour
     now: datetime
+    stored_until: datetime | None
     receipt: Receipt
     tally: Tally = field(default_factory=Tally)
     _failed: list[list[Version]] = field(default_factory=list)
@@ -192,9 +219,12 @@ class _Run:
         noted_at = time.monotonic()
         with ThreadPoolExecutor(WORKERS) as pool:
             try:
-                for page in self.store.bucket.versions(self.store.prefix(self.hour)):
+                for listed in self.store.bucket.versions(self.store.prefix(self.hour)):
                     if self._failures or time.monotonic() > deadline:
                         return False
+                    page = [one for one in listed if not self.stored_until or one.last_modified <= self.stored_until]
+                    if not page:
+                        continue
                     under_way.append((page, pool.submit(self.store.bucket.delete_versions, page)))
                     if len(under_way) > WORKERS:
                         self._settle(*under_way.popleft())
@@ -234,16 +264,19 @@ class _Run:
         self.receipt.end(self.tally, "failed", uncertain)
 
 
-def _stored_hours(store: _Store, latest: ArrivalHour) -> Iterator[ArrivalHour]:
-    for day in store.bucket.folders(f"{store.name}/"):
-        if day <= f"ingest_date={latest.ingest_date}":
-            for folder in store.bucket.folders(f"{store.name}/{day}/"):
-                try:
-                    hour = ArrivalHour.parse(f"{day}/{folder}")
-                except InvalidKeyError:  # outside the layout: for the auditor to report
-                    continue
-                if hour <= latest:
-                    yield hour
+def _due_hours(store: _Store, latest: ArrivalHour) -> Iterator[ArrivalHour]:
+    for hour in _stored_hours(store, lambda day: day <= f"ingest_date={latest.ingest_date}"):
+        if hour <= latest:
+            yield hour
+
+
+def _stored_hours(store: _Store, is_wanted: Callable[[str], bool]) -> Iterator[ArrivalHour]:
+    for day in filter(is_wanted, store.bucket.folders(f"{store.name}/")):
+        for folder in store.bucket.folders(f"{store.name}/{day}/"):
+            try:
+                yield ArrivalHour.parse(f"{day}/{folder}")
+            except InvalidKeyError:  # outside the layout: for the auditor to report
+                continue
 
 
 def _hours(age: timedelta) -> float:

@@ -3,12 +3,14 @@
     receipts/purges/ingest_date=2026-11-15/hour=09/<store>-<run>.json        one hour of one store, one run
     receipts/erasures/ingest_date=2026-11-15/hour=09/<image_id>-<run>.json   one image, on request
 
-No personal data and no image data in them; the keys of what was purged as a digest only.
+No image data in them, and of persons only the Cognito subject of who asked for an erasure; the keys of what was deleted
+as a digest only.
 """
 
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -16,7 +18,8 @@ from typing import Any, Final, Literal, Self
 
 from imagelake.errors import Fault
 from imagelake.keys import ArrivalHour
-from imagelake.stores.buckets import Bucket
+from imagelake.model import Tombstone
+from imagelake.stores.buckets import Bucket, Version
 from imagelake.values import to_iso
 
 type RunState = Literal["completed", "to be continued", "failed"]
@@ -146,14 +149,61 @@ def _is_at_work(bucket: Bucket, key: str) -> bool:
     return isinstance(receipt, dict) and receipt.get("state") == "started"
 
 
-def erasure(bucket: Bucket, hour: ArrivalHour, image_id: str, now: datetime, what: dict[str, int]) -> None:
-    """Write the receipt of an erasure on request: `what` says how many versions, derivatives and rows are gone.
+type ErasureState = Literal["completed", "to be continued", "interrupted"]
+
+
+def erasure(bucket: Bucket, tombstone: Tombstone, tally: "ErasureTally", state: ErasureState) -> None:
+    """Write the receipt of an erasure on request: who asked for it and why, and how much is gone by this run.
+
+    A run that is repeated with the same result leaves the receipt it has left.
 
     Raises:
         Fault: S3 did not answer, or denied access.
     """
-    name = f"receipts/erasures/{hour.path}/{image_id}-{uuid.uuid4().hex}.json"
-    _put(bucket, name, {"image_id": image_id, "erased_at": to_iso(now), **_hour(hour), **what})
+    asked = tombstone.model_dump(mode="json", include={"image_id", "erased_at", "returned_at", "asked_by", "reason"})
+    body = {"state": state, **asked, **_hour(tombstone.raw_key.hour), **tally.describe()}
+    run = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
+    content = (json.dumps(body, indent=2) + "\n").encode()
+    bucket.store_once(f"{_erasure_prefix(tombstone)}{run}.json", content, "application/json")
+
+
+def has_erasure(bucket: Bucket, tombstone: Tombstone) -> bool:
+    """Whether a run has left a receipt of this erasure.
+
+    Raises:
+        Fault: S3 did not answer, or denied access.
+    """
+    return next(bucket.objects(_erasure_prefix(tombstone)), None) is not None
+
+
+def _erasure_prefix(tombstone: Tombstone) -> str:
+    return f"receipts/erasures/{tombstone.raw_key.hour.path}/{tombstone.image_id}-"
+
+
+@dataclass
+class ErasureTally:
+    """How much of one image is gone: versions of its file, derivatives, kept Kafka records, rows of the catalog."""
+
+    versions: int = 0
+    derivatives: int = 0
+    records: int = 0
+    rows: int = 0
+    _objects: list[str] = field(default_factory=list)
+
+    def add(self, versions: Sequence[Version], derivatives: Sequence[Version]) -> None:
+        """Count objects that are deleted."""
+        self.versions += len(versions)
+        self.derivatives += len(derivatives)
+        self._objects += [f"{one.key}\n{one.version_id}\n" for one in (*versions, *derivatives)]
+
+    def counts(self) -> dict[str, int]:
+        """The counts, by name."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def describe(self) -> dict[str, Any]:
+        """The counts, and a SHA-256 over keys and versions of what was deleted, in their order."""
+        digest = hashlib.sha256("".join(sorted(self._objects)).encode()).hexdigest()
+        return self.counts() | {"keys_sha256": digest}
 
 
 def _hour(hour: ArrivalHour) -> dict[str, str]:

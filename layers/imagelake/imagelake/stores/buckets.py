@@ -1,5 +1,6 @@
 """The buckets: reading what arrived, storing what came of it, signing forms and links, deleting for good."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from itertools import batched
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.config import Config
@@ -336,6 +338,26 @@ class Bucket:
             if fault.code == "NoSuchKey":
                 return None
             raise
+
+    def download(self, key: str, target: Path) -> bool:
+        """Write an object to the file `target`, piece by piece.
+
+        Returns:
+            False when there is no such object.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        try:
+            with calling("GetObject"):
+                response = s3_client().get_object(Bucket=self.name, Key=key)
+                with target.open("wb") as file:
+                    shutil.copyfileobj(response["Body"], file, 1024 * 1024)
+        except Fault as fault:
+            if fault.code == "NoSuchKey":
+                return False
+            raise
+        return True
 
     def replace(self, key: str, content: bytes, content_type: str, etag: str) -> bool:
         """Replace an object if it still is the one with `etag`.

@@ -76,15 +76,18 @@ class CatalogTable:
             Fault: Glue did not answer, denied access, or refused a partition for another reason.
         """
         for some in batched(hours, _PARTITIONS_AT_ONCE, strict=False):
-            with calling("BatchCreatePartition"):
-                response = _glue().batch_create_partition(
-                    DatabaseName=self.catalog_database,
-                    TableName=self.catalog_table,
-                    PartitionInputList=[self._input(hour, catalog_prefix(hour)) for hour in some],
-                )
-            for error in response.get("Errors", []):
-                if (code := error["ErrorDetail"]["ErrorCode"]) != "AlreadyExistsException":
-                    raise Fault(f"{code} on BatchCreatePartition")
+            self._create([self._input(hour, catalog_prefix(hour)) for hour in some])
+
+    def _create(self, partitions: "Sequence[PartitionInputTypeDef]") -> bool:
+        """Create partitions but for those that are there; whether none was."""
+        with calling("BatchCreatePartition"):
+            response = _glue().batch_create_partition(
+                DatabaseName=self.catalog_database, TableName=self.catalog_table, PartitionInputList=partitions
+            )
+        codes = {error["ErrorDetail"]["ErrorCode"] for error in response.get("Errors", [])}
+        for code in codes - {"AlreadyExistsException"}:
+            raise Fault(f"{code} on BatchCreatePartition")
+        return not codes
 
     def registered(self, until: ArrivalHour) -> list[Registered]:
         """The hours that Glue knows, up to and with `until`.
@@ -107,6 +110,37 @@ class CatalogTable:
             for page in pages:
                 found += [_read(entry) for entry in page["Partitions"] if _is_hour(entry)]
         return [one for one in found if one.hour <= until]
+
+    def find(self, hour: ArrivalHour) -> Registered | None:
+        """An hour as Glue knows it, or None.
+
+        Raises:
+            Fault: Glue did not answer, or denied access.
+        """
+        try:
+            with calling("GetPartition"):
+                found = _glue().get_partition(
+                    DatabaseName=self.catalog_database,
+                    TableName=self.catalog_table,
+                    PartitionValues=[hour.ingest_date, hour.hour],
+                )
+        except Fault as fault:
+            if fault.code == "EntityNotFoundException":
+                return None
+            raise
+        return _read(found["Partition"])
+
+    def place(self, hour: ArrivalHour, prefix: str, now: datetime) -> None:
+        """Have queries find the files of an hour under `prefix`, whether or not Glue knows the hour.
+
+        Raises:
+            Fault: Glue did not answer, or denied access.
+        """
+        if self.find(hour) is None:
+            partition = self._input(hour, prefix) | {"Parameters": {_MOVED_AT: to_iso(now)}}
+            if self._create([partition]):
+                return
+        self.move(hour, prefix, now)
 
     def move(self, hour: ArrivalHour, prefix: str, now: datetime) -> None:
         """Have queries that begin from now on find the files of an hour under `prefix`.

@@ -8,9 +8,10 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
@@ -31,6 +32,9 @@ BATCH_ITEMS: Final = 100
 """The most that DynamoDB reads in one batch."""
 ATTEMPT_SECONDS: Final = 900
 """How long an image that was started again is left alone."""
+OUTCOMES: Final = ["processed", "rejected", "failed"]
+"""The statuses of items that have a row."""
+_SKEW: Final = timedelta(minutes=10)
 MAX_QUERIES: Final = 10
 """Of one page of a listing; a filter that few items pass gives a short page and a cursor to go on from."""
 
@@ -223,14 +227,21 @@ class ImagesTable:
             str(version_id) if version_id else None,
         )
 
-    def bury(self, tombstone: Tombstone) -> None:
-        """Put a tombstone in the place of an image, whatever is known of it.
+    def bury(self, tombstone: Tombstone) -> bool:
+        """Put a tombstone in the place of an image, whatever else is known of it.
+
+        Returns:
+            False when there is a tombstone already.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        with calling("PutItem"):
-            self._table.put_item(Item=tombstone.to_item())
+        return _write_if(
+            "PutItem",
+            self._table.put_item,
+            Item=tombstone.to_item(),
+            ConditionExpression=Attr("image_id").not_exists() | Attr("status").ne("erased"),
+        )
 
     def expired(self, now: datetime) -> Iterator[ExpiredItem]:
         """The items whose time is up; reads these and no others.
@@ -259,6 +270,44 @@ class ImagesTable:
                     break
                 query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
 
+    def outcomes(self, hour: ArrivalHour, retention_days: int) -> Iterator[tuple[str, str]]:
+        """The images with an outcome that arrived in an hour, each with its status; reads no others' items.
+
+        An image arrives between the beginning of its hour and 20 minutes after its end, and expires `retention_days`
+        later; an index knows when. So images are not found whose days were another number when they arrived.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        kept = timedelta(days=retention_days)
+        first, last = (int((moment + kept).timestamp()) for moment in (hour.start - _SKEW, hour.closed_at + _SKEW))
+        for shard in EXPIRY_SHARDS:
+            query: dict[str, Any] = {
+                "IndexName": "by_expiry",
+                "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("expires_at").between(first, last),
+                "FilterExpression": Attr("ingest_date").eq(hour.ingest_date)
+                & Attr("hour").eq(hour.hour)
+                & Attr("status").is_in(OUTCOMES),
+                "ProjectionExpression": "image_id, #status",
+                "ExpressionAttributeNames": {"#status": "status"},
+            }
+            while True:
+                with calling("Query"):
+                    found = self._table.query(**query)
+                for item in found["Items"]:
+                    yield str(item["image_id"]), str(item["status"])
+                if "LastEvaluatedKey" not in found:
+                    break
+                query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+
+    def read(self, image_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The items, whatever they are, of those of `image_ids` (all different) that have one.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        return [_plain(item) for item in self._read(image_ids, {})]
+
     def delete_expired(self, image_id: str, now: datetime) -> bool:
         """Delete an item unless somebody else did, or it has been given more time since.
 
@@ -281,19 +330,18 @@ class ImagesTable:
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        found: dict[str, str] = {}
-        for start in range(0, len(image_ids), BATCH_ITEMS):
-            keys = [{"image_id": image_id} for image_id in image_ids[start : start + BATCH_ITEMS]]
-            request: Any = {self.name: {"Keys": keys, "ProjectionExpression": "image_id, #status"}}
-            request[self.name]["ExpressionAttributeNames"] = {"#status": "status"}
-            request[self.name]["ConsistentRead"] = True
+        wanted = {"ProjectionExpression": "image_id, #status", "ExpressionAttributeNames": {"#status": "status"}}
+        return {str(item["image_id"]): str(item["status"]) for item in self._read(image_ids, wanted)}
+
+    def _read(self, image_ids: Sequence[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for some in batched(image_ids, BATCH_ITEMS, strict=False):
+            keys = [{"image_id": image_id} for image_id in some]
+            request: Any = {self.name: {"Keys": keys, "ConsistentRead": True} | wanted}
             while request:
                 with calling("BatchGetItem"):
                     response = self._table.meta.client.batch_get_item(RequestItems=request)
-                for item in response["Responses"].get(self.name, []):
-                    found[str(item["image_id"])] = str(item["status"])
+                yield from response["Responses"].get(self.name, [])
                 request = response.get("UnprocessedKeys")
-        return found
 
     def count_attempt(self, key: RawKey, received_at: datetime, now: datetime, expires_at: datetime) -> int | None:
         """Note that an image without an outcome is started again.

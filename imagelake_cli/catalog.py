@@ -1,0 +1,149 @@
+"""`imagelake catalog`: what an operator does to the catalog, on AWS or on this machine."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Annotated, Final
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from imagelake_cli import connection
+from imagelake_cli.failures import explained
+from imagelake_cli.rebuilding import CatalogRebuilding, RebuildError, Rebuilt, hours_between
+
+app = typer.Typer(help="Look after the catalog.", no_args_is_help=True)
+
+AT_ONCE: Final = 4
+"""Hours that are rebuilt side by side."""
+LONGEST: Final = timedelta(days=31)
+"""A stack keeps images for 30 days at most."""
+INCOMPLETE: Final = 3
+"""Exit code when rows are missing at the end."""
+_HOUR: Final = "%Y-%m-%dT%H"
+
+
+@app.callback()
+def _group() -> None:
+    """Look after the catalog."""
+
+
+def _hour(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, _HOUR).replace(tzinfo=UTC)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an hour, UTC, such as 2026-11-22T09") from None
+
+
+@app.command()
+def rebuild(
+    hour: Annotated[
+        datetime | None, typer.Option("--hour", parser=_hour, metavar="HOUR", help="One hour, UTC: 2026-11-22T09.")
+    ] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", parser=_hour, metavar="HOUR", help="The first hour of a span.")
+    ] = None,
+    last: Annotated[
+        datetime | None,
+        typer.Option("--to", parser=_hour, metavar="HOUR", help="The last hour of a span; by default now."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every hour that the lake keeps.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and change nothing.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object an hour and line, on standard output.")
+    ] = False,
+    stack: Annotated[
+        str | None, typer.Option("--stack", help="A stack on AWS; without it, the local lake that is running.")
+    ] = None,
+    region: Annotated[str | None, typer.Option("--region", help="Of the stack.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="Of the AWS configuration.")] = None,
+) -> None:
+    """Bring back the rows that hours of the catalog have lost, from the images table.
+
+    Hours without a loss are left as they are, so it may be run at any time and again. Queries go on meanwhile and see
+    an hour as it was until they see it whole. Ends with 0 when no row is missing, with 3 when rows are, and with 1 when
+    something failed; what was restored until then is kept.
+    """
+    hours = _hours(hour, first, last, everything=everything)
+    with explained(connection.NoLakeError, RebuildError, BotoCoreError, ClientError, OSError):
+        rebuilding = connection.catalog_rebuilding(stack, region, profile)
+        results = []
+        for result in _rebuilt(rebuilding, hours, dry_run=dry_run):
+            results.append(result)
+            if as_json:
+                typer.echo(json.dumps(result.model_dump(exclude={"finished"})))
+        if not as_json:
+            _print(results, dry_run=dry_run)
+    if any(result.missing > result.restored for result in results):
+        raise typer.Exit(INCOMPLETE)
+
+
+def _hours(
+    hour: datetime | None, first: datetime | None, last: datetime | None, *, everything: bool
+) -> Sequence[datetime]:
+    if [hour is not None, first is not None, everything].count(True) != 1:
+        raise typer.BadParameter("give one of --hour, --from and --all")
+    if last is not None and first is None:
+        raise typer.BadParameter("needs --from", param_hint="--to")
+    now = datetime.now(UTC)
+    if hour is not None:
+        return [hour]
+    begin, end = (first, last or now) if first is not None else (now - LONGEST, now)
+    if begin > end:
+        raise typer.BadParameter("must not be after --to", param_hint="--from")
+    if end - begin > LONGEST:
+        raise typer.BadParameter("no lake keeps more than 31 days", param_hint="--from")
+    hours = hours_between(begin, end)
+    return hours[::-1] if everything else hours
+
+
+def _rebuilt(rebuilding: CatalogRebuilding, hours: Sequence[datetime], *, dry_run: bool) -> Iterator[Rebuilt]:
+    """The results as they come in, the hours in which there is nothing to do included."""
+    newest_first = hours[0] > hours[-1]
+    with _progress(len(hours)) as (progress, task), ThreadPoolExecutor(AT_ONCE) as pool:
+
+        def told(result: Rebuilt) -> None:
+            progress.update(task, description=f"{result.hour}: {result.restored} of {result.missing} rows restored")
+
+        left, waiting = iter(hours), set[Future[Rebuilt]]()
+        while True:
+            for hour in islice(left, AT_ONCE - len(waiting)):
+                waiting.add(pool.submit(rebuilding.rebuild, hour, dry_run=dry_run, progress=told))
+            if not waiting:
+                return
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for one in done:
+                progress.advance(task)
+                yield one.result()
+            if newest_first and any(one.result().state == "due" for one in done):
+                left = iter(())  # so are all that are older
+
+
+@contextmanager
+def _progress(hours: int) -> Iterator[tuple[Progress, TaskID]]:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress, progress.add_task("starting", total=hours)
+
+
+def _print(results: Sequence[Rebuilt], *, dry_run: bool) -> None:
+    """The hours in which something is missing or was, and a summary."""
+    shown = sorted((one for one in results if one.state in ("incomplete", "rebuilt")), key=lambda one: one.hour)
+    if shown:
+        table = Table("hour", "state", "items", "rows", "missing", "restored", box=None)
+        for one in shown:
+            table.add_row(one.hour, one.state, *map(str, (one.items, one.rows, one.missing, one.restored)))
+        Console().print(table)
+    counts = {state: sum(one.state == state for one in results) for state in ("complete", "open", "due")}
+    missing, restored = (sum(getattr(one, name) for one in results) for name in ("missing", "restored"))
+    done = f"{missing} rows missing" if dry_run else f"{restored} of {missing} missing rows restored"
+    left = (
+        f"{counts['complete']} hours complete, {counts['open']} still open, {counts['due']} past or about to be purged"
+    )
+    Console(stderr=True).print(f"{done}; {left}", style="dim", highlight=False)
