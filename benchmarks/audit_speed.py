@@ -19,7 +19,7 @@ import pytest
 from imagelake.audit import auditor
 from imagelake.audit.findings import Audit
 from imagelake.catalog import parquet
-from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from tests.integration.stand_ins import StandIns, install
 
@@ -83,7 +83,7 @@ def _fill(stores: StandIns, images: int) -> None:
 
 def _image(stores: StandIns, hour: ArrivalHour) -> ImageRecord:
     key, arrived = RawKey(hour, str(uuid.uuid4())), hour.start + timedelta(minutes=30)
-    derivative = key.derived("thumb_256", "jpg")
+    derivative = ImageVersion(key, "1").derived("thumb_256", "jpg")
     for bucket, stored in (("raw", str(key)), ("lake", derivative)):
         stores.s3.put_object(bucket, stored, b"")
     record = ImageRecord(

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from imagelake.ingest.kafka_record import Position
-from imagelake.keys import ArrivalHour, RawKey
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Derivative, ImageRecord
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
@@ -136,7 +136,7 @@ def _found(rng: random.Random, hour: ArrivalHour, image_id: str, received_at: da
         "sharpness": round(rng.lognormvariate(5, 0.8), 2),
         "derivatives": [
             Derivative(
-                key=key.derived(f"thumb_{side}", "jpg"),
+                key=ImageVersion(key, "1").derived(f"thumb_{side}", "jpg"),
                 name=f"thumb_{side}",
                 width=side,
                 height=side * height // width,

@@ -45,11 +45,15 @@ os._exit(0)
 """
 
 _OURS = """
-import json
+import json, os
 from pathlib import Path
 from app import handler
-answer = handler(json.loads(Path("events/{name}.json").read_text()), Context())
-assert answer.get("outcome") == "processed" or answer.get("statusCode") == 201, answer
+event = Path("events/{name}.json").read_text().replace("https://s3.amazonaws.com", os.environ["AWS_ENDPOINT_URL"])
+event = json.loads(event)
+if "bytes" in event:
+    event["bytes"] = int(os.environ["IMAGE_BYTES"])
+answer = handler(event, Context())
+assert answer.get("status") == "processed" or answer.get("statusCode") == 201, answer
 """
 
 _USUAL_HEAD = """
@@ -133,11 +137,11 @@ class _Aws(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _aws() -> Iterator[str]:
+def _aws(handler: type[_Aws] = _Aws) -> Iterator[str]:
     file = BytesIO()
     Image.effect_noise((1600, 1200), 40).convert("RGB").save(file, "JPEG", quality=80)
     _Aws.image = file.getvalue()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Aws)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -152,6 +156,7 @@ def _environment(endpoint: str) -> dict[str, str]:
     return {name: str(resolve(value)) for name, value in given.items()} | {
         "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b", "POWERTOOLS_TRACE_DISABLED": "true", "PATH": os.environ["PATH"],
+        "IMAGE_BYTES": str(len(_Aws.image)),
     }  # fmt: skip
 
 

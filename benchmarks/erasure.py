@@ -30,7 +30,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from imagelake import settings
 from imagelake.catalog import parquet
-from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
 from imagelake.model import ImageRecord
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
@@ -99,7 +99,7 @@ def _measure(files: int, rows: int, erase: Callable[[StandIns, str], None]) -> C
         key = RawKey(HOUR, doomed.image_id)
         stores.table.put_item(doomed.to_item() | {"uploader": "ada"})
         stores.s3.put_object("raw", str(key), b"image")
-        stores.s3.put_object("lake", key.derived("thumb_256", "jpg"), b"thumb")
+        stores.s3.put_object("lake", ImageVersion(key, "1").derived("thumb_256", "jpg"), b"thumb")
         if erase is _ask_without_filters:
             _rename(stores)
         stores.s3.before = lambda _operation: time.sleep(LATENCY_SECONDS)

@@ -45,7 +45,9 @@ from rich.console import Console
 from rich.table import Table
 
 from imagelake import pipelines
-from imagelake.process.one_image import ImageArrived, ImageProcessing
+from imagelake.engine import work as engine
+from imagelake.process.closing import Closing, EngineAnswered
+from imagelake.process.opening import ObjectCreated, Opening
 from imagelake.settings import load
 from kafka_poller import broker
 from kafka_poller.delivery import RetryPolicy
@@ -384,7 +386,7 @@ def _process_here(lake: Lake) -> None:
         if name in ("ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues")
     }
     put["TableName"] = lake.stack.outputs["ImagesTableName"]
-    work = partial(_bring_to_its_end, put, lake.stack.outputs["DeadLetterQueueUrl"], raw)
+    work = partial(_bring_to_its_end, put, lake.stack.outputs["DeadLetterQueueUrl"])
     with (
         TemporaryDirectory() as folder,
         ProcessPoolExecutor(2, get_context("spawn"), _enter, (environment, Path(folder, "pipelines.json"))) as pool,
@@ -400,9 +402,13 @@ def _enter(environment: dict[str, str], pipelines_file: Path) -> None:
     pipelines.FILE = pipelines_file  # type: ignore[misc]  # what a layer of its own is to the function
 
 
-def _bring_to_its_end(put: dict[str, Any], queue_url: str, bucket: str, key: str) -> None:
+def _bring_to_its_end(put: dict[str, Any], queue_url: str, key: str) -> None:
     dynamodb, sqs = _clients()
-    outcome = load(ImageProcessing).process(ImageArrived(bucket=bucket, key=key), pipelines.load().limits, 20)
+    opened, _ = load(Opening).open(ObjectCreated(key=key))
+    if opened.order is None or opened.facts is None:
+        return
+    answer = engine.carry_out(opened.order, 20).model_dump(mode="json")
+    outcome, _ = load(Closing).close(EngineAnswered(facts=opened.facts, answer=answer))
     try:
         dynamodb.put_item(Item=outcome.item, **put)
     except dynamodb.exceptions.ConditionalCheckFailedException:

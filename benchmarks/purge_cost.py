@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from imagelake.keys import ArrivalHour, RawKey
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.retention.purge import Purge
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
@@ -85,7 +85,7 @@ def _fill(stores: StandIns, hour: ArrivalHour, images: int) -> None:
     for _ in range(images):
         key = RawKey(hour, str(uuid.uuid4()))
         stores.s3.put_object("raw", str(key), b"")
-        stores.s3.put_object("lake", key.derived("thumb_256", "jpg"), b"")
+        stores.s3.put_object("lake", ImageVersion(key, "1").derived("thumb_256", "jpg"), b"")
         stores.table.put_item(
             {
                 "image_id": key.image_id,

@@ -30,7 +30,12 @@ console = Console()
 EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
     "http_api": ("a form, status 201", lambda result: result["statusCode"] == 201),
     "consume_image_topic": ("no record to be delivered again", lambda result: result == {"batchItemFailures": []}),
-    "process_image": ("the outcome `processed`", lambda result: result["outcome"] == "processed"),
+    "open_image": ("the decision `open`", lambda result: result["decision"] == "open"),
+    "process_image": ("the status `processed`", lambda result: result["status"] == "processed"),
+    "close_image": (
+        "the outcome `rejected`: the derivatives of the sample are not stored",
+        lambda result: result["reason"].startswith("engine_answer_invalid: "),
+    ),
     "write_catalog": ("a Parquet file", lambda result: len(result["files"]) == 1),
     "rebuild_catalog": ("nothing missing", lambda result: result["missing"] == 0),
     "compact_catalog": ("no faults", lambda result: result["faults"] == {}),
@@ -120,20 +125,22 @@ def _stacks_of_functions(template: Path, path: str = "") -> dict[str, str]:
 
 
 def _place_sample(lake: Lake) -> None:
-    """Put a picture where the sample event of process_image says there is one."""
-    event = _event(lake, "process_image")
-    sample = make_samples()[0]
-    lake.client("s3").put_object(
-        Bucket=event["bucket"], Key=event["key"], Body=sample.content, ContentType=sample.content_type
-    )
+    """Put a picture where the sample event of open_image says there is one, and hold its event back."""
+    event, sample, s3 = _event(lake, "open_image"), make_samples()[0], lake.client("s3")
+    bucket = lake.stack.outputs["RawBucketName"]
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+    s3.put_object(Bucket=bucket, Key=event["key"], Body=sample.content, ContentType=sample.content_type)
 
 
 def _event(lake: Lake, name: str) -> dict[str, Any]:
-    """The sample event, with this lake's places in place of the sample's; the latest version is as good as any."""
+    """The sample event, with this lake's places in place of the sample's."""
     event: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text(encoding="utf-8"))
-    if "bucket" in event:
-        event |= {"bucket": lake.stack.outputs["RawBucketName"]}
-        event.pop("version_id", None)
+    if name == "process_image":  # its order has to be signed here and now
+        opened = lake.client("lambda").invoke(
+            FunctionName=physical_id(lake.emulator, STACK_NAME, "OpenImageFunction"),
+            Payload=json.dumps(_event(lake, "open_image")),
+        )
+        event = json.loads(opened["Payload"].read())["order"]
     if "ResponseURL" in event:
         target = {"Bucket": lake.stack.outputs["LakeBucketName"], "Key": "answer.json"}
         event["ResponseURL"] = lake.client("s3").generate_presigned_url("put_object", target)
@@ -189,10 +196,9 @@ def _settings(lake: Lake, function: str) -> dict[str, str]:
         template = yaml_parse((ROOT / "stacks" / "redshift.yaml").read_text(encoding="utf-8"))
         return dict.fromkeys(template["Resources"][function]["Properties"]["Environment"]["Variables"], "none")
     physical = physical_id(lake.emulator, STACK_NAME, function)
-    deployed: dict[str, str] = lake.client("lambda").get_function_configuration(FunctionName=physical)["Environment"][
-        "Variables"
-    ]
-    return deployed
+    deployed = lake.client("lambda").get_function_configuration(FunctionName=physical)
+    settings: dict[str, str] = deployed.get("Environment", {}).get("Variables", {})
+    return settings
 
 
 if __name__ == "__main__":

@@ -170,7 +170,8 @@ def logical_id(function_folder: str) -> str:
 
 def variables(function_folder: str) -> dict[str, Any]:
     """The environment variables the template gives to one function alone, unresolved."""
-    found: dict[str, Any] = TEMPLATE["Resources"][logical_id(function_folder)]["Properties"]["Environment"]["Variables"]
+    properties = TEMPLATE["Resources"][logical_id(function_folder)]["Properties"]
+    found: dict[str, Any] = properties.get("Environment", {}).get("Variables", {})
     return found
 
 
@@ -214,11 +215,15 @@ def resolve(value: Any) -> Any:
         case dict():
             if unknown := [name for name in value if name.startswith("Fn::")]:
                 raise NotImplementedError(unknown[0])
-            return {name: resolve(entry) for name, entry in value.items()}
+            return {name: one for name, entry in value.items() if (one := resolve(entry)) is not _NO_VALUE}
         case list():
-            return [resolve(entry) for entry in value]
+            return [one for entry in value if (one := resolve(entry)) is not _NO_VALUE]
         case _:
             return value
+
+
+_NO_VALUE = object()
+"""What `AWS::NoValue` gives: the property is not there."""
 
 
 def _is_met(condition: str) -> bool:
@@ -262,6 +267,8 @@ def _substitute(expression: str) -> Any:
 
 
 def _reference(name: str) -> Any:
+    if name == "AWS::NoValue":
+        return _NO_VALUE
     if name in _PSEUDO_PARAMETERS:
         return _PSEUDO_PARAMETERS[name]
     if name in TEMPLATE["Parameters"]:

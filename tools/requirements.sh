@@ -7,9 +7,9 @@ set -eu
 uv=$1
 mode=${2:-}
 
-# boto3 and botocore are part of the Lambda runtime, and all that a task needs of it.
+# boto3 and botocore are part of the Lambda runtime; the task for large images has no use for them.
 requirements() {
-    [ "$1" = lambda-runtime ] || set -- "$1" --prune boto3 --prune botocore
+    set -- "$1" --prune boto3 --prune botocore
     echo "# Written by make requirements from uv.lock."
     "$uv" export --quiet --frozen --no-hashes --no-annotate --no-header --no-emit-project --only-group "$@"
 }
@@ -30,5 +30,4 @@ write-catalog functions/write_catalog/requirements.txt
 write-catalog functions/compact_catalog/requirements.txt
 write-catalog functions/erase_image/requirements.txt
 write-catalog functions/audit_retention/requirements.txt
-lambda-runtime tasks/process_large_image/requirements.txt
 END

@@ -1,7 +1,10 @@
-"""Process one image with the provided scripts; called by the workflow."""
+"""Carry out one order: read an image, run the provided scripts, store what they make; called by the workflow.
+
+Its role grants nothing but its logs. All it may do to an image is signed into the order.
+"""
 
 # ruff: noqa: E402  # what is imported before the process starts again would be imported twice
-from imagelake.process import environment
+from imagelake.engine import environment
 
 environment.begin()
 
@@ -10,11 +13,9 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake import pipelines
-from imagelake.engine import runner
+from imagelake.engine import runner, work
+from imagelake.engine.contract import EngineOrder
 from imagelake.errors import unforeseen
-from imagelake.process.one_image import ImageArrived, ImageProcessing
-from imagelake.settings import load
 
 logger = Logger()
 
@@ -25,11 +26,11 @@ STORING_SECONDS = 10.0
 @environment.gives_up
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Return a `one_image.Outcome`; raise only when another try may help."""
+    """Return a `contract.EngineAnswer`; raise only when another try may help."""
     runner.warm_up()
     seconds = context.get_remaining_time_in_millis() / 1000 - STORING_SECONDS
     with unforeseen():
-        image = ImageArrived.model_validate(event)
-        outcome = load(ImageProcessing).process(image, pipelines.load().limits, seconds)
-    logger.info("image %s", outcome.outcome, extra={"key": image.key, "reason": outcome.reason})
-    return outcome.model_dump(mode="json", exclude_none=True)
+        order = EngineOrder.model_validate(event)
+        answer = work.carry_out(order, seconds)
+    logger.info("image %s", answer.status, extra={"prefix": order.prefix})
+    return answer.model_dump(mode="json")

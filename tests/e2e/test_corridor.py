@@ -1,5 +1,6 @@
 """An image that goes in through the API comes out processed, stored, cataloged and answerable in SQL."""
 
+import hashlib
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from local.api_client import ApiClient, send
 from local.lake import Lake
@@ -171,6 +172,40 @@ def test_a_form_used_twice_leaves_the_image_that_was_cataloged(
     assert after["metadata"] == before["metadata"]
     content = httpx.get(after["derivatives"][0]["url"]).raise_for_status().content
     assert content == httpx.get(before["derivatives"][0]["url"]).raise_for_status().content
+
+
+def test_two_pictures_sent_at_once_through_one_form_are_one_picture(
+    lake: Lake, client: ApiClient, samples: dict[str, Sample], await_end: Await
+) -> None:
+    """Whichever is stored first wins, in the row and in the derivatives alike."""
+    pictures = [samples["hills.jpg"], samples["dusk.jpg"]]
+    grants = [client.post("/uploads", json={"content_type": "image/jpeg"}).raise_for_status().json() for _ in range(6)]
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        sent = [
+            pool.submit(send, grant["upload"], picture.content, picture.content_type)
+            for grant in grants
+            for picture in pictures
+        ]
+        for one in sent:
+            one.result().raise_for_status()
+
+    s3, bucket = lake.client("s3"), lake.stack.outputs["RawBucketName"]
+    for grant in grants:
+        image = await_end(grant["image_id"])
+        versions = s3.list_object_versions(Bucket=bucket, Prefix=grant["upload"]["fields"]["key"])["Versions"]
+        first = versions[-1]
+        content = s3.get_object(Bucket=bucket, Key=first["Key"], VersionId=first["VersionId"])["Body"].read()
+        assert len(versions) == 2
+        assert image["metadata"]["sha256"] == hashlib.sha256(content).hexdigest()
+        (small,) = [one for one in image["derivatives"] if one["name"] == "thumb_256"]
+        assert f"/{first['VersionId']}/" in small["url"]
+        with (
+            Image.open(io.BytesIO(content)) as original,
+            Image.open(io.BytesIO(httpx.get(small["url"]).content)) as thumb,
+        ):
+            difference = ImageChops.difference(original.resize(thumb.size).convert("L"), thumb.convert("L"))
+            assert ImageStat.Stat(difference).mean[0] < 8
 
 
 def test_an_image_awaits_its_upload_until_it_comes(client: ApiClient, samples: dict[str, Sample]) -> None:

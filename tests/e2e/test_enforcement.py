@@ -44,21 +44,24 @@ def dead_letters(lake: Lake, image_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("role", "action", "operation"),
+    ("role", "action", "fault"),
     [
-        ("ProcessImageRole", "s3:GetObject*", "GetObject"),
-        ("ProcessImageRole", "s3:PutObject", "PutObject"),
+        ("OpenImageRole", "dynamodb:GetItem", "AccessDeniedException on GetItem"),
+        ("OpenImageRole", "s3:ListBucketVersions", "AccessDenied on ListObjectVersions"),
+        ("OpenImageRole", "s3:GetObjectVersion", "403 on HeadObject"),
+        ("OpenImageRole", "s3:PutObject", "status 403 on POST"),
+        ("CloseImageRole", "s3:GetObject", "403 on HeadObject"),
     ],
 )
 def test_without_a_permission_the_image_is_in_the_dead_letter_queue_and_can_be_redriven(
-    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await, role: str, action: str, operation: str
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await, role: str, action: str, fault: str
 ) -> None:
     lake.client("sqs").purge_queue(QueueUrl=lake.stack.outputs["DeadLetterQueueUrl"])
     with without(lake, role, action):
         image_id = upload(samples["hills.jpg"])
         image = await_end(image_id)
 
-    assert (image["status"], image["reason"]) == ("failed", f"fault: AccessDenied on {operation}")
+    assert (image["status"], image["reason"]) == ("failed", f"fault: {fault}")
     (letter,) = eventually(lambda: dead_letters(lake, image_id), bool)
     assert letter["reason"] == image["reason"]
     assert letter["execution"].startswith("arn:aws:states:")

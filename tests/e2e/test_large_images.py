@@ -1,8 +1,8 @@
 """With the parameter on, the workflow hands a large image to a task, and every one of them ends once.
 
 The emulator takes `RunTask` but has no Fargate: here the tests run what it was asked to run, the task's own program as
-a process of its own, told what the task definition and the workflow tell it, and in the task's role, which trusts the
-emulator's user for that.
+a process of its own, told what the task definition and the workflow tell it, and without any credentials, since the
+task has no role.
 """
 
 import json
@@ -19,11 +19,12 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from PIL import Image
 
-from imagelake.keys import ArrivalHour, RawKey
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from local import deployment, emulator
 from local.deployment import Stack
 from local.emulator import ROOT, Emulator
@@ -78,7 +79,8 @@ class LargeLake:
             for arn in ecs.list_tasks(cluster=cluster, desiredStatus=status)["taskArns"]
         ]
         tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
-        return [task for task in tasks if str(key) in task["overrides"]["containerOverrides"][0]["command"][0]]
+        image = f"/{key.image_id}/"
+        return [task for task in tasks if image in unquote(task["overrides"]["containerOverrides"][0]["command"][0])]
 
     def awaited_task(self, key: RawKey) -> dict[str, Any]:
         """The one task that is started for an image."""
@@ -90,7 +92,7 @@ class LargeLake:
         described = self.emulator.client("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
         definition = described["taskDefinition"]
         (container,) = definition["containerDefinitions"]
-        credentials = self._assume(definition["taskRoleArn"])
+        assert not definition.get("taskRoleArn")
         environment = {variable["name"]: str(variable["value"]) for variable in container["environment"]}
         return subprocess.Popen(
             [
@@ -99,29 +101,10 @@ class LargeLake:
                 *task["overrides"]["containerOverrides"][0]["command"],
             ],
             cwd=ROOT,
-            env=environment
-            | {
-                "PATH": os.environ["PATH"],
-                "AWS_ENDPOINT_URL": self.emulator.endpoint_url,
-                "AWS_DEFAULT_REGION": self.emulator.environment["AWS_DEFAULT_REGION"],
-                "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
-                "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
-                "AWS_SESSION_TOKEN": credentials["SessionToken"],
-            },
+            env=environment | {"PATH": os.environ["PATH"]},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-
-    def _assume(self, role: str) -> dict[str, str]:
-        user = self.emulator.client("sts").get_caller_identity()["Arn"]
-        trust = {"Effect": "Allow", "Principal": {"AWS": user}, "Action": "sts:AssumeRole"}
-        self.emulator.client("iam").update_assume_role_policy(
-            RoleName=role.rpartition("/")[2],
-            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
-        )
-        assumed = self.emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="task")
-        credentials: dict[str, str] = assumed["Credentials"]
-        return credentials
 
     def dead_letters(self, key: RawKey) -> list[dict[str, Any]]:
         """The messages about an image; they stay in the queue."""
@@ -141,6 +124,16 @@ class LargeLake:
             yield
         finally:
             iam.delete_role_policy(**taken)
+
+    def executions(self, count: int) -> None:
+        """Wait until so many executions of the workflow at least have ended, none of them badly."""
+        steps, machine = self.emulator.client("stepfunctions"), self.stack.outputs["IngestImageStateMachineArn"]
+
+        def statuses() -> list[str]:
+            return [run["status"] for run in steps.list_executions(stateMachineArn=machine)["executions"]]
+
+        seen = eventually(statuses, lambda found: len(found) >= count and "RUNNING" not in found)
+        assert set(seen) == {"SUCCEEDED"}
 
     def reconcile(self) -> dict[str, int]:
         """Run the function; its answer."""
@@ -181,15 +174,19 @@ def test_a_large_image_is_processed_once_however_often_its_task_runs(large_lake:
 
     assert ended(large_lake.run(task)) == (0, "image processed")
 
+    eventually(lambda: large_lake.status(key), bool)
     item = large_lake.item(key)
     assert item is not None
     assert (item["status"]["S"], item["width"]["N"], item["height"]["N"]) == ("processed", "10000", "6000")
     lake_bucket = large_lake.stack.outputs["LakeBucketName"]
     stored = large_lake.emulator.client("s3").list_objects_v2(Bucket=lake_bucket, Prefix=key.derived_prefix)
+    version = ImageVersion(key, item["version_id"]["S"])
     assert {entry["Key"] for entry in stored["Contents"]} == {
         derivative["M"]["key"]["S"] for derivative in item["derivatives"]["L"]
-    }
-    assert ended(large_lake.run(task)) == (0, "image known")
+    } | {version.order, version.result}
+
+    assert ended(large_lake.run(task)) == (0, "image processed")
+    large_lake.executions(3)
     assert large_lake.item(key) == item
     assert large_lake.dead_letters(key) == []
 
@@ -199,6 +196,7 @@ def test_a_large_image_that_is_broken_is_rejected_with_its_reason(large_lake: La
 
     assert ended(large_lake.run(large_lake.awaited_task(key))) == (0, "image rejected")
 
+    eventually(lambda: large_lake.dead_letters(key), bool)
     item = large_lake.item(key)
     assert item is not None
     assert (item["status"]["S"], item["reason"]["S"].partition(":")[0]) == ("rejected", "truncated")
@@ -219,30 +217,34 @@ def test_the_image_of_a_task_that_was_killed_gets_another_task(large_lake: Large
     tasks = eventually(lambda: large_lake.tasks(key), lambda found: len(found) > 1)
     (second,) = [task for task in tasks if task["taskArn"] != killed["taskArn"]]
     assert ended(large_lake.run(second)) == (0, "image processed")
-    assert large_lake.status(key) == "processed"
+    eventually(lambda: large_lake.status(key), lambda status: status == "processed")
     assert large_lake.reconcile()["restarted"] == 0
 
 
-def test_a_task_that_may_not_commit_leaves_the_image_without_an_outcome(large_lake: LargeLake, picture: bytes) -> None:
+def test_a_task_whose_answer_is_not_taken_leaves_the_image_without_an_outcome(
+    large_lake: LargeLake, picture: bytes
+) -> None:
     key = large_lake.put(picture)
     task = large_lake.awaited_task(key)
 
-    with large_lake.without("ProcessLargeImageRole", "dynamodb:PutItem"):
-        assert ended(large_lake.run(task)) == (1, "image without an outcome")
+    with large_lake.without("OpenImageRole", "s3:GetObject"):  # what signed the URL of the order
+        assert ended(large_lake.run(task)) == (1, "image without an answer")
 
     assert large_lake.status(key) is None
     assert ended(large_lake.run(task)) == (0, "image processed")
 
 
-def test_what_starts_a_task_names_the_image_and_says_nothing_of_it(large_lake: LargeLake, picture: bytes) -> None:
+def test_what_starts_a_task_is_the_url_of_its_order_for_half_an_hour(large_lake: LargeLake, picture: bytes) -> None:
     key = large_lake.put(picture)
 
     task = large_lake.awaited_task(key)
 
     (override,) = task["overrides"]["containerOverrides"]
-    told = json.loads(override["command"][0])
+    (argument,) = override["command"]
+    url = urlsplit(argument)
     assert set(override) == {"name", "command"}
-    assert told.keys() == {"bucket", "key", "version_id", "time"}
-    assert told["key"] == str(key)
+    assert unquote(url.path).startswith(f"/{large_lake.stack.outputs['LakeBucketName']}/{key.derived_prefix}")
+    assert unquote(url.path).endswith("/order.json")
+    assert parse_qs(url.query)["X-Amz-Expires"] == ["1800"]
     assert task["launchType"] == "FARGATE"
     assert ended(large_lake.run(task))[0] == 0

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from imagelake.catalog import parquet
-from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.stores import images_table
 from imagelake.stores.buckets import Bucket
@@ -73,7 +73,7 @@ def plant(lake: Lake, hour: ArrivalHour, images: int) -> None:
     for _ in range(images):
         key = RawKey(hour, str(uuid.uuid4()))
         # Not under `raw/` as events go: an object of that hour would be processed again.
-        derivative = key.derived("thumb_256", "jpg")
+        derivative = ImageVersion(key, "1").derived("thumb_256", "jpg")
         Bucket(outputs["LakeBucketName"]).overwrite(derivative, b"derivative", "image/jpeg")
         records.append(
             ImageRecord(

@@ -18,11 +18,17 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 
+from functions.close_image import app as close_image
+from functions.open_image import app as open_image
+from functions.process_image import app as process_image
 from imagelake.audit import clients as audit_clients
+from imagelake.engine import transfer
 from imagelake.stores import buckets, catalog_table, dead_letters, images_table, redshift_workgroup
 from imagelake.stores import session as aws_session
 from tests.application import ACCOUNT, REGION, STACK, TEMPLATE, event, physical_name, resolve, resources, variables
 from tests.integration.lambda_process import LambdaProcess, lambda_process
+from tests.integration.presigned import PresignedS3
+from tests.workflow import Workflow
 
 ACCESS_KEY, SECRET_KEY = "testing", "testing-secret"
 RAW_BUCKET, LAKE_BUCKET = physical_name("RawBucket"), physical_name("LakeBucket")
@@ -146,6 +152,33 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> StringIO:
         if name.startswith("functions.") and isinstance(logger := getattr(module, "logger", None), Logger):
             monkeypatch.setattr(logger.registered_handler, "stream", written)
     return written
+
+
+@pytest.fixture
+def presigned(monkeypatch: pytest.MonkeyPatch) -> PresignedS3:
+    """What answers presigned requests, out of the stores."""
+    s3 = PresignedS3(lambda: client("s3"))
+    monkeypatch.setattr(transfer, "_pool", lambda: s3)
+    return s3
+
+
+@pytest.fixture
+def workflow(tell: Callable[[str], Context], presigned: PresignedS3, logs: StringIO) -> Workflow:  # noqa: ARG001  # logs: not for the terminal
+    """The workflow with its real functions; each is told only what the template tells it."""
+    handlers = {"open_image": open_image, "process_image": process_image, "close_image": close_image}
+    contexts = {name: tell(name) for name in handlers}
+
+    def called(name: str) -> Callable[[Any], Any]:
+        return lambda payload: handlers[name].handler(payload, contexts[name])
+
+    return Workflow({name: called(name) for name in handlers}, client)
+
+
+def created(key: str, version_id: str | None = None) -> dict[str, Any]:
+    """The event of an object, as far as the workflow reads it."""
+    made = event("object_created")
+    made["detail"]["object"] = {"key": key} | ({"version-id": version_id} if version_id else {})
+    return made
 
 
 def dead_letters_sent() -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 They answer the calls that the domain makes, in boto3's terms, and nothing else. `test_fakes` holds them against moto.
 """
 
+import base64
 import hashlib
 import io
 import itertools
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any, Self
+from urllib.parse import quote, urlencode
 
 from boto3.dynamodb.conditions import ConditionBase
 from botocore.exceptions import ClientError
@@ -160,6 +162,35 @@ class FakeS3:
                 "Metadata": found.headers.get("Metadata", {}),
             }
 
+    def head_object(self, Bucket: str, Key: str, VersionId: str | None = None) -> dict[str, Any]:  # noqa: N803
+        """Describe an object."""
+        self.calls["HeadObject"] += 1
+        try:
+            found = self.get_object(Bucket, Key, VersionId)
+        except ClientError:
+            raise refused("404", "HeadObject") from None
+        return found | {"ContentLength": len(found.pop("Body").getvalue())}
+
+    def generate_presigned_url(self, _operation: str, params: dict[str, str], ExpiresIn: int) -> str:  # noqa: N803
+        """A URL that `PresignedS3` answers."""
+        query = {"X-Amz-Date": f"{self.clock.now:%Y%m%dT%H%M%SZ}", "X-Amz-Expires": ExpiresIn}
+        version = {"versionId": params["VersionId"]} if "VersionId" in params else {}
+        return f"https://s3/{params['Bucket']}/{quote(params['Key'])}?{urlencode(query | version)}"
+
+    def generate_presigned_post(
+        self,
+        Bucket: str,  # noqa: N803
+        Key: str,  # noqa: N803
+        Conditions: list[Any],  # noqa: N803
+        ExpiresIn: int,  # noqa: N803
+    ) -> dict[str, Any]:
+        """A form for any key under a prefix that `PresignedS3` takes."""
+        expiration = self.clock.now + timedelta(seconds=ExpiresIn)
+        place = [{"bucket": Bucket}, ["starts-with", "$key", Key.removesuffix("${filename}")]]
+        policy = {"expiration": f"{expiration:%Y-%m-%dT%H:%M:%SZ}", "conditions": Conditions + place}
+        fields = {"key": Key, "policy": base64.b64encode(json.dumps(policy).encode()).decode()}
+        return {"url": f"https://s3/{Bucket}", "fields": fields}
+
     def delete_object(self, Bucket: str, Key: str) -> None:  # noqa: N803
         """Delete an object, leaving a marker where there are versions."""
         with self._doing("DeleteObject"):
@@ -301,7 +332,7 @@ class FakeTable:
                 raise refused("ConditionalCheckFailedException", "PutItem")
             self._write("PutItem", Item["image_id"], dict(Item))
 
-    def get_item(self, Key: dict[str, str], ConsistentRead: bool = False) -> dict[str, Any]:  # noqa: ARG002, N803
+    def get_item(self, Key: dict[str, str], **_: Any) -> dict[str, Any]:  # noqa: N803
         """Read an item."""
         self.calls["GetItem"] += 1
         item = self.items.get(Key["image_id"])

@@ -4,7 +4,7 @@ It does what `process_image` does for the sandbox, and nothing else: no store, n
 """
 
 # ruff: noqa: E402  # as in functions/process_image/app.py
-from imagelake.process import environment
+from imagelake.engine import environment
 
 environment.begin()
 

@@ -13,7 +13,7 @@ from typing import Any
 from moto.s3.models import s3_backends
 
 from imagelake.catalog import parquet
-from imagelake.keys import ArrivalHour, RawKey, catalog_prefix, compaction_prefix
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix, compaction_prefix
 from imagelake.model import AwaitedUpload, ImageRecord, Tombstone
 from imagelake.stores import images_table
 from imagelake.stores.buckets import Bucket
@@ -112,7 +112,7 @@ def raw_key(hour: ArrivalHour, image_id: str | None = None) -> str:
 
 def derivative_key(hour: ArrivalHour) -> str:
     """The key of a derivative of an image that nobody knows of."""
-    return RawKey(hour, str(uuid.uuid4())).derived("thumb_256", "jpg")
+    return ImageVersion(RawKey(hour, str(uuid.uuid4())), "1").derived("thumb_256", "jpg")
 
 
 def change(image_id: str, **attributes: Any) -> None:

@@ -13,7 +13,6 @@ def test_the_benchmark_of_cold_starts_tells_functions_what_the_template_tells_th
     told = cold_start._environment("http://127.0.0.1:1")
 
     assert told.keys() >= variables("process_image").keys() | variables("http_api").keys()
-    assert told["LARGE_IMAGES"] == "false"
 
 
 def test_the_benchmark_of_the_catalog_asks_every_query(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from functions.consume_image_topic import app as consume_image_topic
 from functions.http_api import app as http_api
-from functions.process_image import app as process_image
 from imagelake import pipelines
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival
 from tests.application import event
-from tests.integration.conftest import RAW_BUCKET, Context, client, dead_letters_sent
+from tests.integration.conftest import RAW_BUCKET, Context, client, created, dead_letters_sent
 from tests.unit.pictures import encoded, photo
+from tests.workflow import Workflow
 from tools.pipelines import SOURCE, written
 
 PICTURE = encoded(photo())
@@ -66,11 +66,12 @@ def test_a_kafka_record_over_the_limit_is_rejected_with_the_limit(tell: Tell) ->
     assert letter["reason"] == f"too_many_bytes: the file has {LIMIT + 1} bytes, the limit is {LIMIT}"
 
 
-def test_the_engine_rejects_an_image_over_the_limit_with_the_limit(tell: Tell) -> None:
+def test_the_engine_rejects_an_image_over_the_limit_with_the_limit(workflow: Workflow) -> None:
     key = str(RawKey(ArrivalHour("2026-11-22", "09"), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f"))
     metadata = Arrival(source="api").to_metadata()
     client("s3").put_object(Bucket=RAW_BUCKET, Key=key, Body=PICTURE, ContentType="image/jpeg", Metadata=metadata)
 
-    outcome = process_image.handler({"bucket": RAW_BUCKET, "key": key}, tell("process_image"))
+    workflow.run(created(key))
 
-    assert outcome["reason"] == f"too_many_bytes: the file has {LIMIT + 1} bytes, the limit is {LIMIT}"
+    (letter,) = dead_letters_sent()
+    assert letter["reason"] == f"too_many_bytes: the file has {LIMIT + 1} bytes, the limit is {LIMIT}"

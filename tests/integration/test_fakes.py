@@ -62,6 +62,8 @@ def _seen(bucket: str) -> Any:
         Bucket(bucket).folders("raw/"),
         Bucket(bucket).keys("raw/"),
         Bucket(bucket).read(KEYS[0]),
+        Bucket(bucket).measure(KEYS[0]),
+        [Bucket(bucket).first_version(key) is None for key in KEYS],
     )
 
 
@@ -106,6 +108,8 @@ def test_table() -> None:
             ImagesTable(IMAGES_TABLE).count_attempt(*arguments, NOW.replace(hour=11), expires_at),
             ImagesTable(IMAGES_TABLE).get_even_erased(key.image_id),
             ImagesTable(IMAGES_TABLE).statuses([key.image_id, "unknown"]),
+            ImagesTable(IMAGES_TABLE).standing(key.image_id),
+            ImagesTable(IMAGES_TABLE).standing("unknown"),
             ImagesTable(IMAGES_TABLE).give_up(key, "lost: for good", NOW, expires_at),
             ImagesTable(IMAGES_TABLE).give_up(key, "lost: for good", NOW, expires_at),
             list(ImagesTable(IMAGES_TABLE).expired(NOW)),

@@ -23,14 +23,15 @@ from imagelake.audit import rows
 from imagelake.audit.auditor import Auditor
 from imagelake.audit.findings import Audit
 from imagelake.catalog import parquet
-from imagelake.engine import runner
-from imagelake.engine.limits import Limits
+from imagelake.engine import runner, transfer, work
+from imagelake.engine.json_value import Json
 from imagelake.errors import Rejection
 from imagelake.ingest.kept_records import KeptRecords
-from imagelake.keys import ArrivalHour, RawKey
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
-from imagelake.process import one_image
-from imagelake.process.one_image import ImageArrived, ImageProcessing
+from imagelake.process import closing, opening
+from imagelake.process.closing import Closing, EngineAnswered
+from imagelake.process.opening import ObjectCreated, Opening
 from imagelake.process.reconciliation import Reconciliation
 from imagelake.retention import erasure
 from imagelake.retention.erasure import Erasure
@@ -43,6 +44,7 @@ from imagelake.stores.images_table import ImagesTable
 from imagelake.stores.ingest_workflow import IngestWorkflow
 from imagelake.values import to_iso
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeTable
+from tests.integration.presigned import PresignedS3
 from tests.integration.stand_ins import install
 
 DAYS: Final = 7
@@ -76,7 +78,8 @@ ERASE = Erasure(
 RECONCILE = Reconciliation(
     Bucket("raw"), ImagesTable("images"), DeadLetterQueue("queue"), IngestWorkflow("workflow"), DAYS
 )
-PROCESS = ImageProcessing(Bucket("lake"), DAYS, accept_heif=False, large_images=False)
+OPEN = Opening(Bucket("raw"), Bucket("lake"), ImagesTable("images"), DAYS, accept_heif=False, large_images=False)
+CLOSE = Closing(Bucket("lake"))
 CATALOG = CatalogWriting(CatalogTable("db", "images", Bucket("lake")), DeadLetterQueue("queue"))
 OPERATOR = erasure.Caller("operator", is_operator=True)
 
@@ -86,6 +89,7 @@ class Truth:
     """What really happened to one object in the raw bucket: the first time its bytes arrived, and what became of it."""
 
     key: RawKey
+    version_id: str
     arrived: datetime
     outcome: str | None = None
     settled: datetime | None = None
@@ -146,8 +150,8 @@ class Lake:
         """An object is put, and its event delivered: late, twice or never."""
         metadata = Arrival(source="api", uploader="somebody").to_metadata()
         body = b"bad" if self.chance.random() < 0.05 else b"good"
-        self.s3.put_object("raw", str(key), body, ContentType="image/jpeg", Metadata=metadata)
-        self.truths.setdefault(str(key), Truth(key, self.clock.now)).last_put = self.clock.now
+        version_id = self.s3.put_object("raw", str(key), body, ContentType="image/jpeg", Metadata=metadata)["VersionId"]
+        self.truths.setdefault(str(key), Truth(key, version_id, self.clock.now)).last_put = self.clock.now
         if self.chance.random() < 0.98:
             self.after(timedelta(seconds=self.chance.uniform(1, 30)), lambda: self.workflow(key))
         if self.chance.random() < 0.03:
@@ -166,17 +170,16 @@ class Lake:
         if self.chance.random() < 0.02:
             self._record_failure(key)
             return
-        outcome = PROCESS.process(ImageArrived(bucket="raw", key=str(key)), Limits(), 30)
-        if outcome.outcome == "gone":
-            return
-        assert outcome.item is not None
-        item = {name: TypeDeserializer().deserialize(value) for name, value in outcome.item.items()}
-        standing = self.table.items.get(key.image_id)
-        if standing is None or standing["status"] in ("awaiting_upload", "failed"):
-            self.table.put_item(item)
-            self._settle(key, outcome.outcome)
-        else:
+        opened, _ = OPEN.open(ObjectCreated(key=str(key)))
+        if opened.decision == "erased":
             self._move_tombstone(key)
+        if opened.order is None or opened.facts is None:
+            return
+        answer = work.carry_out(opened.order, 30).model_dump(mode="json")
+        closed, is_believed = CLOSE.close(EngineAnswered(facts=opened.facts, answer=answer))
+        assert is_believed
+        self.table.put_item({name: TypeDeserializer().deserialize(value) for name, value in closed.item.items()})
+        self._settle(key, closed.outcome)
 
     def _move_tombstone(self, key: RawKey) -> None:
         standing = self.table.items.get(key.image_id)
@@ -258,8 +261,8 @@ class Lake:
 
     def purge(self) -> None:
         """One run of the purge."""
-        for work in ENFORCE.find_work(self.clock.now):
-            ENFORCE.run(work, self.clock.now, 60)
+        for due in ENFORCE.find_work(self.clock.now):
+            ENFORCE.run(due, self.clock.now, 60)
 
     # Time
 
@@ -338,6 +341,17 @@ def _without_lines(content: bytes, image_ids: Any) -> tuple[bytes, int]:
     return b"\n".join(kept), len(rows) - len(kept)
 
 
+HEADER: Final[dict[str, Json]] = {
+    "format": "JPEG",
+    "width": 1,
+    "height": 1,
+    "mode": "RGB",
+    "frames": 1,
+    "orientation": 1,
+}
+SCRIPTS: Final = tuple(runner.Script(name, "0" * 12, Path()) for name in ("describe", "thumbnails"))
+
+
 def _image_ids_in(file: Path) -> set[str]:
     return {json.loads(line)["image_id"] for line in file.read_bytes().splitlines()}
 
@@ -346,7 +360,7 @@ def _run_scripts(content: bytes, *_: Any) -> runner.ScriptResult:
     if content == b"bad":
         raise Rejection("not_an_image", "of the simulation")
     made = runner.EncodedDerivative("thumb_256", "jpg", "image/jpeg", 1, 1, b"derivative")
-    return runner.ScriptResult({}, {}, (made,), 0.1, 1.0)
+    return runner.ScriptResult(HEADER, {}, (made,), 0.1, 1.0)
 
 
 @pytest.fixture
@@ -357,14 +371,16 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
     made = Lake(stores.clock, chance, stores.s3, stores.table, stores.glue, stores.queue, workflow)
     workflow.lake = made
     monkeypatch.setattr(ingest_workflow, "_step_functions", lambda: workflow)
-    monkeypatch.setattr(runner, "find_scripts", lambda _names: ())
+    monkeypatch.setattr(runner, "find_scripts", lambda _names: SCRIPTS)
+    presigned = PresignedS3(lambda: stores.s3, lambda: stores.clock.now)
+    monkeypatch.setattr(transfer, "_pool", lambda: presigned)
     monkeypatch.setattr(runner, "run_scripts", _run_scripts)
     monkeypatch.setattr(parquet, "to_parquet", _to_lines)
     monkeypatch.setattr(parquet, "without_rows", _without_lines)
     monkeypatch.setattr(parquet, "having_rows", lambda files, _image_ids: files)
     monkeypatch.setattr(rows, "image_ids_in", _image_ids_in)
     monkeypatch.setattr(write_catalog, "load", lambda _settings: CATALOG)
-    for module in (one_image, write_catalog):
+    for module in (opening, closing, write_catalog):
         monkeypatch.setattr(module, "datetime", stores.clock.patched())
     return made
 
@@ -416,7 +432,9 @@ def _check_nothing_is_gone(lake: Lake, image_ids: frozenset[str], now: datetime)
     assert settled.keys() <= lake.table.items.keys()
     assert settled.keys() <= image_ids
     assert {
-        truth.key.derived("thumb_256", "jpg") for truth in settled.values() if truth.outcome == "processed"
+        ImageVersion(truth.key, truth.version_id).derived("thumb_256", "jpg")
+        for truth in settled.values()
+        if truth.outcome == "processed"
     } <= lake.s3.bucket("lake").versions.keys()
 
 

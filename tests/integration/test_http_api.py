@@ -17,7 +17,7 @@ import pytest
 from botocore.stub import Stubber
 
 from functions.http_api.app import handler
-from imagelake.keys import ArrivalHour, RawKey
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, Derivative, ImageRecord
 from imagelake.stores import buckets, images_table
 from tests.application import event
@@ -274,7 +274,7 @@ def test_an_upload_is_awaited_until_its_object_is_there(ask: Ask) -> None:
 
 
 def test_shows_a_processed_image_with_links_good_for_a_quarter_of_an_hour(ask: Ask) -> None:
-    key = RawKey(ArrivalHour.of(NOW), str(UUID(int=1))).derived("thumb_256", "jpg")
+    key = ImageVersion(RawKey(ArrivalHour.of(NOW), str(UUID(int=1))), "1").derived("thumb_256", "jpg")
     made = Derivative(key=key, name="thumb_256", width=256, height=171, content_type="image/jpeg")
     _keep(_image(1, width=1600, gps_lat=52.5163, tags={"trip": "north"}, derivatives=[made]))
 

@@ -8,7 +8,7 @@ from tests.application import complaints, translated
 
 PARTS = {
     "HandOverLargeImages", "LargeImageCluster", "LargeImageRepository", "ProcessLargeImageLogGroup",
-    "ProcessLargeImageRole", "ProcessLargeImageTask", "StartLargeImageTaskRole",
+    "ProcessLargeImageTask", "SignOrdersOfTask", "StartLargeImageTaskRole",
 }  # fmt: skip
 
 
@@ -43,17 +43,23 @@ def test_a_stack_that_asks_for_it_names(parameter: str) -> None:
     assert translated()["Parameters"][parameter]["Default"] == ""
 
 
-def test_the_task_may_do_what_the_function_may_and_commit() -> None:
-    (policy,) = properties("ProcessLargeImageRole")["Policies"]
-    of_function, _ = properties("ProcessImageRole")["Policies"]
-    task, function = granted(policy["PolicyDocument"]), granted(of_function["PolicyDocument"])
+def test_the_task_has_no_role_and_is_told_nothing_of_the_stack() -> None:
+    task = properties("ProcessLargeImageTask")
+    (container,) = task["ContainerDefinitions"]
 
-    assert {sid: task[sid] for sid in function.keys() - {"WriteLogs"}} == {
-        sid: function[sid] for sid in function.keys() - {"WriteLogs"}
-    }
-    assert {sid: task[sid] for sid in task.keys() - function.keys()} == {
-        "CatalogImage": (["dynamodb:PutItem", "dynamodb:UpdateItem"], {"Fn::GetAtt": ["ImagesTable", "Arn"]}, None),
-        "ReportToDeadLetterQueue": ("sqs:SendMessage", {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}, None),
+    assert "TaskRoleArn" not in task
+    assert {one["Name"] for one in container["Environment"]} == {
+        "POWERTOOLS_SERVICE_NAME", "LOG_LEVEL", "TASK_MEMORY_MB",
+    }  # fmt: skip
+    assert "Secrets" not in container
+
+
+def test_orders_of_the_task_may_be_signed_and_nothing_else_that_is_derived() -> None:
+    policy = properties("SignOrdersOfTask")
+
+    assert policy["Roles"] == [{"Ref": "OpenImageRole"}]
+    assert granted(policy["PolicyDocument"]) == {
+        "SignOrder": ("s3:GetObject", {"Fn::Sub": "${LakeBucket.Arn}/derived/*/order.json"}, None)
     }
 
 
@@ -75,18 +81,13 @@ def test_ecs_may_pull_the_image_and_write_the_log() -> None:
     }
 
 
-@pytest.mark.parametrize("role", ["ProcessLargeImageRole", "StartLargeImageTaskRole"])
-def test_only_tasks_take_a_role(role: str) -> None:
-    (trust,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
+def test_only_tasks_of_this_account_take_the_role_that_starts_them() -> None:
+    role = properties("StartLargeImageTaskRole")
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
 
     assert (trust["Principal"], trust["Action"]) == ({"Service": "ecs-tasks.amazonaws.com"}, "sts:AssumeRole")
-    assert "ManagedPolicyArns" not in properties(role)
-
-
-def test_only_tasks_of_this_account_may_do_what_the_task_may() -> None:
-    (trust,) = properties("ProcessLargeImageRole")["AssumeRolePolicyDocument"]["Statement"]
-
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    assert "ManagedPolicyArns" not in role
 
 
 def test_the_workflow_may_start_this_task_in_this_cluster_and_nothing_else() -> None:
@@ -101,9 +102,9 @@ def test_the_workflow_may_start_this_task_in_this_cluster_and_nothing_else() -> 
             {"Fn::Sub": f"{account}:task-definition/{family}:*"},
             {"ArnEquals": {"ecs:cluster": {"Fn::GetAtt": ["LargeImageCluster", "Arn"]}}},
         ),
-        "PassRolesOfTask": (
+        "PassRoleOfTask": (
             "iam:PassRole",
-            [{"Fn::GetAtt": ["ProcessLargeImageRole", "Arn"]}, {"Fn::GetAtt": ["StartLargeImageTaskRole", "Arn"]}],
+            {"Fn::GetAtt": ["StartLargeImageTaskRole", "Arn"]},
             {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
         ),
     }

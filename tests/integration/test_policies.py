@@ -5,9 +5,15 @@ away. It does not check the roles of Step Functions, EventBridge and API Gateway
 translated template, which is what CloudFormation gets, is the only one.
 """
 
+import json
 import re
+import subprocess
+import sys
+from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
+import botocore.session
 import pytest
 
 from tests import application
@@ -40,19 +46,35 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("logs:PutLogEvents", "${HttpApiLogGroup.Arn}"),
         },
     ),
+    "OpenImageRole": (
+        FUNCTION,
+        {
+            ("dynamodb:GetItem", "${ImagesTable.Arn}"),
+            ("s3:ListBucketVersions", "${RawBucket.Arn}"),
+            ("s3:GetObjectVersion", "${RawBucket.Arn}/raw/*"),
+            ("s3:PutObject", "${LakeBucket.Arn}/derived/*"),
+            ("logs:CreateLogStream", "${OpenImageLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${OpenImageLogGroup.Arn}"),
+        },
+    ),
     "ProcessImageRole": (
         FUNCTION,
         {
-            ("s3:GetObject", "${RawBucket.Arn}/raw/*"),
-            ("s3:GetObjectVersion", "${RawBucket.Arn}/raw/*"),
-            ("s3:ListBucket", "${RawBucket.Arn}"),
-            ("s3:PutObject", "${LakeBucket.Arn}/derived/*"),
             ("logs:CreateLogStream", "${ProcessImageLogGroup.Arn}"),
             ("logs:PutLogEvents", "${ProcessImageLogGroup.Arn}"),
             *((f"ec2:{action}NetworkInterface", where) for action in ("Create", "Delete") for where in EC2),
             *((f"ec2:{action}PrivateIpAddresses", where) for action in ("Assign", "Unassign") for where in EC2),
             ("ec2:DescribeNetworkInterfaces", "*"),
             ("ec2:DescribeSubnets", "*"),
+        },
+    ),
+    "CloseImageRole": (
+        FUNCTION,
+        {
+            ("s3:GetObject", "${LakeBucket.Arn}/derived/*"),
+            ("s3:ListBucket", "${LakeBucket.Arn}"),
+            ("logs:CreateLogStream", "${CloseImageLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${CloseImageLogGroup.Arn}"),
         },
     ),
     "WriteCatalogRole": (
@@ -78,7 +100,9 @@ ROLES: dict[str, tuple[str, Grants]] = {
     "IngestImageRole": (
         WORKFLOW,
         {
+            ("lambda:InvokeFunction", "${OpenImageFunction.Arn}"),
             ("lambda:InvokeFunction", "${ProcessImageFunction.Arn}"),
+            ("lambda:InvokeFunction", "${CloseImageFunction.Arn}"),
             ("dynamodb:PutItem", "${ImagesTable.Arn}"),
             ("dynamodb:UpdateItem", "${ImagesTable.Arn}"),
             ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
@@ -229,7 +253,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
     "ReconcileRole": (
         FUNCTION,
         {
-            ("s3:ListBucket", "${RawBucket.Arn}"),
+            ("s3:ListBucketVersions", "${RawBucket.Arn}"),
             ("dynamodb:BatchGetItem", "${ImagesTable.Arn}"),
             ("dynamodb:UpdateItem", "${ImagesTable.Arn}"),
             ("states:StartExecution", "${IngestImageStateMachine}"),
@@ -342,6 +366,90 @@ def test_a_role_has_no_wildcard_but_where_iam_knows_no_resource(name: str) -> No
         assert "*" not in action
         assert (resource == "*") == bool(KNOW_NO_RESOURCES.fullmatch(action))
         assert resource in EC2 or re.fullmatch(r"[^*]*(/\*)?|\*", resource)
+
+
+ENGINE_LOGS = ("logs:CreateLogStream", "logs:PutLogEvents")
+
+
+@cache
+def _every_action() -> list[str]:
+    """Every operation of every service that botocore knows, as IAM would be asked for it."""
+    loader = botocore.session.get_session().get_component("data_loader")
+    actions = []
+    for service in loader.list_available_services("service-2"):
+        model = loader.load_service_model(service, "service-2")
+        prefix = model["metadata"].get("signingName") or model["metadata"]["endpointPrefix"]
+        actions += [f"{prefix}:{operation}" for operation in model["operations"]]
+    return actions
+
+
+OF_A_FUNCTION = {
+    "ArnLike": {
+        "lambda:SourceFunctionArn": {
+            "Fn::Sub": "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:*"
+        }
+    }
+}
+"""Holds for each call with the credentials that a function has in its environment, and for none of Lambda's own."""
+
+
+def _simulated(role: dict[str, Any], action: str, resource: str) -> bool:
+    """Whether the policies of a role of the translated template allow code in a function an action on a resource."""
+    assert not role.get("ManagedPolicyArns")
+    assert not role.get("PermissionsBoundary")
+    effects = {
+        statement["Effect"]
+        for policy in role.get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement.get("Condition", OF_A_FUNCTION) == OF_A_FUNCTION
+        for named in _list(statement["Action"])
+        for place in _list(statement["Resource"])
+        if fnmatchcase(action.lower(), named.lower()) and fnmatchcase(resource, _spelled(place))
+    }
+    return effects == {"Allow"}
+
+
+def test_the_role_of_the_engine_allows_none_of_aws_s_operations(translated: dict[str, dict[str, Any]]) -> None:
+    role = translated["ProcessImageRole"]["Properties"]
+    places = [
+        "*",
+        *(f"${{{name}.Arn}}" for name in translated),
+        "${RawBucket.Arn}/raw/x",
+        "${LakeBucket.Arn}/derived/x",
+    ]
+    places += [place.replace("*", "x") for place in EC2]
+
+    allowed = {
+        (action, place)
+        for action in (*_every_action(), "s3:GetObjectVersion", "s3:ListBucketVersions", "sts:AssumeRole")
+        for place in places
+        if _simulated(role, action, place)
+    }
+
+    assert len(_every_action()) > 10_000
+    assert allowed == {(action, "${ProcessImageLogGroup.Arn}") for action in ENGINE_LOGS}
+    attached = [one for one in application.translated()["Resources"].values() if one["Type"] == "AWS::IAM::Policy"]
+    assert not [one for one in attached if {"Ref": "ProcessImageRole"} in one["Properties"]["Roles"]]
+
+
+def test_no_policy_of_a_resource_lets_the_engine_in(translated: dict[str, dict[str, Any]]) -> None:
+    for name, resource in translated.items():
+        if name not in ("ProcessImageRole", "ProcessImageFunction"):
+            assert "ProcessImageRole" not in json.dumps(resource), name
+
+
+def test_the_engine_is_told_nothing_of_the_stack(translated: dict[str, dict[str, Any]]) -> None:
+    told = translated["ProcessImageFunction"]["Properties"]["Environment"]["Variables"]
+
+    assert told.keys() == {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
+
+
+@pytest.mark.parametrize("module", ["functions.process_image.app", "tasks.process_large_image.app"])
+def test_the_engine_has_no_client_of_aws(module: str) -> None:
+    clients = {"boto3", "botocore.session", "botocore.client", "botocore.credentials", "s3transfer"}
+    source = f"import sys, {module}; sys.exit(bool({clients} & sys.modules.keys()))"
+
+    subprocess.run([sys.executable, "-c", source], check=True, cwd=application.ROOT)
 
 
 def test_only_purge_erasure_and_compaction_may_delete() -> None:

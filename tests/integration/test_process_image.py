@@ -3,27 +3,25 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO, StringIO
 from typing import Any
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
-from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 from PIL import Image
 
-from functions.process_image.app import handler
 from imagelake.engine.runner import find_scripts
-from imagelake.errors import Fault
-from imagelake.keys import ArrivalHour, RawKey
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, ImageRecord
 from imagelake.stores import buckets
-from imagelake.stores.buckets import Bucket
 from local.samples import Sample, make_samples
-from tests.application import event
 from tests.conftest import GivePipelines
-from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client
+from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, client, created, dead_letters_sent
+from tests.integration.presigned import PresignedS3, Response
+from tests.workflow import Workflow
 
 SAMPLES = {sample.filename: sample for sample in make_samples()}
 HILLS, HARBOUR, NOTES = SAMPLES["hills.jpg"], SAMPLES["harbour-upright.jpg"], SAMPLES["notes.jpg"]
@@ -35,35 +33,64 @@ ARRIVAL = Arrival(
     tags={"filename": "private-holiday.jpg", "trip": "north face"},
 )
 
-type Process = Callable[..., dict[str, Any]]
+
+@dataclass(frozen=True)
+class Ended:
+    """How an execution ended: the states it went through, and the item that there is."""
+
+    states: list[str]
+    item: dict[str, Any]
+
+    @property
+    def status(self) -> str | None:
+        """As stored."""
+        return self.item.get("status")
+
+    @property
+    def reason(self) -> str:
+        """As stored."""
+        return str(self.item.get("reason", ""))
+
+    @property
+    def record(self) -> ImageRecord:
+        """As the stream delivers it."""
+        return ImageRecord.model_validate(self.item)
+
+    @property
+    def version(self) -> ImageVersion:
+        """The version that was processed."""
+        return ImageVersion(KEY, self.item["version_id"])
+
+
+type Process = Callable[..., Ended]
+
+
+def item() -> dict[str, Any]:
+    """The item of the image."""
+    stored = client("dynamodb").get_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": KEY.image_id}}).get("Item", {})
+    return {name: TypeDeserializer().deserialize(value) for name, value in stored.items()}
+
+
+def put(sample: Sample, arrival: Arrival = ARRIVAL) -> str:
+    """Put a file into the raw bucket, as a form would; the id of its version."""
+    stored = client("s3").put_object(
+        Bucket=RAW_BUCKET,
+        Key=str(KEY),
+        Body=sample.content,
+        ContentType=sample.content_type,
+        Metadata=arrival.to_metadata(),
+    )
+    return str(stored["VersionId"])
 
 
 @pytest.fixture
-def process(tell: Callable[[str], Context], logs: StringIO) -> Process:  # noqa: ARG001  # not for the terminal
-    context = tell("process_image")
-
-    def process(sample: Sample, arrival: Arrival = ARRIVAL) -> dict[str, Any]:
-        """Put a file into the raw bucket, as a form would, and process that version of it."""
-        put = client("s3").put_object(
-            Bucket=RAW_BUCKET,
-            Key=str(KEY),
-            Body=sample.content,
-            ContentType=sample.content_type,
-            Metadata=arrival.to_metadata(),
-        )
-        told = {"bucket": RAW_BUCKET, "key": str(KEY), "version_id": put["VersionId"]}
-        assert told.keys() == event("process_image").keys()
-        outcome: dict[str, Any] = json.loads(json.dumps(handler(told, context)))
-        return outcome
+def process(workflow: Workflow) -> Process:
+    def process(sample: Sample, arrival: Arrival = ARRIVAL) -> Ended:
+        """Put a file into the raw bucket and run the workflow for it."""
+        version_id = put(sample, arrival)
+        return Ended(workflow.run(created(str(KEY), version_id)), item())
 
     return process
-
-
-def _record(outcome: dict[str, Any]) -> ImageRecord:
-    """The record in an outcome's item, read as the stream delivers it."""
-    client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=outcome["item"])
-    stored = client("dynamodb").get_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": KEY.image_id}})["Item"]
-    return ImageRecord.model_validate({name: TypeDeserializer().deserialize(value) for name, value in stored.items()})
 
 
 def _derivatives() -> dict[str, bytes]:
@@ -76,10 +103,9 @@ def _derivatives() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
 def test_every_sample_ends_as_it_should(sample: Sample, process: Process) -> None:
-    outcome = process(sample)
-    record = _record(outcome)
+    record = process(sample).record
 
-    assert outcome["outcome"] == record.status == sample.status
+    assert record.status == sample.status
     assert (record.sha256, record.bytes) == (hashlib.sha256(sample.content).hexdigest(), len(sample.content))
     assert record.content_type == sample.content_type
     assert record.model_dump(include=set(Arrival.model_fields) - {"sha256"}) == ARRIVAL.model_dump(exclude={"sha256"})
@@ -89,7 +115,7 @@ def test_every_sample_ends_as_it_should(sample: Sample, process: Process) -> Non
 
 
 def test_a_processed_image_has_all_its_columns(process: Process) -> None:
-    record = _record(process(HARBOUR))
+    record = process(HARBOUR).record
 
     assert (record.format, record.width, record.height, record.orientation) == ("JPEG", 1200, 900, 6)
     assert (record.camera_make, record.camera_model) == ("Pocket", "P 12")
@@ -102,7 +128,8 @@ def test_a_processed_image_has_all_its_columns(process: Process) -> None:
 
 
 def test_derivatives_are_upright_and_carry_no_metadata(process: Process) -> None:
-    record = _record(process(HARBOUR))
+    ended = process(HARBOUR)
+    record = ended.record
     stored = _derivatives()
 
     assert {one.name: (one.width, one.height) for one in record.derivatives} == {
@@ -110,7 +137,7 @@ def test_derivatives_are_upright_and_carry_no_metadata(process: Process) -> None
         "thumb_256": (192, 256),
     }
     for one in record.derivatives:
-        assert one.key == KEY.derived(one.name, "jpg")
+        assert one.key == ended.version.derived(one.name, "jpg")
         image = Image.open(BytesIO(stored[one.key]))
         assert image.size == (one.width, one.height)
         assert Image.MIME[image.format or ""] == one.content_type
@@ -124,40 +151,59 @@ def test_derivatives_are_upright_and_carry_no_metadata(process: Process) -> None
         assert min(left, right) > bottom, "the sky is up"
 
 
-def test_a_second_run_leaves_the_derivatives_of_the_first(process: Process) -> None:
+def test_an_image_that_has_an_outcome_is_not_processed_again(process: Process, presigned: PresignedS3) -> None:
     first = process(HILLS)
-    [key, *_] = _derivatives()
-    client("s3").put_object(Bucket=LAKE_BUCKET, Key=key, Body=b"of the first run")
+    presigned.requests.clear()
 
-    second = process(HILLS)
+    second = process(NOTES)
 
-    assert _derivatives()[key] == b"of the first run"
-    assert first["item"]["derivatives"] == second["item"]["derivatives"]
+    assert second.states == ["Identify image", "Open image", "Check decision", "Skip duplicate"]
+    assert second.item == first.item
+    assert presigned.requests == []
 
 
-def test_reads_the_version_it_was_told_of(process: Process, tell: Callable[[str], Context]) -> None:
-    good = process(HILLS)
-    versions = client("s3").list_object_versions(Bucket=RAW_BUCKET)["Versions"]
-    process(NOTES)
+def test_the_first_version_counts_whichever_event_comes_first(workflow: Workflow) -> None:
+    first, later = put(HILLS), put(NOTES)
 
-    told = {"bucket": RAW_BUCKET, "key": str(KEY), "version_id": versions[0]["VersionId"]}
-    again = handler(told, tell("process_image"))
+    workflow.run(created(str(KEY), later))
+    workflow.run(created(str(KEY), first))
 
-    assert good["outcome"] == again["outcome"] == "processed"
+    assert (item()["status"], item()["version_id"]) == ("processed", first)
+    assert item()["sha256"] == hashlib.sha256(HILLS.content).hexdigest()
+
+
+def test_later_versions_are_counted_once_each(workflow: Workflow, capsys: pytest.CaptureFixture[str]) -> None:
+    versions = [put(sample) for sample in (HILLS, NOTES, HARBOUR)]
+
+    for version in (versions[1], versions[0], versions[0], versions[2]):
+        workflow.run(created(str(KEY), version))
+
+    assert capsys.readouterr().out.count('"LaterVersions":[1.0]') == 2
+
+
+def test_a_delete_marker_hides_no_first_version(workflow: Workflow) -> None:
+    first = put(HILLS)
+    client("s3").delete_object(Bucket=RAW_BUCKET, Key=str(KEY))
+    later = put(NOTES)
+
+    workflow.run(created(str(KEY), later))
+
+    assert (item()["status"], item()["version_id"]) == ("processed", first)
 
 
 def test_a_rejected_image_says_why_and_stores_nothing(process: Process) -> None:
-    outcome = process(NOTES)
+    ended = process(NOTES)
 
-    assert outcome["reason"] == "not_an_image: the bytes are not those of an image"
-    assert outcome["item"]["reason"] == {"S": outcome["reason"]}
+    assert (ended.status, ended.reason) == ("rejected", "not_an_image: the bytes are not those of an image")
     assert _derivatives() == {}
+    (letter,) = dead_letters_sent()
+    assert (letter["reason"], letter["bucket"], letter["key"]) == (ended.reason, RAW_BUCKET, str(KEY))
 
 
 def test_a_rejected_image_says_which_scripts_it_was_given_to_and_when_they_ended(process: Process) -> None:
     began = datetime.now(UTC)
 
-    record = _record(process(NOTES))
+    record = process(NOTES).record
 
     assert record.script == "describe,thumbnails"
     assert record.script_version == ",".join(one.version for one in find_scripts(["describe", "thumbnails"]))
@@ -168,17 +214,17 @@ def test_a_rejected_image_says_which_scripts_it_was_given_to_and_when_they_ended
 def test_other_bytes_than_the_sender_gave_the_checksum_of_are_rejected(process: Process) -> None:
     arrival = ARRIVAL.model_copy(update={"sha256": "f" * 64})
 
-    outcome = process(HILLS, arrival)
+    ended = process(HILLS, arrival)
 
-    assert outcome["outcome"] == "rejected"
-    assert outcome["reason"].startswith("checksum_mismatch: ")
-    assert _record(outcome).sha256 == hashlib.sha256(HILLS.content).hexdigest()
+    assert ended.status == "rejected"
+    assert ended.reason.startswith("checksum_mismatch: ")
+    assert ended.record.sha256 == hashlib.sha256(HILLS.content).hexdigest()
 
 
 def test_an_image_over_the_limit_is_rejected(process: Process, give_pipelines: GivePipelines) -> None:
     give_pipelines(limits={"max_bytes": len(HILLS.content) - 1})
 
-    assert process(HILLS)["reason"].startswith("too_many_bytes: ")
+    assert process(HILLS).reason.startswith("too_many_bytes: ")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +236,7 @@ def test_an_image_that_a_task_would_take_is_rejected_with_the_name_of_the_parame
 ) -> None:
     give_pipelines(limits={limit: 1000})
 
-    reason = process(HILLS)["reason"]
+    reason = process(HILLS).reason
 
     assert reason.startswith(f"{code}: ")
     assert reason.endswith("; enable large images (parameter LargeImageTag) to accept it")
@@ -202,8 +248,9 @@ def test_a_large_image_is_left_to_the_task_where_there_is_one(
     give_pipelines(limits={"max_pixels": 1000})
     monkeypatch.setenv("LARGE_IMAGES", "true")
 
-    assert process(HILLS) == {"outcome": "large"}
-    assert _derivatives() == {}
+    assert process(HILLS).states[-2:] == ["Hand over large image", "Finish"]
+    assert item() == {}
+    assert [key.rpartition("/")[2] for key in _derivatives()] == ["order.json"]
 
 
 @pytest.mark.parametrize("large_images", ["true", "false"])
@@ -213,7 +260,7 @@ def test_an_image_that_is_too_large_for_the_task_as_well_is_rejected_as_ever(
     monkeypatch.setenv("LARGE_IMAGES", large_images)
     give_pipelines(limits={"max_pixels": 1000}, large_limits={"max_pixels": 2000})
 
-    reason = process(HILLS)["reason"]
+    reason = process(HILLS).reason
 
     assert reason.startswith("too_many_pixels: ")
     assert reason.endswith("the limit is 1000")
@@ -222,41 +269,54 @@ def test_an_image_that_is_too_large_for_the_task_as_well_is_rejected_as_ever(
 @pytest.mark.parametrize(
     ("call", "code", "fault"),
     [
-        ("get_object", "AccessDenied", "AccessDenied on GetObject"),
-        ("get_object", "SlowDown", "SlowDown on GetObject"),
-        ("put_object", "AccessDenied", "AccessDenied on PutObject"),
+        ("list_object_versions", "AccessDenied", "AccessDenied on ListObjectVersions"),
+        ("head_object", "SlowDown", "SlowDown on HeadObject"),
     ],
 )
-def test_a_refusal_of_s3_is_a_fault_with_code_and_operation(
-    call: str, code: str, fault: str, process: Process, monkeypatch: pytest.MonkeyPatch
+def test_a_refusal_of_s3_is_a_fault_with_code_and_operation(call: str, code: str, fault: str, process: Process) -> None:
+    with Stubber(buckets.s3_client()) as stubbed:
+        if call != "list_object_versions":
+            stubbed.add_response("list_object_versions", _versions_listed())
+        stubbed.add_client_error(call, code, "private-holiday.jpg")
+
+        ended = process(HILLS)
+
+    assert ended.states[-1] == "Fail"
+    assert (ended.status, ended.reason) == ("failed", f"fault: {fault}")
+    (letter,) = dead_letters_sent()
+    assert letter["reason"] == ended.reason
+
+
+def _versions_listed() -> dict[str, Any]:
+    return {"Versions": [{"Key": str(KEY), "VersionId": "1", "LastModified": datetime.now(UTC), "Size": 1}]}
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 403), ("GET", 503), ("POST", 403)])
+def test_a_refusal_of_a_presigned_request_is_a_fault_without_its_url(
+    method: str, status: int, process: Process, presigned: PresignedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process(NOTES)
-    stubbed = Stubber(buckets.s3_client())
-    if call == "put_object":  # the picture is read before
-        picture = buckets.RawObject(HILLS.content, HILLS.content_type, datetime.now(UTC), ARRIVAL)
-        monkeypatch.setattr(Bucket, "read_image", lambda *_: picture)
-    stubbed.add_client_error(call, code, "private-holiday.jpg")
+    answer = presigned.request
+    monkeypatch.setattr(
+        presigned,
+        "request",
+        lambda asked, url, **options: Response(status) if asked == method else answer(asked, url, **options),
+    )
 
-    with stubbed, pytest.raises(Fault) as raised:
-        process(HILLS)
+    ended = process(HILLS)
 
-    assert str(raised.value) == fault
+    assert (ended.status, ended.reason) == ("failed", f"fault: status {status} on {method}")
 
 
-def test_s3_out_of_reach_is_a_fault(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(**_: Any) -> None:
-        raise EndpointConnectionError(endpoint_url="https://s3.amazonaws.com")
+def test_an_image_of_no_byte_is_rejected(process: Process) -> None:
+    ended = process(replace(HILLS, content=b""))
 
-    monkeypatch.setattr(buckets.s3_client(), "put_object", unreachable)
-
-    with pytest.raises(Fault, match=r"^EndpointConnectionError on PutObject$"):
-        process(HILLS)
+    assert (ended.status, ended.reason.partition(":")[0]) == ("rejected", "not_an_image")
 
 
 def test_runs_the_scripts_of_the_pipeline_with_its_parameters(process: Process, give_pipelines: GivePipelines) -> None:
     give_pipelines(default={"scripts": ["redact"], "params": {"redact": {"max_side": 100}}})
 
-    record = _record(process(HILLS))
+    record = process(HILLS).record
 
     assert record.script == "redact"
     assert [max(made.width, made.height) for made in record.derivatives] == [100]
@@ -266,20 +326,20 @@ PERSONAL = ("private-holiday", "filename", "north face", "7d8e2f10-ada", "33.85"
 
 
 @pytest.mark.parametrize("sample", [HARBOUR, NOTES], ids=["processed", "rejected"])
-def test_logs_no_personal_data(sample: Sample, process: Process, logs: StringIO) -> None:
+def test_logs_no_personal_data_and_no_signature(sample: Sample, process: Process, logs: StringIO) -> None:
     process(sample)
 
-    entry = json.loads(logs.getvalue())
-    assert entry["message"] == f"image {sample.status}"
-    assert entry["key"] == str(KEY)
-    assert not [word for word in PERSONAL if word in logs.getvalue()]
+    said = [json.loads(line) for line in logs.getvalue().splitlines()]
+    assert [entry["message"] for entry in said] == ["image open", f"image {sample.status}", f"image {sample.status}"]
+    assert KEY.image_id in logs.getvalue()
+    assert not [word for word in (*PERSONAL, "X-Amz", "x-amz", "https:") if word in logs.getvalue()]
 
 
 def test_what_is_raised_over_metadata_repeats_none_of_it(process: Process) -> None:
     unfit = Arrival.model_construct(source="two words", tags={"filename": "private-holiday.jpg"})
 
-    with pytest.raises(Fault, match=r"ValidationError at model\.py") as raised:
-        process(HILLS, unfit)
+    ended = process(HILLS, unfit)
 
-    assert "two words" not in str(raised.value)
-    assert "private-holiday" not in str(raised.value)
+    assert ended.reason.startswith("fault: ValidationError at model.py")
+    assert "two words" not in ended.reason
+    assert "private-holiday" not in ended.reason

@@ -1,4 +1,4 @@
-"""The task for large images: the same engine, and an end like the workflow's."""
+"""The task for large images: an order in, an answer out, and the workflow goes on from there."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -6,33 +6,53 @@ from io import BytesIO, StringIO
 from typing import Any
 
 import pytest
-from botocore.stub import Stubber
 from PIL import Image
 
-from imagelake.keys import ArrivalHour, RawKey
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, AwaitedUpload, Tombstone
-from imagelake.process import large_image
-from imagelake.stores import buckets
 from imagelake.stores.images_table import ImagesTable
 from tasks.process_large_image.app import logger, main
 from tests.application import resolve, task_variables
 from tests.conftest import GivePipelines
-from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, client, dead_letters_sent
+from tests.integration.conftest import (
+    IMAGES_TABLE,
+    LAKE_BUCKET,
+    RAW_BUCKET,
+    client,
+    created,
+    dead_letters_sent,
+)
+from tests.integration.presigned import PresignedS3, Response
+from tests.workflow import Workflow
 
 NOW = datetime.now(UTC)
 KEY = RawKey(ArrivalHour.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
 ARRIVAL = Arrival(source="api", uploader="7d8e2f10-ada", tags={"filename": "private-holiday.png"})
 
 
-@pytest.fixture(autouse=True)
-def logs(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+@pytest.fixture
+def task_logs(monkeypatch: pytest.MonkeyPatch) -> StringIO:
     """All that the task logs; it is told what the template tells it."""
     for name, value in task_variables().items():
         monkeypatch.setenv(name, str(resolve(value)))
-    monkeypatch.setattr(large_image, "PAUSES", (0.0, 0.0))
     written = StringIO()
     monkeypatch.setattr(logger.registered_handler, "stream", written)
     return written
+
+
+@pytest.fixture(autouse=True)
+def started(workflow: Workflow, monkeypatch: pytest.MonkeyPatch, task_logs: StringIO) -> list[str]:  # noqa: ARG001  # told before
+    """The orders of the tasks that the workflow started: what each was told."""
+    monkeypatch.setenv("LARGE_IMAGES", "true")
+    orders: list[str] = []
+
+    def run_task(arguments: dict[str, Any]) -> dict[str, Any]:
+        [override] = arguments["Overrides"]["ContainerOverrides"]
+        orders.extend(override["Command"])
+        return {}
+
+    workflow.run_task = run_task
+    return orders
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +63,24 @@ def picture() -> bytes:
     return content.getvalue()
 
 
-def run(content: bytes | None) -> int:
-    """Run the task on an image in the raw bucket; its exit code."""
-    told = {"bucket": RAW_BUCKET, "key": str(KEY), "time": NOW.isoformat()}
-    if content is not None:
-        put = client("s3").put_object(
-            Bucket=RAW_BUCKET, Key=str(KEY), Body=content, ContentType="image/png", Metadata=ARRIVAL.to_metadata()
-        )
-        told["version_id"] = put["VersionId"]
-    return main(json.dumps(told))
+def put(content: bytes) -> ImageVersion:
+    stored = client("s3").put_object(
+        Bucket=RAW_BUCKET, Key=str(KEY), Body=content, ContentType="image/png", Metadata=ARRIVAL.to_metadata()
+    )
+    return ImageVersion(KEY, stored["VersionId"])
+
+
+def arrive(workflow: Workflow, content: bytes) -> ImageVersion:
+    """Put an image and run the workflow for it, which leaves it to the task."""
+    version = put(content)
+    states = workflow.run(created(str(KEY), version.version_id))
+    assert states[-2:] == ["Hand over large image", "Finish"]
+    return version
+
+
+def collect(workflow: Workflow, version: ImageVersion) -> list[str]:
+    """Run the workflow for what the task has stored."""
+    return workflow.run(created(version.result))
 
 
 def item() -> dict[str, Any]:
@@ -72,24 +101,32 @@ def awaited() -> None:
     ImagesTable(IMAGES_TABLE).expect_uploads([upload])
 
 
-def test_an_awaited_image_is_processed_exactly_once(picture: bytes) -> None:
+def test_an_awaited_image_is_processed_exactly_once(picture: bytes, workflow: Workflow, started: list[str]) -> None:
     awaited()
+    version = arrive(workflow, picture)
+    assert item()["status"] == "awaiting_upload"
 
-    assert run(picture) == 0
+    assert [main(*started), main(*started)] == [0, 0]
+    assert item()["status"] == "awaiting_upload", "the task commits nothing"
+    assert collect(workflow, version)[-1] == "Finish"
     first = item()
-    assert run(picture) == 0
 
+    assert collect(workflow, version)[-1] == "Skip duplicate"
     assert (first["status"], first["width"], first["height"]) == ("processed", "10000", "6000")
-    assert first["uploader"] == ARRIVAL.uploader
+    assert (first["uploader"], first["version_id"]) == (ARRIVAL.uploader, version.version_id)
     assert item() == first
     assert dead_letters_sent() == []
     stored = {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=LAKE_BUCKET)["Contents"]}
-    assert stored == {derivative["M"]["key"]["S"] for derivative in first["derivatives"]}
-    assert len(stored) == 2
+    derivatives = {derivative["M"]["key"]["S"] for derivative in first["derivatives"]}
+    assert stored == derivatives | {version.order, version.result}
+    assert len(derivatives) == 2
 
 
-def test_a_broken_image_is_rejected_and_reported_once(picture: bytes) -> None:
-    assert [run(picture[: len(picture) // 2]) for _ in range(2)] == [0, 0]
+def test_a_broken_image_is_rejected_and_reported_once(picture: bytes, workflow: Workflow, started: list[str]) -> None:
+    version = arrive(workflow, picture[: len(picture) // 2])
+    main(*started)
+
+    assert [collect(workflow, version)[-1] for _ in range(2)] == ["Finish", "Skip duplicate"]
 
     (letter,) = dead_letters_sent()
     assert (item()["status"], item()["reason"]) == ("rejected", letter["reason"])
@@ -97,19 +134,24 @@ def test_a_broken_image_is_rejected_and_reported_once(picture: bytes) -> None:
     assert (letter["image_id"], letter["bucket"], letter["key"]) == (KEY.image_id, RAW_BUCKET, str(KEY))
 
 
-@pytest.mark.parametrize("large_images", ["true", "false"])
-def test_an_image_over_the_limit_of_the_task_is_rejected(
-    large_images: str, picture: bytes, give_pipelines: GivePipelines, monkeypatch: pytest.MonkeyPatch
+def test_an_image_that_a_changed_limit_makes_too_large_is_rejected(
+    picture: bytes, workflow: Workflow, started: list[str], give_pipelines: GivePipelines
 ) -> None:
-    give_pipelines(large_limits={"max_pixels": 59_000_000})
-    monkeypatch.setenv("LARGE_IMAGES", large_images)
-
-    assert run(picture) == 0
+    version = put(picture)
+    workflow.before = lambda state: (
+        give_pipelines(large_limits={"max_pixels": 59_000_000}) if state == "Open image for task" else None
+    )
+    workflow.run(created(str(KEY), version.version_id))
+    main(*started)
+    collect(workflow, version)
 
     assert item()["reason"] == "too_many_pixels: a picture of 60000000 pixels, the limit is 59000000"
 
 
-def test_an_erased_image_does_not_come_back(picture: bytes) -> None:
+def test_an_image_that_was_erased_meanwhile_does_not_come_back(
+    picture: bytes, workflow: Workflow, started: list[str]
+) -> None:
+    version = arrive(workflow, picture)
     elsewhere = ArrivalHour.of(NOW - timedelta(hours=3))
     tombstone = Tombstone(
         image_id=KEY.image_id,
@@ -119,78 +161,111 @@ def test_an_erased_image_does_not_come_back(picture: bytes) -> None:
         hour=elsewhere.hour,
     )
     ImagesTable(IMAGES_TABLE).bury(tombstone)
+    main(*started)
 
-    assert run(picture) == 0
+    assert collect(workflow, version)[-2:] == ["Move tombstone", "Finish"]
 
     assert (item()["status"], item()["hour"]) == ("erased", KEY.hour.hour)
     assert "returned_at" in item(), "the stream erases what has been stored meanwhile"
     assert "width" not in item()
 
 
-def test_an_image_that_is_gone_leaves_no_item() -> None:
-    assert run(None) == 0
+def test_a_result_whose_image_is_gone_leaves_no_item(picture: bytes, workflow: Workflow, started: list[str]) -> None:
+    version = arrive(workflow, picture)
+    main(*started)
+    client("s3").delete_object(Bucket=RAW_BUCKET, Key=str(KEY), VersionId=version.version_id)
+
+    assert collect(workflow, version)[-1] == "Finish"
 
     assert item() == {}
     assert dead_letters_sent() == []
 
 
-def test_a_fault_is_tried_again(picture: bytes) -> None:
-    with Stubber(buckets.s3_client()) as stubbed:
-        stubbed.add_client_error("get_object", "SlowDown")
-        stubbed.add_client_error("get_object", "NoSuchKey")
-
-        assert run(picture) == 0
-
-        stubbed.assert_no_pending_responses()
-
-
-def test_a_fault_that_lasts_is_recorded_and_reported_and_a_redrive_mends_it(picture: bytes) -> None:
-    awaited()
-    with Stubber(buckets.s3_client()) as stubbed:
-        for _ in range(3):
-            stubbed.add_client_error("get_object", "AccessDenied", "private-holiday.png")
-
-        assert run(picture) == 1
-
-    failed = item()
-    (letter,) = dead_letters_sent()
-    assert (failed["status"], failed["reason"]) == ("failed", "fault: AccessDenied on GetObject")
-    assert (letter["status"], letter["reason"]) == ("failed", failed["reason"])
-    assert failed["uploader"] == ARRIVAL.uploader
-    assert int(failed["expires_at"]) == pytest.approx((NOW + timedelta(days=7)).timestamp(), abs=2)
-
-    assert run(picture) == 0
-    assert item()["status"] == "processed"
-
-
-def test_a_late_failure_changes_no_outcome(picture: bytes) -> None:
-    run(picture)
-    processed = item()
-    with Stubber(buckets.s3_client()) as stubbed:
-        for _ in range(3):
-            stubbed.add_client_error("get_object", "AccessDenied")
-
-        assert run(picture) == 0
-
-    assert item() == processed
-    assert dead_letters_sent() == []
-
-
-def test_a_task_that_cannot_commit_leaves_the_image_to_be_found(
-    picture: bytes, logs: StringIO, monkeypatch: pytest.MonkeyPatch
+def test_a_result_of_another_version_than_the_first_does_not_count(
+    picture: bytes, workflow: Workflow, started: list[str]
 ) -> None:
-    monkeypatch.setenv("IMAGES_TABLE", "elsewhere")
+    arrive(workflow, picture)
+    later = put(picture)
+    main(*started)
+    client("s3").put_object(Bucket=LAKE_BUCKET, Key=later.result, Body=b"{}")
 
-    assert run(picture) == 1
+    assert collect(workflow, later)[-1] == "Finish"
 
-    assert json.loads(logs.getvalue())["reason"] == "fault: ResourceNotFoundException on PutItem"
+    assert item() == {}
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        b"",
+        b"not json",
+        b"{}",
+        b'{"status": "large"}',
+        b'{"status": "gone"}',
+        b'{"status": "processed"}',
+        b"[" * 100_000,
+        b'"' + b"x" * 300_000 + b'"',
+    ],
+    ids=len,
+)
+def test_a_result_that_is_none_is_rejected_as_such(
+    result: bytes, picture: bytes, workflow: Workflow, started: list[str]
+) -> None:
+    version = arrive(workflow, picture)
+    main(*started)
+    client("s3").put_object(Bucket=LAKE_BUCKET, Key=version.result, Body=result, ContentType="application/json")
+
+    collect(workflow, version)
+
+    assert (item()["status"], item()["reason"].partition(":")[0]) == ("rejected", "engine_answer_invalid")
+    assert (item()["uploader"], item()["image_id"]) == (ARRIVAL.uploader, KEY.image_id)
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 403), ("POST", 403), ("POST", 503)])
+def test_a_task_that_is_refused_says_so_without_a_url_and_leaves_the_image_to_be_found(
+    method: str,
+    status: int,
+    picture: bytes,
+    workflow: Workflow,
+    started: list[str],
+    presigned: PresignedS3,
+    monkeypatch: pytest.MonkeyPatch,
+    task_logs: StringIO,
+) -> None:
+    arrive(workflow, picture)
+    answer = presigned.request
+    monkeypatch.setattr(
+        presigned,
+        "request",
+        lambda asked, url, **options: Response(status) if asked == method else answer(asked, url, **options),
+    )
+
+    assert main(*started) == 1
+
+    assert json.loads(task_logs.getvalue().splitlines()[-1])["reason"] == f"fault: status {status} on {method}"
     assert item() == {}
     assert dead_letters_sent() == []
 
 
-def test_logs_no_personal_data(picture: bytes, logs: StringIO) -> None:
-    run(picture)
-    run(picture[:1000])
+def test_an_order_that_is_over_opens_nothing(
+    picture: bytes, workflow: Workflow, started: list[str], presigned: PresignedS3
+) -> None:
+    version = arrive(workflow, picture)
+    presigned.now = lambda: datetime.now(UTC) + timedelta(hours=1)
 
-    assert str(KEY) in logs.getvalue()
-    assert not [word for word in ("private-holiday", "filename", "7d8e2f10-ada") if word in logs.getvalue()]
+    assert main(*started) == 1
+
+    stored = [entry["Key"] for entry in client("s3").list_objects_v2(Bucket=LAKE_BUCKET)["Contents"]]
+    assert stored == [version.order]
+
+
+def test_logs_no_personal_data_and_no_signature(
+    picture: bytes, workflow: Workflow, started: list[str], task_logs: StringIO
+) -> None:
+    arrive(workflow, picture)
+    main(*started)
+
+    said = json.loads(task_logs.getvalue().splitlines()[-1])
+    assert (said["message"], KEY.image_id in said["prefix"]) == ("image processed", True)
+    words = ("private-holiday", "filename", "7d8e2f10-ada", "X-Amz", "https:")
+    assert not [word for word in words if word in task_logs.getvalue()]

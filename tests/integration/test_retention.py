@@ -17,7 +17,7 @@ from functions.reconcile.app import handler as reconcile
 from functions.write_catalog.app import handler as write_catalog
 from imagelake.catalog import parquet
 from imagelake.errors import InvalidKeyError
-from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
 from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
 from imagelake.retention.purge import Purge, Work
 from imagelake.settings import load
@@ -55,7 +55,7 @@ def cataloged(hour: ArrivalHour, *, versions: int = 1, **changes: Any) -> ImageR
     """An image as the corridor leaves it: file, derivative, item; not its row."""
     key = RawKey(hour, str(uuid.uuid4()))
     arrived = hour.start + timedelta(minutes=10)
-    derivative = key.derived("thumb_256", "jpg")
+    derivative = ImageVersion(key, "1").derived("thumb_256", "jpg")
     for _ in range(versions):
         client("s3").put_object(Bucket=RAW_BUCKET, Key=str(key), Body=b"image")
     client("s3").put_object(Bucket=LAKE_BUCKET, Key=derivative, Body=b"thumb")
@@ -339,7 +339,7 @@ def test_an_erased_image_that_came_back_is_erased_where_its_tombstone_is_moved(t
     elsewhere = ArrivalHour.of(NOW)
     back = RawKey(elsewhere, record.image_id)
     client("s3").put_object(Bucket=RAW_BUCKET, Key=str(back), Body=b"image")
-    client("s3").put_object(Bucket=LAKE_BUCKET, Key=back.derived("thumb_256", "jpg"), Body=b"thumb")
+    client("s3").put_object(Bucket=LAKE_BUCKET, Key=ImageVersion(back, "1").derived("thumb_256", "jpg"), Body=b"thumb")
     tombstone = ImagesTable(IMAGES_TABLE).get_even_erased(record.image_id)
     assert tombstone is not None
     moved = tombstone | {"ingest_date": elsewhere.ingest_date, "hour": elsewhere.hour, "returned_at": NOW.isoformat()}

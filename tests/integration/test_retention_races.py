@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from imagelake.catalog import parquet
 from imagelake.errors import Fault
 from imagelake.ingest.kept_records import KeptRecords
-from imagelake.keys import ArrivalHour, RawKey, catalog_prefix
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
 from imagelake.model import Derivative, ImageRecord
 from imagelake.retention import erasure
 from imagelake.retention.erasure import Erasure
@@ -63,7 +63,7 @@ class World:
 
     def _image(self, hour: ArrivalHour) -> ImageRecord:
         key, arrived = RawKey(hour, str(uuid.uuid4())), hour.start + timedelta(minutes=70)
-        derivative = key.derived("thumb_256", "jpg")
+        derivative = ImageVersion(key, "1").derived("thumb_256", "jpg")
         self.stores.s3.put_object("raw", str(key), b"image")
         self.stores.s3.put_object("lake", derivative, b"thumb")
         record = ImageRecord(
@@ -198,7 +198,7 @@ def _check_kept(world: World) -> None:
     }
     for image_id, key in world.kept.items():
         assert raw.current(str(key))
-        assert lake.current(key.derived("thumb_256", "jpg"))
+        assert lake.current(ImageVersion(key, "1").derived("thumb_256", "jpg"))
         assert image_id in world.stores.table.items
         assert image_id in rows
         assert (key.hour.ingest_date, key.hour.hour) in world.stores.glue.partitions

@@ -7,8 +7,9 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -21,22 +22,24 @@ from aws_lambda_powertools.utilities.parser.models import (
     S3EventNotificationEventBridgeModel,
 )
 from boto3.dynamodb.types import TypeDeserializer
-from jsonata import Jsonata
 
 from functions.consume_image_topic.app import METRICS
 from functions.http_api.app import app as api
+from functions.process_image import app as process_image
 from imagelake import pipelines, schema
 from imagelake.api.uploads import UploadRequest
-from imagelake.keys import RawKey
+from imagelake.engine.contract import MAX_ANSWER_BYTES, EngineOrder, Processed
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import MAX_REASON, DeadLetter, ImageRecord
-from imagelake.process import large_image, reconciliation
-from imagelake.process.large_image import LargeImageArrived
-from imagelake.process.one_image import ImageArrived
-from imagelake.stores import dead_letters, images_table
+from imagelake.process import opening, reconciliation
+from imagelake.process.closing import EngineAnswered
+from imagelake.process.opening import ObjectCreated
+from imagelake.stores import dead_letters
 from imagelake.stores.dead_letters import DeadLetterQueue
-from imagelake.stores.images_table import ImagesTable
+from imagelake.stores.images_table import Standing
 from imagelake.values import to_iso
 from local.invoke import EXPECTED
+from tasks.process_large_image.app import Task
 from tests.application import (
     FUNCTION_FOLDERS,
     ROOT,
@@ -52,6 +55,7 @@ from tests.application import (
     task_variables,
 )
 from tests.application import variables as variables_of
+from tests.workflow import evaluate
 
 # What clients and analysts outside this repository rely on.
 
@@ -151,7 +155,6 @@ def _read_by(module: str) -> set[str]:
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "load"
         if isinstance(call.args[0], ast.Name)
     }
-    assert names
     return {variable for name in names for variable in _variables(getattr(loaded, name))}
 
 
@@ -183,33 +186,43 @@ def test_the_sample_of_http_api_asks_for_an_upload(monkeypatch: pytest.MonkeyPat
     assert UploadRequest.model_validate_json(event("http_api")["body"]).content_type == "image/jpeg"
 
 
-def test_the_sample_of_process_image_is_what_the_workflow_makes_of_object_created() -> None:
+def test_the_sample_of_open_image_is_what_the_workflow_makes_of_object_created() -> None:
     created = event("object_created")
     S3EventNotificationEventBridgeModel.model_validate(created)
-    payload = WORKFLOW["States"]["Process image"]["Arguments"]["Payload"]
+    payload = WORKFLOW["States"]["Open image"]["Arguments"]["Payload"]
 
-    assert {name: _evaluate(path, **_identified(created)) for name, path in payload.items()} == event("process_image")
-    image = ImageArrived.model_validate(event("process_image"))
+    assert evaluate(payload, _identified(created)) == event("open_image")
+    image = ObjectCreated.model_validate(event("open_image"))
     assert str(RawKey.parse(image.key)) == image.key
 
 
-def _evaluate(expression: str, **variables: Any) -> Any:
-    """What Step Functions makes of a value of the workflow: JSONata between `{%` and `%}`, else itself."""
-    if not expression.startswith("{%"):
-        return expression
-    text = expression.removeprefix("{%").removesuffix("%}").replace("${RetentionDays}", "7")
-    jsonata = Jsonata(text)
-    jsonata.register_lambda("parse", json.loads)  # Step Functions' own
-    frame = jsonata.create_frame()
-    for name, value in variables.items():
-        frame.bind(name, value)
-    return jsonata.evaluate(None, frame)
+def test_the_samples_of_engine_and_close_image_are_of_one_image() -> None:
+    order, answered = (
+        EngineOrder.model_validate(event("process_image")),
+        EngineAnswered.model_validate(event("close_image")),
+    )
+    answer = Processed.model_validate_json(json.dumps(answered.answer))
+
+    assert order.prefix == answered.facts.version.prefix
+    assert order.bytes == answered.facts.bytes == answer.bytes
+    assert (order.limits, order.scripts) == (pipelines.load().limits, pipelines.load().default.scripts)
+    assert answered.facts.version_id == event("open_image")["version_id"]
 
 
 def _identified(created: dict[str, Any]) -> dict[str, Any]:
     """The variables that the leading state sets for an event."""
     assigned = WORKFLOW["States"][WORKFLOW["StartAt"]]["Assign"]
-    return {name: _evaluate(expression, states={"input": created}) for name, expression in assigned.items()}
+    found: dict[str, Any] = evaluate(assigned, {"states": {"input": created}})
+    return found
+
+
+def test_a_result_of_the_task_is_identified_as_its_image() -> None:
+    created = event("object_created")
+    image = _identified(created)
+    version = ImageVersion(RawKey.parse(image["key"]), image["version_id"])
+    created["detail"]["object"] = {"key": version.result}
+
+    assert _identified(created) == image | {"object": version.result, "version_id": None}
 
 
 @pytest.mark.parametrize(
@@ -236,7 +249,7 @@ def test_a_key_put_by_hand_breaks_no_state_that_catches_nothing_and_reaches_no_i
     assert identified["version_id"] is None
     values = WORKFLOW["States"]["Record failure"]["Arguments"]["ExpressionAttributeValues"]
     with pytest.raises(ValueError, match=r"isoformat|hour"):
-        _evaluate(values[":received_at"]["S"], **identified)
+        evaluate(values[":received_at"]["S"], identified)
 
 
 def test_an_input_without_a_time_counts_as_of_now() -> None:
@@ -261,8 +274,19 @@ def test_the_workflow_is_started_by_object_created() -> None:
 
     assert created["source"] in pattern["source"]
     assert created["detail-type"] in pattern["detail-type"]
-    assert created["detail"]["object"]["key"].startswith(pattern["detail"]["object"]["key"][0]["prefix"])
-    assert pattern["detail"]["bucket"]["name"] == [{"Ref": "RawBucket"}]
+    image, result = pattern["detail"]["object"]["key"]
+    key = RawKey.parse(created["detail"]["object"]["key"])
+    assert str(key).startswith(image["prefix"])
+    assert fnmatchcase(ImageVersion(key, "1").result, result["wildcard"])
+    assert not fnmatchcase(ImageVersion(key, "1").derived("thumb_256", "jpg"), result["wildcard"])
+    assert pattern["detail"]["bucket"]["name"] == [{"Ref": "RawBucket"}, {"Ref": "LakeBucket"}]
+
+
+def test_the_lake_bucket_sends_no_events_but_for_the_task() -> None:
+    configured = TEMPLATE["Resources"]["LakeBucket"]["Properties"]["NotificationConfiguration"]
+
+    condition, _, otherwise = configured["Fn::If"]
+    assert (condition, otherwise) == ("TakesLargeImages", {"Ref": "AWS::NoValue"})
 
 
 def test_the_sample_of_write_catalog_is_a_cataloged_image_on_the_stream() -> None:
@@ -371,13 +395,13 @@ def test_a_failure_is_recorded_as_an_image_of_the_hour_it_arrived_in() -> None:
     given = {**_identified(created), "reason": "fault: AccessDenied on GetObject"}
     arguments = WORKFLOW["States"]["Record failure"]["Arguments"]
     values: dict[str, Any] = {
-        name: {kind: _evaluate(expression, **given)}
+        name: {kind: evaluate(expression, given)}
         for name, attribute in arguments["ExpressionAttributeValues"].items()
         for kind, expression in attribute.items()
     }
     assignments = arguments["UpdateExpression"].removeprefix("SET ").split(", ")
     item = {name.lstrip("#"): values[value] for name, value in (one.split(" = ") for one in assignments)}
-    item["image_id"] = {"S": _evaluate(arguments["Key"]["image_id"]["S"], **given)}
+    item["image_id"] = {"S": evaluate(arguments["Key"]["image_id"]["S"], given)}
 
     record = ImageRecord.model_validate({name: TypeDeserializer().deserialize(value) for name, value in item.items()})
 
@@ -401,11 +425,12 @@ def test_a_failure_is_recorded_as_an_image_of_the_hour_it_arrived_in() -> None:
         ("The function could not be reached.", "fault: Lambda.ServiceException"),
     ],
 )
-def test_the_reason_of_a_failure_is_what_the_function_raised(cause: str, reason: str) -> None:
-    [catcher] = WORKFLOW["States"]["Process image"]["Catch"]
+@pytest.mark.parametrize("state", ["Open image", "Process image", "Open image for task", "Close image"])
+def test_the_reason_of_a_failure_is_what_the_function_raised(state: str, cause: str, reason: str) -> None:
+    [catcher] = [one for one in WORKFLOW["States"][state]["Catch"] if one["ErrorEquals"] == ["States.ALL"]]
     error = {"errorOutput": {"Error": "Lambda.ServiceException", "Cause": cause}}
 
-    assert _evaluate(catcher["Assign"]["reason"], states=error) == reason
+    assert evaluate(catcher["Assign"]["reason"], {"states": error}) == reason
 
 
 def test_the_workflow_logs_no_execution_data_and_is_over_before_express_ends_it() -> None:
@@ -423,44 +448,50 @@ HAND_OVER = WORKFLOW["States"]["Hand over large image"]
 
 
 @pytest.mark.parametrize(
-    ("status", "state"),
+    ("answer", "has_task", "state"),
     [
-        ("processed", "Catalog image"),
-        ("rejected", "Catalog image"),
-        ("large", "Hand over large image"),
-        ("gone", "Finish"),
+        ({"status": "processed"}, True, "Close image"),
+        ({"status": "rejected"}, True, "Close image"),
+        ({"status": "large"}, True, "Open image for task"),
+        ({"status": "large"}, False, "Close image"),
+        ("large", True, "Close image"),
+        (None, True, "Close image"),
+        ([{"status": "large", "has_task": True}], False, "Close image"),
     ],
 )
-def test_only_a_large_image_is_handed_over(status: str, state: str) -> None:
-    choice = WORKFLOW["States"]["Check presence and size"]
-    chosen = [one["Next"] for one in choice["Choices"] if _evaluate(one["Condition"], status=status)]
+def test_only_a_large_image_of_a_stack_with_a_task_is_handed_over(answer: Any, has_task: bool, state: str) -> None:
+    choice = WORKFLOW["States"]["Check size"]
+    given = {"states": {"input": answer}, "facts": {"has_task": has_task}}
+    chosen = [one["Next"] for one in choice["Choices"] if evaluate(one["Condition"], given) is True]
 
     assert (chosen or [choice["Default"]]) == [state]
 
 
-@pytest.mark.parametrize("has_version", [True, False])
-def test_the_task_is_told_which_image_and_no_more(has_version: bool) -> None:
-    created = event("object_created")
-    if not has_version:
-        del created["detail"]["object"]["version-id"]
+def test_the_task_is_told_the_url_of_its_order_and_no_more() -> None:
     [override] = HAND_OVER["Arguments"]["Overrides"]["ContainerOverrides"]
-    [argument] = override["Command"]
 
-    told = _evaluate(argument, **_identified(created))
-
-    image = LargeImageArrived.model_validate_json(told)
-    assert image.key == created["detail"]["object"]["key"]
-    assert image.version_id == created["detail"]["object"].get("version-id")
-    assert image.time == datetime.fromisoformat(created["time"])
-    assert json.loads(told).keys() <= {"bucket", "key", "version_id", "time"}
+    assert override.keys() == {"Name", "Command"}
+    assert evaluate(override["Command"], {"states": {"input": {"order_url": "https://"}}}) == ["https://"]
     assert override["Name"] == TASK["ContainerDefinitions"][0]["Name"]
+
+
+def test_the_engine_is_told_its_order_and_no_more() -> None:
+    assert WORKFLOW["States"]["Process image"]["Arguments"]["Payload"] == "{% $states.input.order %}"
+
+
+def test_an_answer_of_the_engine_reaches_no_variable() -> None:
+    for name in ("Process image", "Check size"):
+        assert "Assign" not in WORKFLOW["States"][name]
+    [cut, failed] = WORKFLOW["States"]["Process image"]["Catch"]
+    assert "Assign" not in cut
+    assert failed["Assign"].keys() == {"status", "reason"}
 
 
 def test_the_task_runs_in_the_given_subnets_without_a_public_address() -> None:
     network = HAND_OVER["Arguments"]["NetworkConfiguration"]["AwsvpcConfiguration"]
 
     given = network["Subnets"].replace("${LargeImageSubnetIds}", "subnet-1,subnet-2")
-    assert _evaluate(given) == ["subnet-1", "subnet-2"]
+    assert evaluate(given, {}) == ["subnet-1", "subnet-2"]
     assert network["AssignPublicIp"] == "DISABLED"
 
 
@@ -469,7 +500,7 @@ def test_a_task_that_ecs_refuses_is_a_failure_with_the_error_as_its_reason() -> 
     error = {"errorOutput": {"Error": "ECS.AccessDeniedException", "Cause": "not shown"}}
 
     assert catcher["Assign"]["status"] == "failed"
-    assert _evaluate(catcher["Assign"]["reason"], states=error) == "fault: ECS.AccessDeniedException on RunTask"
+    assert evaluate(catcher["Assign"]["reason"], {"states": error}) == "fault: ECS.AccessDeniedException on RunTask"
 
 
 def test_the_task_is_told_exactly_what_its_settings_read() -> None:
@@ -479,39 +510,21 @@ def test_the_task_is_told_exactly_what_its_settings_read() -> None:
     assert all(isinstance(resolve(value), str | int) for value in task_variables().values())
 
 
-def test_the_task_is_told_the_same_as_the_function() -> None:
-    task, function = task_variables(), variables_of("process_image")
+def test_an_item_makes_way_for_an_outcome_as_the_workflow_commits_it() -> None:
+    catalog = WORKFLOW["States"]["Catalog image"]["Arguments"]
+    hour, other = ArrivalHour("2026-11-22", "09"), ArrivalHour("2026-11-22", "10")
 
-    assert {name: task[name] for name in function.keys() - {"LARGE_IMAGES"}} == {
-        name: function[name] for name in function.keys() - {"LARGE_IMAGES"}
-    }
-    assert task["LARGE_IMAGES"] == "false", "there is no task beyond it"
-
-
-def test_the_task_commits_as_the_workflow_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Table:
-        def put_item(self, **request: Any) -> None:
-            requests["Catalog image"] = request
-
-        def update_item(self, **request: Any) -> None:
-            requests["Move tombstone"] = request
-
-    requests: dict[str, dict[str, Any]] = {}
-    monkeypatch.setattr(images_table, "_resource", lambda _: Table())
-    ImagesTable("images").commit({name: {"S": "1"} for name in ("image_id", "ingest_date", "hour")})
-    ImagesTable("images").move_tombstone(
-        RawKey.parse(event("object_created")["detail"]["object"]["key"]), datetime.now(UTC)
+    assert catalog["ConditionExpression"] == (
+        "attribute_not_exists(image_id) OR #status = :awaiting_upload"
+        " OR (#status = :failed AND ingest_date = :ingest_date AND #hour = :hour)"
     )
-
-    assert len(requests) == 2
-    for state, request in requests.items():
-        arguments = WORKFLOW["States"][state]["Arguments"]
-        for name in ("ConditionExpression", "UpdateExpression", "ExpressionAttributeNames"):
-            assert request.get(name) == arguments.get(name)
-        values = {name: value["S"] for name, value in arguments["ExpressionAttributeValues"].items()}
-        assert request["ExpressionAttributeValues"].keys() == values.keys()
-        for name, value in values.items():
-            assert value.startswith("{%") or request["ExpressionAttributeValues"][name] == value
+    admitted = {
+        (status, place)
+        for status in ("awaiting_upload", "failed", "processed", "rejected", "erased")
+        for place in (hour, other)
+        if Standing(status, place, None).admits(hour)
+    }
+    assert admitted == {("awaiting_upload", hour), ("awaiting_upload", other), ("failed", hour)}
 
 
 FARGATE = {"1024": range(2048, 8193, 1024), "2048": range(4096, 16385, 1024), "4096": range(8192, 30721, 1024)}
@@ -539,13 +552,37 @@ def test_an_older_stack_s_policy_can_be_deleted_without_that_of_the_task() -> No
 
 @pytest.mark.parametrize(("memory", "scripts"), [(4096, 3494), (8192, 7789), (16384, 16379), (30720, 31412)])
 def test_the_task_leaves_all_of_its_memory_but_800_megabytes_to_the_scripts(memory: int, scripts: int) -> None:
-    limits = large_image._limits(memory)
-
-    assert limits == replace(pipelines.load().large_limits, memory_mb=scripts)
+    assert Task(memory).script_memory_mb == scripts
 
 
 def test_a_task_at_work_does_not_count_as_lost() -> None:
-    assert timedelta(seconds=large_image.SCRIPT_SECONDS + 240) <= reconciliation.PATIENCE
+    assert timedelta(seconds=opening.TASK_SCRIPT_SECONDS + 240) <= reconciliation.PATIENCE
+
+
+def test_an_order_is_good_for_longer_than_whoever_carries_it_out_may_take() -> None:
+    """For the function that is the whole workflow; a task has to start, and has its scripts' time."""
+    assert WORKFLOW["TimeoutSeconds"] < opening.ORDER_SECONDS
+    assert opening.TASK_ORDER_SECONDS > opening.TASK_SCRIPT_SECONDS + 900
+    limit = _function("process_image")["Timeout"] - process_image.STORING_SECONDS
+    assert limit <= opening.SCRIPT_SECONDS
+
+
+def test_the_timeouts_of_the_workflow_fit_into_each_other() -> None:
+    slowest = 0.0
+    for name in ("Open image", "Process image", "Close image"):
+        state = WORKFLOW["States"][name]
+        [retrier] = [one for one in state["Retry"] if one["ErrorEquals"] == ["States.ALL"]]
+        pauses = [retrier["IntervalSeconds"] * retrier["BackoffRate"] ** n for n in range(retrier["MaxAttempts"])]
+        folder = name.lower().replace(" ", "_")
+        slowest += _function(folder)["Timeout"] * (1 + retrier["MaxAttempts"]) + sum(pauses)
+
+    # What is left is for the item and the dead letter.
+    assert slowest + 20 < WORKFLOW["TimeoutSeconds"]
+
+
+def test_the_workflow_takes_the_longest_answer() -> None:
+    assert MAX_ANSWER_BYTES == 256 * 1024
+    assert pipelines.load().limits.max_catalog_bytes + 40_000 < MAX_ANSWER_BYTES
 
 
 def test_the_container_image_is_built_from_what_the_layers_are() -> None:
@@ -764,7 +801,7 @@ def test_every_function_says_what_it_answers_to_its_sample() -> None:
 
 def test_every_metric_that_is_emitted_is_on_the_dashboard_and_no_other() -> None:
     source = "".join((ROOT / f"functions/{folder}/app.py").read_text() for folder in FUNCTION_FOLDERS)
-    source += (ROOT / "layers/imagelake/imagelake/process/environment.py").read_text()
+    source += (ROOT / "layers/imagelake/imagelake/engine/environment.py").read_text()
     emitted = set(re.findall(r'add_metric\("(\w+)"', source)) | set(METRICS.values())
     body = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     series = [one for widget in json.loads(body)["widgets"] for one in _spelled_out(widget["properties"]["metrics"])]
@@ -844,7 +881,7 @@ def _from_python(letter: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str
 def _from_workflow(letter: dict[str, str]) -> str:
     expression = WORKFLOW["States"]["Report to dead-letter queue"]["Arguments"]["MessageBody"]
     execution = {"context": {"Execution": {"Id": letter["execution"]}}}
-    body: str = _evaluate(expression, **letter, states=execution)
+    body: str = evaluate(expression, letter | {"states": execution}, {"RawBucketName": letter["bucket"]})
     return body
 
 
@@ -887,7 +924,7 @@ def test_what_a_function_raised_reaches_the_reason_as_it_was(
     for cause in (payload, f"The cause could not be determined. Returned payload: {payload}"):
         error = {"errorOutput": {"Error": "Fault", "Cause": cause}}
 
-        reason = _evaluate(catcher["Assign"]["reason"], states=error)
+        reason = evaluate(catcher["Assign"]["reason"], {"states": error})
 
         told = reason.removeprefix("fault: ")
         assert message.startswith(told)
@@ -900,6 +937,6 @@ def test_what_a_function_raised_reaches_the_reason_as_it_was(
 def test_a_message_that_is_no_json_is_cut_and_breaks_no_state(damaged: str, catcher: dict[str, Any]) -> None:
     error = {"errorOutput": {"Error": "Fault", "Cause": '{"errorMessage": "' + damaged}}
 
-    told = _evaluate(catcher["Assign"]["reason"], states=error).removeprefix("fault: ")
+    told = evaluate(catcher["Assign"]["reason"], {"states": error}).removeprefix("fault: ")
 
     assert told == re.split(r"[\\\n]", damaged)[0]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagelake.errors import InvalidKeyError
-from imagelake.keys import ArrivalHour, RawKey, catalog_file, catalog_prefix, may_hold
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_file, catalog_prefix, may_hold
 
 IMAGE_ID = "01999f5c-7a2e-7c11-9d0a-5b1f3c2e4d6f"
 HOUR = ArrivalHour("2026-11-22", "09")
@@ -23,13 +23,26 @@ def test_keys_follow_the_contract() -> None:
     key = RawKey(HOUR, IMAGE_ID)
 
     assert str(key) == f"raw/ingest_date=2026-11-22/hour=09/{IMAGE_ID}"
-    assert key.derived("thumb_256", "jpg") == f"derived/ingest_date=2026-11-22/hour=09/{IMAGE_ID}/thumb_256.jpg"
+    version = ImageVersion(key, "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrH")
+    folder = f"derived/ingest_date=2026-11-22/hour=09/{IMAGE_ID}/3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrH"
+    assert version.derived("thumb_256", "jpg") == f"{folder}/thumb_256.jpg"
+    assert (version.order, version.result) == (f"{folder}/order.json", f"{folder}/result.json")
     assert catalog_prefix(HOUR) == "catalog/ingest_date=2026-11-22/hour=09/"
 
 
 @given(raw_keys)
 def test_reads_back_every_key_it_makes(key: RawKey) -> None:
     assert RawKey.parse(str(key)) == key
+
+
+@given(raw_keys, st.text(min_size=1).filter(lambda text: text.isprintable()))
+def test_reads_back_the_image_of_every_result_and_keeps_it_in_its_folder(key: RawKey, version_id: str) -> None:
+    version = ImageVersion(key, version_id)
+
+    found, spelled = ImageVersion.parse_result(version.result)
+
+    assert found == key
+    assert version.prefix == f"{key.derived_prefix}{spelled}/"
 
 
 @given(st.text() | st.from_regex(re.compile(r"raw/ingest_date=\d{4}-\d\d-\d\d/hour=\d\d/[0-9a-f-]{36}\n?")))
@@ -61,6 +74,14 @@ def test_accepts_no_key_it_would_not_make(text: str) -> None:
 def test_rejects_a_key_outside_the_layout(key: str) -> None:
     with pytest.raises(InvalidKeyError):
         RawKey.parse(key)
+
+
+@pytest.mark.parametrize(
+    "name", ["result.json", "1/result.json/", "1/result.jpg", "1/2/result.json", "1/result.json\n", "1/order.json"]
+)
+def test_rejects_a_key_that_is_of_no_result(name: str) -> None:
+    with pytest.raises(InvalidKeyError):
+        ImageVersion.parse_result(f"{RawKey(HOUR, IMAGE_ID).derived_prefix}{name}")
 
 
 def test_partitions_by_the_hour_in_utc() -> None:

@@ -3,7 +3,7 @@
 Every store is partitioned by the same hour, so purging an hour is dropping a prefix. Keys hold identifiers only.
 
     raw bucket    raw/ingest_date=2026-11-22/hour=09/<image_id>
-    lake bucket   derived/ingest_date=2026-11-22/hour=09/<image_id>/<name>.<extension>
+    lake bucket   derived/ingest_date=2026-11-22/hour=09/<image_id>/<version>/<name>.<extension>
                   catalog/ingest_date=2026-11-22/hour=09/<batch>.<filter>.parquet
                   compaction/ingest_date=2026-11-22/hour=09/<copy>/<batch>.parquet
 """
@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
+from urllib.parse import quote
 
 from imagelake.errors import InvalidKeyError
 
@@ -31,12 +32,11 @@ MAX_FILTER_BYTES: Final = 450
 """Of a filter before it is encoded. S3 takes keys of 1,024 bytes."""
 _PROBES: Final = 4
 
+_DATE_AND_HOUR = r"ingest_date=(?P<ingest_date>\d{4}-\d{2}-\d{2})/hour=(?P<hour>[01]\d|2[0-3])"
+_IMAGE_ID = r"(?P<image_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 _HOUR = re.compile(r"ingest_date=(\d{4}-\d{2}-\d{2})/hour=([01]\d|2[0-3])", re.ASCII)
-_RAW_KEY = re.compile(
-    r"raw/ingest_date=(?P<ingest_date>\d{4}-\d{2}-\d{2})/hour=(?P<hour>[01]\d|2[0-3])/"
-    r"(?P<image_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})",
-    re.ASCII,
-)
+_RAW_KEY = re.compile(rf"raw/{_DATE_AND_HOUR}/{_IMAGE_ID}", re.ASCII)
+_RESULT_KEY = re.compile(rf"derived/{_DATE_AND_HOUR}/{_IMAGE_ID}/(?P<version>[^/]+)/result\.json", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -117,12 +117,51 @@ class RawKey:
 
     @property
     def derived_prefix(self) -> str:
-        """Prefix, with a slash at its end, of the derivatives of this image in the lake bucket."""
+        """Prefix, with a slash at its end, of all that was made of this image in the lake bucket, of any version."""
         return f"derived/{self.hour.path}/{self.image_id}/"
 
+
+@dataclass(frozen=True)
+class ImageVersion:
+    """One version of a raw object. What is made of it has a folder of its own, so versions never mix.
+
+    `version_id` is S3's.
+    """
+
+    key: RawKey
+    version_id: str
+
+    @property
+    def prefix(self) -> str:
+        """Prefix, with a slash at its end, of what was made of this version in the lake bucket."""
+        # S3's ids of today need no quoting; it calls them opaque.
+        return f"{self.key.derived_prefix}{quote(self.version_id, safe='')}/"
+
     def derived(self, name: str, extension: str) -> str:
-        """Key of the derivative `name` of this image in the lake bucket."""
-        return f"{self.derived_prefix}{name}.{extension}"
+        """Key of the derivative `name` in the lake bucket."""
+        return f"{self.prefix}{name}.{extension}"
+
+    @property
+    def order(self) -> str:
+        """Key of what the task for large images is told to do with this version."""
+        return f"{self.prefix}order.json"
+
+    @property
+    def result(self) -> str:
+        """Key of what the task for large images says of this version."""
+        return f"{self.prefix}result.json"
+
+    @staticmethod
+    def parse_result(key: str) -> tuple[RawKey, str]:
+        """Read back the image of a `result`, and the version as the key spells it.
+
+        Raises:
+            InvalidKeyError: the key is not one that `result` would have made.
+        """
+        match = _RESULT_KEY.fullmatch(key)
+        if match is None or not _is_date(match["ingest_date"]):
+            raise InvalidKeyError(f"not a key of a result: {key!r}")
+        return RawKey(ArrivalHour(match["ingest_date"], match["hour"]), match["image_id"]), match["version"]
 
 
 def _is_date(text: str) -> bool:

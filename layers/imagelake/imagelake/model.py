@@ -110,8 +110,9 @@ EXPIRY_SHARDS: Final = "0123456789abcdef"
 """Values of the attribute that spreads the index of expiring items; each takes 1,000 writes a second."""
 
 
-BOOKKEEPING: Final = frozenset({"expiry_shard", "attempts", "attempted_at"})
-"""Attributes of an item that are no columns: where it is found when it expires, how often it was started again."""
+BOOKKEEPING: Final = frozenset({"expiry_shard", "attempts", "attempted_at", "version_id"})
+"""Attributes of an item that are no columns: where it is found when it expires, how often it was started again, which
+version of the raw object it is of."""
 
 
 def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:
@@ -120,7 +121,10 @@ def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | in
 
 
 class Derivative(BaseModel):
-    """An image made from an image. `key` is in the lake bucket, `width` and `height` are pixels."""
+    """An image made from an image. `key` is in the lake bucket, `width` and `height` are pixels.
+
+    `sha256` is of its bytes as the engine stored them; items of earlier versions have none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -129,6 +133,7 @@ class Derivative(BaseModel):
     width: int
     height: int
     content_type: str
+    sha256: str | None = None
 
 
 class ImageRecord(BaseModel):

@@ -4,10 +4,14 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Codes of `imagelake.errors.Rejection` that the engine gives. Safe to count and to show."""
+    """Codes of `imagelake.errors.Rejection` that the engine gives. Safe to count and to show.
+
+    `ENGINE_ANSWER_INVALID` is what the workflow says of an engine whose answer it does not believe.
+    """
 
     NOT_AN_IMAGE = "not_an_image"
     UNSUPPORTED_FORMAT = "unsupported_format"
+    CHECKSUM_MISMATCH = "checksum_mismatch"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     TOO_MANY_BYTES = "too_many_bytes"
@@ -24,3 +28,4 @@ class Reason(StrEnum):
     SCRIPT_CRASHED = "script_crashed"
     SCRIPT_OUTPUT_INVALID = "script_output_invalid"
     SCRIPT_OUTPUT_TOO_LARGE = "script_output_too_large"
+    ENGINE_ANSWER_INVALID = "engine_answer_invalid"

@@ -6,13 +6,13 @@ Looks at the hours of recent arrivals only. Starting an image that is still unde
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import batched
+from itertools import batched, groupby
 from typing import Final
 
 from imagelake.errors import InvalidKeyError
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import DeadLetter
-from imagelake.stores.buckets import Bucket, StoredObject
+from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.dead_letters import DeadLetterQueue
 from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable
 from imagelake.stores.ingest_workflow import IngestWorkflow
@@ -67,10 +67,10 @@ class Reconciliation:
                         result.restarted += 1
         return result
 
-    def _arrivals(self, now: datetime, since: datetime) -> Iterator[tuple[RawKey, StoredObject]]:
+    def _arrivals(self, now: datetime, since: datetime) -> Iterator[tuple[RawKey, Version]]:
         moment = since
         while ArrivalHour.of(moment) <= ArrivalHour.of(now):
-            for stored in self.raw_bucket.objects(f"raw/{ArrivalHour.of(moment).path}/"):
+            for stored in self._first_versions(f"raw/{ArrivalHour.of(moment).path}/"):
                 if stored.last_modified <= now - PATIENCE:
                     try:
                         yield RawKey.parse(stored.key), stored
@@ -78,7 +78,14 @@ class Reconciliation:
                         continue
             moment += timedelta(hours=1)
 
-    def _try_again(self, key: RawKey, stored: StoredObject, now: datetime, result: Reconciled) -> None:
+    def _first_versions(self, prefix: str) -> Iterator[Version]:
+        """The oldest version of each object: the one that counts."""
+        versions = (one for page in self.raw_bucket.versions(prefix) for one in page if not one.is_marker)
+        for _, of_one_key in groupby(versions, key=lambda version: version.key):
+            *_, oldest = of_one_key
+            yield oldest
+
+    def _try_again(self, key: RawKey, stored: Version, now: datetime, result: Reconciled) -> None:
         received_at = key.hour.arrival(stored.last_modified)
         expires_at = received_at + timedelta(days=self.retention_days)
         attempt = self.images_table.count_attempt(key, received_at, now, expires_at)
@@ -95,5 +102,5 @@ class Reconciliation:
         self.images_table.give_up(key, REASON, received_at, expires_at)
         result.given_up += 1
 
-    def _start(self, stored: StoredObject) -> None:
-        self.ingest_image_state_machine.start(self.raw_bucket.name, stored.key, stored.last_modified)
+    def _start(self, stored: Version) -> None:
+        self.ingest_image_state_machine.start(self.raw_bucket.name, stored)

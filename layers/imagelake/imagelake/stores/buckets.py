@@ -29,9 +29,10 @@ LINK_SECONDS: Final = 900
 
 @dataclass(frozen=True)
 class RawObject:
-    """An image as it arrived. `received_at` is S3's own clock, so every reader gets the same."""
+    """What S3 says of an image as it arrived. `received_at` is S3's own clock, so every reader gets the same."""
 
-    content: bytes
+    version_id: str
+    bytes: int
     content_type: str
     received_at: datetime
     arrival: Arrival
@@ -84,23 +85,48 @@ class Bucket:
 
     name: str
 
-    def read_image(self, key: str, version_id: str | None) -> RawObject | None:
-        """Read an image whole; None when it has been purged or erased.
+    def first_version(self, key: str) -> str | None:
+        """The id of the oldest version of an object, whatever hides it now; None when there is none.
 
         Raises:
             Fault: S3 did not answer, or denied access.
         """
-        request: dict[str, Any] = {"Bucket": self.name, "Key": key} | ({"VersionId": version_id} if version_id else {})
+        oldest = None
+        # S3's own order, newest first: times alone have only seconds.
+        for page in self.versions(key):
+            for version in page:
+                if version.key == key and not version.is_marker:
+                    oldest = version.version_id
+        return oldest
+
+    def describe(self, key: str, version_id: str) -> RawObject:
+        """How an image came in, without its bytes.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+            ValueError: its metadata are malformed.
+        """
+        with calling("HeadObject"):
+            response = s3_client().head_object(Bucket=self.name, Key=key, VersionId=version_id)
+        arrival = Arrival.from_metadata(response["Metadata"])
+        return RawObject(
+            version_id, response["ContentLength"], response["ContentType"], response["LastModified"], arrival
+        )
+
+    def measure(self, key: str) -> tuple[int, str] | None:
+        """Bytes and content type of an object, or None when there is no such object.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
         try:
-            with calling("GetObject"):
-                response = s3_client().get_object(**request)
-                content = response["Body"].read()
+            with calling("HeadObject"):
+                response = s3_client().head_object(Bucket=self.name, Key=key)
         except Fault as fault:
-            if fault.code in ("NoSuchKey", "NoSuchVersion"):
+            if fault.code in ("404", "NoSuchKey"):
                 return None
             raise
-        arrival = Arrival.from_metadata(response["Metadata"])
-        return RawObject(content, response["ContentType"], response["LastModified"], arrival)
+        return response["ContentLength"], response["ContentType"]
 
     @contextmanager
     def opened(self, key: str, owner: str) -> Iterator[OpenedObject]:
@@ -172,8 +198,9 @@ class Bucket:
         length: tuple[int, int],
         metadata: dict[str, str],
         checksum: str | None,
+        seconds: int = FORM_SECONDS,
     ) -> dict[str, Any]:
-        """A presigned POST that takes one object, exactly as described, for `FORM_SECONDS`.
+        """A presigned POST that takes one object, exactly as described.
 
         Args:
             key: under which key, and no other.
@@ -181,6 +208,7 @@ class Bucket:
             length: bytes, at least and at most.
             metadata: user metadata that the object gets; the form cannot be sent with any other.
             checksum: SHA-256 of the content, base64, if S3 shall refuse any other.
+            seconds: how long the form is good for; never longer than the credentials that sign it.
 
         Returns:
             `{"url": …, "fields": {…}}`; the file goes last, as the field `file`.
@@ -194,8 +222,29 @@ class Bucket:
             key,
             Fields=dict(fields),
             Conditions=[*conditions, ["content-length-range", *length]],
-            ExpiresIn=FORM_SECONDS,
+            ExpiresIn=seconds,
         )
+
+    def folder_form(self, prefix: str, content_type_prefix: str, max_bytes: int, seconds: int) -> dict[str, Any]:
+        """A presigned POST that takes any number of objects under one prefix.
+
+        Args:
+            prefix: of their keys.
+            content_type_prefix: of their content types.
+            max_bytes: of each.
+            seconds: how long the form is good for; never longer than the credentials that sign it.
+
+        Returns:
+            `{"url": …, "fields": {…}}`; key and content type are added as fields, the file goes last.
+        """
+        form = s3_client().generate_presigned_post(
+            self.name,
+            prefix + "${filename}",  # boto3 makes a condition on the prefix of it
+            Conditions=[["starts-with", "$Content-Type", content_type_prefix], ["content-length-range", 1, max_bytes]],
+            ExpiresIn=seconds,
+        )
+        del form["fields"]["key"]
+        return form
 
     def folders(self, prefix: str) -> list[str]:
         """What comes after `prefix`, up to and without the next slash, for all keys of whatever version.
@@ -366,8 +415,9 @@ class Bucket:
             if errors := answer.get("Errors"):
                 raise Fault(f"{errors[0].get('Code', 'unknown')} on DeleteObjects")
 
-    def link(self, key: str) -> str:
-        """A URL that reads one object for `LINK_SECONDS`."""
+    def link(self, key: str, version_id: str | None = None, seconds: int = LINK_SECONDS) -> str:
+        """A URL that reads one object, or one version of it, for so long; never longer than what signs it lasts."""
+        version = {"VersionId": version_id} if version_id else {}
         return s3_client().generate_presigned_url(
-            "get_object", {"Bucket": self.name, "Key": key}, ExpiresIn=LINK_SECONDS
+            "get_object", {"Bucket": self.name, "Key": key} | version, ExpiresIn=seconds
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import TypeSerializer
 
 from imagelake.errors import Fault, InvalidCursorError
 from imagelake.keys import ArrivalHour, RawKey
@@ -70,6 +70,19 @@ class ExpiredItem:
     received_at: datetime | None
     ingest_date: str
     hour: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far an image has come. `version_id` is of the version that was processed, where the item knows it."""
+
+    status: str
+    hour: ArrivalHour
+    version_id: str | None
+
+    def admits(self, hour: ArrivalHour) -> bool:
+        """Whether an outcome of `hour` may take its place, as the workflow's commit decides."""
+        return self.status == "awaiting_upload" or (self.status == "failed" and self.hour == hour)
 
 
 @cache
@@ -192,6 +205,28 @@ class ImagesTable:
             item: Any = self._table.get_item(Key={"image_id": image_id}, ConsistentRead=True).get("Item")
         return _plain(item) if item is not None and item["expires_at"] > _now() else None
 
+    def standing(self, image_id: str) -> Standing | None:
+        """What an item says of the state of its image, whether or not its time is up; None when there is none.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        with calling("GetItem"):
+            item = self._table.get_item(
+                Key={"image_id": image_id},
+                ConsistentRead=True,
+                ProjectionExpression="#status, ingest_date, #hour, version_id",
+                ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+            ).get("Item")
+        if item is None:
+            return None
+        version_id = item.get("version_id")
+        return Standing(
+            str(item["status"]),
+            ArrivalHour(str(item["ingest_date"]), str(item["hour"])),
+            str(version_id) if version_id else None,
+        )
+
     def bury(self, tombstone: Tombstone) -> bool:
         """Put a tombstone in the place of an image, whatever else is known of it.
 
@@ -206,58 +241,6 @@ class ImagesTable:
             self._table.put_item,
             Item=tombstone.to_item(),
             ConditionExpression=Attr("image_id").not_exists() | Attr("status").ne("erased"),
-        )
-
-    def commit(self, item: dict[str, Any]) -> bool:
-        """Store an outcome as the workflow does: what is awaited, or failed in the same hour, makes way for it.
-
-        Args:
-            item: in DynamoDB's own JSON, see `serialize`.
-
-        Returns:
-            False when the image has an outcome already, or was erased.
-
-        Raises:
-            Fault: DynamoDB did not answer, or denied access.
-        """
-        values = TypeDeserializer().deserialize({"M": item})
-        return _write_if(
-            "PutItem",
-            self._table.put_item,
-            Item=values,
-            ConditionExpression="attribute_not_exists(image_id) OR #status = :awaiting_upload"
-            " OR (#status = :failed AND ingest_date = :ingest_date AND #hour = :hour)",
-            ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-            ExpressionAttributeValues={
-                ":awaiting_upload": "awaiting_upload",
-                ":failed": "failed",
-                ":ingest_date": values["ingest_date"],
-                ":hour": values["hour"],
-            },
-        )
-
-    def move_tombstone(self, key: RawKey, now: datetime) -> bool:
-        """Take the tombstone of an erased image to where it has come back, for the stream to erase it there.
-
-        Returns:
-            False when the image was not erased.
-
-        Raises:
-            Fault: DynamoDB did not answer, or denied access.
-        """
-        return _write_if(
-            "UpdateItem",
-            self._table.update_item,
-            Key={"image_id": key.image_id},
-            ConditionExpression="#status = :erased",
-            UpdateExpression="SET returned_at = :now, ingest_date = :ingest_date, #hour = :hour",
-            ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-            ExpressionAttributeValues={
-                ":erased": "erased",
-                ":now": to_iso(now),
-                ":ingest_date": key.hour.ingest_date,
-                ":hour": key.hour.hour,
-            },
         )
 
     def expired(self, now: datetime) -> Iterator[ExpiredItem]:

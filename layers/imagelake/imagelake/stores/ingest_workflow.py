@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
+from imagelake.stores.buckets import Version
 from imagelake.stores.session import calling, client
 from imagelake.values import to_iso
 
@@ -25,12 +25,13 @@ class IngestWorkflow:
 
     arn: str
 
-    def start(self, bucket: str, key: str, stored_at: datetime) -> None:
+    def start(self, bucket: str, version: Version) -> None:
         """Start it with what EventBridge says of an object that has been created.
 
         Raises:
             Fault: Step Functions did not answer, or denied access.
         """
-        event = {"time": to_iso(stored_at), "detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
+        created = {"key": version.key, "version-id": version.version_id}
+        event = {"time": to_iso(version.last_modified), "detail": {"bucket": {"name": bucket}, "object": created}}
         with calling("StartExecution"):
             _step_functions().start_execution(stateMachineArn=self.arn, input=json.dumps(event))

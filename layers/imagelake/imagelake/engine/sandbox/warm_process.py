@@ -137,7 +137,7 @@ def _serve(control: socket.socket, keeper: _Keeper) -> None:
     _send(control, {"held": keeper.held, "room": keeper.room.path})
     while True:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+        message, files = _receive(control)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         if not message:
             keeper.spare.end()
@@ -153,6 +153,15 @@ def _serve(control: socket.socket, keeper: _Keeper) -> None:
         if left or answer["timed_out"] or answer["exit"]:
             return
         keeper.renew_spare()
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """The next job and its files; empty when whoever sends jobs has ended, also with an answer unread."""
+    try:
+        message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+    except ConnectionResetError:
+        return b"", []
+    return message, files
 
 
 def _send(control: socket.socket, message: dict[str, Any]) -> None:

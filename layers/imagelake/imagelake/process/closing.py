@@ -1,0 +1,177 @@
+"""After the engine: its answer is checked as if an attacker had written it, and becomes the item of the image.
+
+Everything that says whose image it is, when it came and how long it stays is trusted facts; the answer cannot reach
+them. An answer that no honest engine gives is a rejection with a code of its own, so it is seen and ends once.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from imagelake import pipelines
+from imagelake.engine.contract import MAX_ANSWER_BYTES, EngineAnswer, MadeDerivative, Processed, Rejected
+from imagelake.engine.limits import Limits
+from imagelake.engine.reason_codes import Reason
+from imagelake.engine.scripts.metadata import to_json
+from imagelake.engine.scripts.result import CONTENT_TYPES
+from imagelake.errors import Rejection
+from imagelake.model import CONTENT_TYPES as ACCEPTED
+from imagelake.model import HEIF_CONTENT_TYPES, Derivative, ImageRecord
+from imagelake.process.facts import ImageFacts
+from imagelake.stores.buckets import Bucket
+from imagelake.stores.images_table import serialize
+
+FORMATS: Final = frozenset({*ACCEPTED.values(), *HEIF_CONTENT_TYPES.values()})
+
+_ANSWER: TypeAdapter[EngineAnswer] = TypeAdapter(EngineAnswer)
+
+
+class EngineAnswered(BaseModel):
+    """The facts of an image, and what the engine said of it; of a large image the task has stored what it says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    facts: ImageFacts
+    answer: Any = None
+
+
+class Closed(BaseModel):
+    """The item to catalog, in DynamoDB's JSON, and of a rejected image why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["processed", "rejected"]
+    item: dict[str, Any]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Closing:
+    """Where what the engine made is."""
+
+    lake_bucket: Bucket
+
+    def close(self, answered: EngineAnswered) -> tuple[Closed, bool]:
+        """Make an item of what is known and what can be believed.
+
+        Returns:
+            The item, and whether the answer was believed.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        facts = answered.facts
+        try:
+            outcome, measured = self._check(facts, self._answer(answered))
+        except Rejection as disbelief:
+            return _closed(facts, "rejected", {"reason": str(disbelief)}), False
+        return _closed(facts, outcome, measured), True
+
+    def _answer(self, answered: EngineAnswered) -> EngineAnswer:
+        if answered.facts.by_task:
+            place = answered.facts.version.result
+            measured = self.lake_bucket.measure(place)
+            if measured is None or measured[0] > MAX_ANSWER_BYTES:
+                raise _disbelieved("the task has stored none, or one that is too large")
+            stored = self.lake_bucket.read(place)
+            text: str | bytes = stored[0] if stored else b""
+        else:
+            text = json.dumps(answered.answer)
+        try:
+            return _ANSWER.validate_json(text)
+        except ValueError:
+            raise _disbelieved("it does not have the form of one") from None
+
+    def _check(
+        self, facts: ImageFacts, answer: EngineAnswer
+    ) -> tuple[Literal["processed", "rejected"], dict[str, Any]]:
+        """The columns that are believed.
+
+        Raises:
+            Rejection: no honest engine says this of this image.
+        """
+        match answer:
+            case Rejected():
+                sha256 = {"sha256": answer.sha256} if answer.sha256 else {}
+                return "rejected", sha256 | _scripts(answer) | {"reason": f"{answer.code}: {answer.detail}"}
+            case Processed():
+                return "processed", self._processed(facts, answer)
+            case _:
+                raise _disbelieved("it leaves the image to a task that there is not, or that has given it back")
+
+    def _processed(self, facts: ImageFacts, answer: Processed) -> dict[str, Any]:
+        configured = pipelines.load()
+        limits = configured.large_limits if facts.by_task else configured.limits
+        if answer.bytes != facts.bytes or facts.sha256 not in (None, answer.sha256):
+            raise _disbelieved("it is of other bytes")
+        if answer.header.format not in FORMATS or max(answer.header.width, answer.header.height) > limits.max_side:
+            raise _disbelieved("it describes an image that is not accepted")
+        return {
+            "sha256": answer.sha256,
+            **_scripts(answer),
+            **_columns(answer, configured.default.scripts, limits),
+            "derivatives": self._derivatives(facts, answer.derivatives, limits),
+        }
+
+    def _derivatives(self, facts: ImageFacts, made: Sequence[MadeDerivative], limits: Limits) -> list[Derivative]:
+        names = {one.name for one in made}
+        if (
+            not len(names) == len(made) <= limits.max_derivatives
+            or sum(one.bytes for one in made) > limits.max_output_bytes
+            or any(max(one.width, one.height) > limits.max_side for one in made)
+        ):
+            raise _disbelieved("its derivatives are over the limits")
+        found = []
+        for one in made:
+            key, content_type = facts.version.derived(one.name, one.extension), CONTENT_TYPES[one.extension]
+            if self.lake_bucket.measure(key) != (one.bytes, content_type):
+                raise _disbelieved("a derivative is not stored as it says")
+            found.append(
+                Derivative(
+                    key=key,
+                    name=one.name,
+                    width=one.width,
+                    height=one.height,
+                    content_type=content_type,
+                    sha256=one.sha256,
+                )
+            )
+        return found
+
+
+def _scripts(answer: Processed | Rejected) -> dict[str, str]:
+    scripts = pipelines.load().default.scripts
+    if answer.script_version.count(",") + 1 != len(scripts):
+        raise _disbelieved("it is of other scripts")
+    return {"script": ",".join(scripts), "script_version": answer.script_version}
+
+
+def _columns(answer: Processed, scripts: Sequence[str], limits: Limits) -> dict[str, Any]:
+    columns = answer.header.model_dump(mode="json") | answer.columns.model_dump(mode="json", exclude_none=True)
+    try:
+        output = json.dumps(to_json(answer.script_output, "script_output"), allow_nan=False)
+        is_possible = (
+            answer.script_output.keys() <= set(scripts)
+            and len(json.dumps([columns, output])) <= limits.max_catalog_bytes
+        )
+    except (Rejection, ValueError):
+        is_possible = False
+    if not is_possible:
+        raise _disbelieved("what its scripts say is over the limits")
+    return {**columns, "script_output": output}
+
+
+def _closed(facts: ImageFacts, status: Literal["processed", "rejected"], measured: dict[str, Any]) -> Closed:
+    known = facts.model_dump(exclude={"version_id", "sha256", "has_task", "by_task"})
+    trusted = known | {"status": status, "processed_at": datetime.now(UTC)}
+    record = ImageRecord.model_validate(measured | trusted)
+    item = record.to_item() | {"version_id": facts.version_id}
+    return Closed(outcome=status, item=serialize(item), reason=record.reason)
+
+
+def _disbelieved(why: str) -> Rejection:
+    return Rejection(Reason.ENGINE_ANSWER_INVALID, f"the engine's answer is not believed: {why}")

@@ -1,0 +1,38 @@
+"""What trusted code knows of an image: decided before the engine sees a byte, kept by the workflow meanwhile."""
+
+from pydantic import BaseModel, ConfigDict
+
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
+from imagelake.model import Tags
+from imagelake.values import Moment
+
+
+class ImageFacts(BaseModel):
+    """An image as S3, its key and its sender describe it. The engine neither reads nor changes any of it.
+
+    `sha256` is what the sender says the file hashes to. `has_task` says that the stack takes large images, and
+    `by_task` that the answer is an object, the `result` of the task for them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    image_id: str
+    ingest_date: str
+    hour: str
+    version_id: str
+    source: str
+    source_ref: str | None = None
+    uploader: str | None = None
+    tags: Tags
+    content_type: str
+    bytes: int
+    sha256: str | None = None
+    received_at: Moment
+    expires_at: Moment
+    has_task: bool
+    by_task: bool
+
+    @property
+    def version(self) -> ImageVersion:
+        """The version of the raw object that counts."""
+        return ImageVersion(RawKey(ArrivalHour(self.ingest_date, self.hour), self.image_id), self.version_id)

@@ -1,0 +1,170 @@
+"""Before the engine: which version of an image counts, whether anything is to be done with it, and what that takes.
+
+The first version of an object wins: a form that is used twice, or an object that an operator copies onto itself, makes
+later ones, which are neither processed nor served. Nothing here reads a byte of an image.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict
+
+from imagelake import pipelines
+from imagelake.engine.contract import MAX_ANSWER_BYTES, EngineOrder, Form
+from imagelake.engine.limits import Limits
+from imagelake.keys import ImageVersion, RawKey
+from imagelake.process.facts import ImageFacts
+from imagelake.stores.buckets import Bucket, RawObject
+from imagelake.stores.images_table import ImagesTable
+
+ORDER_SECONDS: Final = 900
+"""How long the requests that the function gets are good for. Credentials that end earlier end them, too."""
+TASK_ORDER_SECONDS: Final = 1800
+"""The same for the task, which has to start first."""
+SCRIPT_SECONDS: Final = 35.0
+"""For the scripts of one image in the function."""
+TASK_SCRIPT_SECONDS: Final = 600.0
+"""For the scripts of one image in the task."""
+
+
+class ObjectCreated(BaseModel):
+    """A new object: an image, or what the task for large images says of one.
+
+    Args:
+        key: of the object.
+        version_id: as the event or the operator names it; it only tells later versions from the first.
+        for_task: whether the order is for the task.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    version_id: str | None = None
+    for_task: bool = False
+
+
+class Opened(BaseModel):
+    """What is to be done with an image.
+
+    `open`: the engine gets `order`, or the task `order_url`. `collect`: the task has an answer. `duplicate`: it has an
+    outcome already. `erased`: it was erased on request, and has come back. `gone`: it is erased, or its days are over.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    decision: Literal["open", "collect", "duplicate", "erased", "gone"]
+    facts: ImageFacts | None = None
+    order: EngineOrder | None = None
+    order_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a stack opens images; `large_images` says whether it has a task for those over the limits."""
+
+    raw_bucket: Bucket
+    lake_bucket: Bucket
+    images_table: ImagesTable
+    retention_days: int
+    accept_heif: bool
+    large_images: bool
+
+    def open(self, created: ObjectCreated) -> tuple[Opened, bool]:
+        """Decide what is to be done with an image, and sign what that takes.
+
+        Returns:
+            The decision, and whether the object is a later version, which does not count.
+
+        Raises:
+            InvalidKeyError: the key is not one of a raw image or a result.
+            Fault: a service did not answer, or denied access.
+        """
+        is_result = not created.key.startswith("raw/")
+        key, result_version = ImageVersion.parse_result(created.key) if is_result else (RawKey.parse(created.key), None)
+        standing = self.images_table.standing(key.image_id)
+        if standing and standing.status == "erased":
+            return Opened(decision="erased"), False
+        if standing and not standing.admits(key.hour):
+            return Opened(decision="duplicate"), _is_later(created, standing.version_id)
+        version_id = self.raw_bucket.first_version(str(key))
+        if version_id is None or (result_version is not None and result_version != quote(version_id, safe="")):
+            return Opened(decision="gone"), False
+        raw = self.raw_bucket.describe(str(key), version_id)
+        arrived = min(raw.received_at, key.hour.arrival(raw.received_at))
+        if arrived + timedelta(days=self.retention_days) <= datetime.now(UTC):
+            return Opened(decision="gone"), False
+        facts = self._facts(key, raw, by_task=is_result)
+        if is_result:
+            return Opened(decision="collect", facts=facts), False
+        is_later = not created.for_task and _is_later(created, version_id)
+        if created.for_task:
+            return Opened(decision="open", facts=facts, order_url=self._order_for_task(facts)), is_later
+        return Opened(decision="open", facts=facts, order=self._order(facts)), is_later
+
+    def _facts(self, key: RawKey, raw: RawObject, *, by_task: bool) -> ImageFacts:
+        received_at = key.hour.arrival(raw.received_at)
+        return ImageFacts(
+            image_id=key.image_id,
+            ingest_date=key.hour.ingest_date,
+            hour=key.hour.hour,
+            version_id=raw.version_id,
+            **raw.arrival.model_dump(),
+            content_type=raw.content_type,
+            bytes=raw.bytes,
+            received_at=received_at,
+            expires_at=received_at + timedelta(days=self.retention_days),
+            has_task=self.large_images,
+            by_task=by_task,
+        )
+
+    def _order(self, facts: ImageFacts) -> EngineOrder:
+        configured = pipelines.load()
+        return self._signed(
+            facts,
+            ORDER_SECONDS,
+            limits=self._with_formats(configured.limits),
+            large_limits=configured.large_limits,
+            has_task=self.large_images,
+            seconds=SCRIPT_SECONDS,
+        )
+
+    def _order_for_task(self, facts: ImageFacts) -> str:
+        """Store the order, which is too long for the start of a task and would stay on its record, and sign its URL."""
+        result = self.lake_bucket.upload_form(
+            facts.version.result, "application/json", (1, MAX_ANSWER_BYTES), {}, None, TASK_ORDER_SECONDS
+        )
+        order = self._signed(
+            facts,
+            TASK_ORDER_SECONDS,
+            limits=self._with_formats(pipelines.load().large_limits),
+            result=Form.model_validate(result),
+            seconds=TASK_SCRIPT_SECONDS,
+        )
+        place = facts.version.order
+        self.lake_bucket.overwrite(place, order.model_dump_json().encode(), "application/json")
+        return self.lake_bucket.link(place, seconds=TASK_ORDER_SECONDS)
+
+    def _signed(self, facts: ImageFacts, expire: int, *, limits: Limits, **rest: Any) -> EngineOrder:
+        version = facts.version
+        pipeline = pipelines.load().default
+        form = self.lake_bucket.folder_form(version.prefix, "image/", limits.max_output_bytes, expire)
+        return EngineOrder(
+            image_url=self.raw_bucket.link(str(version.key), version.version_id, expire),
+            form=Form.model_validate(form),
+            prefix=version.prefix,
+            bytes=facts.bytes,
+            sha256=facts.sha256,
+            limits=limits,
+            scripts=pipeline.scripts,
+            params=pipeline.params,
+            **rest,
+        )
+
+    def _with_formats(self, limits: Limits) -> Limits:
+        return replace(limits, formats=(*limits.formats, "HEIF")) if self.accept_heif else limits
+
+
+def _is_later(created: ObjectCreated, counted: str | None) -> bool:
+    return None not in (created.version_id, counted) and created.version_id != counted
