@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ DESCRIPTION: Final = Path(".local/lake.json")
 """Where a running local lake describes itself, in the folder of the repository."""
 
 
-_DESCRIBED: Final = ("region", "stack_name", "endpoint_url", "api_url", "username", "password")
+_OF_STACK: Final = ("region", "stack_name", "endpoint_url")
+_OF_API: Final = ("api_url", "username", "password")
 
 
 def pointer() -> Path:
@@ -99,7 +101,7 @@ def lake_api(reach: Reach) -> LakeApi:
     if endpoint_url is None:
         username, password = sign_in.credentials(reach.username)
         return _api(session, None, outputs["ApiUrl"], outputs["UserPoolClientId"], (username, password))
-    lake = _read(_description())
+    lake = _read(_description(), _OF_API)
     own = (lake["username"], lake["password"])
     known = own if reach.username in (None, lake["username"]) else sign_in.credentials(reach.username)
     return _api(session, endpoint_url, lake["api_url"], outputs["UserPoolClientId"], known)
@@ -134,7 +136,7 @@ def _chosen(stack: str | None, region: str | None, profile: str | None) -> tuple
         return boto3.Session(profile_name=profile, region_name=region), stack, None
     if region or profile:
         raise NoLakeError("--region and --profile need --stack, the name of a stack on AWS.")
-    lake = _read(_description())
+    lake = _read(_description(), _OF_STACK)
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=lake["region"])  # noqa: S106  # what the emulator takes from everybody
     return session, lake["stack_name"], lake["endpoint_url"]
 
@@ -155,10 +157,10 @@ def _description() -> Path:
     )
 
 
-def _read(description: Path) -> dict[str, str]:
+def _read(description: Path, names: Sequence[str]) -> dict[str, str]:
     try:
         lake = json.loads(description.read_text(encoding="utf-8"))
-        return {name: str(lake[name]) for name in _DESCRIBED}
+        return {name: str(lake[name]) for name in names}
     except (ValueError, KeyError, TypeError):
         raise NoLakeError(
             f"{description} does not describe a local lake: remove it, and start the lake with make run."

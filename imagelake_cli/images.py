@@ -11,11 +11,10 @@ from typing import Annotated, Any, Final
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
-from rich.table import Table
 
 from imagelake_cli import connection, options
 from imagelake_cli.failures import explained
-from imagelake_cli.lake_api import ApiError
+from imagelake_cli.lake_api import ApiError, LakeApi
 from imagelake_cli.sign_in import SignInError
 
 INCOMPLETE: Final = 3
@@ -101,8 +100,8 @@ def images(
     client_id: options.ClientId = None,
 ) -> None:
     """List your images, newest first."""
-    asked = {"status": only and only.value, "source": source}
-    asked |= {"from": first and first.isoformat(), "to": last and last.isoformat(), "limit": str(min(limit, 100))}
+    asked = {"status": only.value if only else None, "source": source, "limit": str(min(limit, 100))}
+    asked |= {name: moment.isoformat() if moment else None for name, moment in (("from", first), ("to", last))}
     with explained(*_REFUSALS):
         api = connection.lake_api(connection.Reach(stack, region, profile, username, api_url, client_id))
         found = list(islice(api.images(**{name: text for name, text in asked.items() if text}), limit))
@@ -140,7 +139,7 @@ def erase(
         raise typer.Exit(INCOMPLETE)
 
 
-def _erase(api: connection.LakeApi, image_id: str, reason: Why) -> bool:
+def _erase(api: LakeApi, image_id: str, reason: Why) -> bool:
     try:
         is_gone = api.erase(image_id, reason.value)
         said = (
@@ -160,19 +159,14 @@ def _tell(image: dict[str, Any]) -> None:
     lines |= {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items() if value}
     derivatives: Sequence[dict[str, Any]] = image.get("derivatives") or ()
     lines |= {f"{one['name']} {one['width']}x{one['height']}": one["url"] for one in derivatives}
-    table = Table(box=None, show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    width = max(map(len, lines))
     for name, value in lines.items():
         if value:
-            table.add_row(name, str(value))
-    Console().print(table)
+            typer.echo(f"{name:{width}}  {value}")
 
 
 def _list(found: Sequence[dict[str, Any]]) -> None:
-    table = Table("image_id", "status", "received_at", "source", "reason", box=None)
+    """Lines of whole fields: an image_id that is cut is of no use."""
     for image in found:
-        table.add_row(
-            *(str(image.get(name) or "") for name in ("image_id", "status", "received_at", "source", "reason"))
-        )
-    Console().print(table)
+        fields = [str(image.get(name) or "") for name in ("received_at", "image_id", "source", "status", "reason")]
+        typer.echo("  ".join(fields).rstrip())

@@ -47,7 +47,10 @@ class Journal:
         query = "SELECT path, sha256, image_id, state, form, until FROM uploads WHERE lake = ? AND path = ?"
         with self._lock:
             found = self._database.execute(query, (self._lake, path)).fetchone()
-        return Entry(*found[:4], json.loads(found[4]) if found[4] else None, found[5]) if found else None
+        if not found:
+            return None
+        known, sha256, image_id, state, form, until = found
+        return Entry(known, sha256, image_id, state, json.loads(form) if form else None, until)
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Keep entries in the place of those of the same paths; they are on disk when this returns."""

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from imagelake_cli import connection, journal, options, uploading
 from imagelake_cli.failures import explained
-from imagelake_cli.lake_api import ApiError
+from imagelake_cli.lake_api import ApiError, LakeApi
 from imagelake_cli.sign_in import SignInError
 from imagelake_cli.uploading import Sent
 
@@ -96,7 +96,7 @@ def _choose(paths: Sequence[Path]) -> tuple[list[Path], int]:
     return list(chosen), others
 
 
-def _waited(api: connection.LakeApi, results: Sequence[Sent], seconds: float, at_once: int) -> list[Sent]:
+def _waited(api: LakeApi, results: Sequence[Sent], seconds: float, at_once: int) -> list[Sent]:
     arrived = [one for one in results if one.is_well]
     ended = [one for one in results if not one.is_well]
     with _progress(len(arrived), "waiting") as (progress, task):
