@@ -1,16 +1,24 @@
 """Which lake a command is about: a stack on AWS if one is named, else the local lake that describes itself."""
 
 import json
+import re
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import boto3
 import platformdirs
+from botocore import UNSIGNED
 from botocore.config import Config
 
+from imagelake_cli import sign_in
 from imagelake_cli.athena import WorkGroup
+from imagelake_cli.lake_api import LakeApi
 from imagelake_cli.rebuilding import ANSWER_SECONDS, CatalogRebuilding
+from imagelake_cli.sign_in import SignIn
+from imagelake_cli.user_pool import UserPool
 
 if TYPE_CHECKING:
     from mypy_boto3_athena import AthenaClient
@@ -21,6 +29,10 @@ DESCRIPTION: Final = Path(".local/lake.json")
 """Where a running local lake describes itself, in the folder of the repository."""
 
 
+_OF_STACK: Final = ("region", "stack_name", "endpoint_url")
+_OF_API: Final = ("api_url", "username", "password")
+
+
 def pointer() -> Path:
     """The file with the path of a running lake's description, in the user's state folder; of the lake started last."""
     return platformdirs.user_state_path("imagelake") / "running-lake"
@@ -28,6 +40,22 @@ def pointer() -> Path:
 
 class NoLakeError(Exception):
     """There is nothing to connect to; the message says what can be done."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How a command reaches the API: a stack, or its API and client where there are no credentials of AWS, or neither.
+
+    Without any, it is the local lake, as in `work_group`. `username` signs in; by default `IMAGELAKE_USERNAME`, and on
+    the local lake its demo user.
+    """
+
+    stack: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    username: str | None = None
+    api_url: str | None = None
+    client_id: str | None = None
 
 
 def work_group(stack: str | None, region: str | None, profile: str | None) -> WorkGroup:
@@ -58,13 +86,57 @@ def catalog_rebuilding(stack: str | None, region: str | None, profile: str | Non
     return CatalogRebuilding(function, outputs["RebuildCatalogFunctionName"])
 
 
+def lake_api(reach: Reach) -> LakeApi:
+    """The HTTP API of a lake.
+
+    Raises:
+        NoLakeError: as `work_group`; or the API is named without its client, or beside a stack.
+        SignInError: there is no name or password to sign in with.
+        ClientError, BotoCoreError: AWS refused, or could not be asked.
+    """
+    if reach.api_url or reach.client_id:
+        return _api_without_stack(reach)
+    session, name, endpoint_url = _chosen(reach.stack, reach.region, reach.profile)
+    outputs = _outputs(session, name, endpoint_url, {"ApiUrl", "UserPoolClientId"})
+    if endpoint_url is None:
+        username, password = sign_in.credentials(reach.username)
+        return _api(session, None, outputs["ApiUrl"], outputs["UserPoolClientId"], (username, password))
+    lake = _read(_description(), _OF_API)
+    own = (lake["username"], lake["password"])
+    known = own if reach.username in (None, lake["username"]) else sign_in.credentials(reach.username)
+    return _api(session, endpoint_url, lake["api_url"], outputs["UserPoolClientId"], known)
+
+
+def user_pool(stack: str | None, region: str | None, profile: str | None) -> UserPool:
+    """The users of a lake; arguments and errors are those of `work_group`."""
+    session, name, endpoint_url = _chosen(stack, region, profile)
+    outputs = _outputs(session, name, endpoint_url, {"UserPoolId"})
+    return UserPool(session.client("cognito-idp", endpoint_url=endpoint_url), outputs["UserPoolId"])
+
+
+def _api_without_stack(reach: Reach) -> LakeApi:
+    if reach.stack or not (reach.api_url and reach.client_id):
+        raise NoLakeError("--api-url and --client-id go together, instead of --stack.")
+    found = re.search(r"\.execute-api\.([a-z0-9-]+)\.", reach.api_url)
+    region = reach.region or (found[1] if found else None)
+    if region is None:
+        raise NoLakeError("--region is needed: --api-url does not name one.")
+    session = boto3.Session(region_name=region)
+    return _api(session, None, reach.api_url.rstrip("/"), reach.client_id, sign_in.credentials(reach.username))
+
+
+def _api(session: boto3.Session, endpoint_url: str | None, url: str, client_id: str, known: tuple[str, str]) -> LakeApi:
+    pool = session.client("cognito-idp", endpoint_url=endpoint_url, config=Config(signature_version=UNSIGNED))
+    return LakeApi(url, SignIn(pool, client_id, *known))
+
+
 def _chosen(stack: str | None, region: str | None, profile: str | None) -> tuple[boto3.Session, str, str | None]:
     """A session, the name of a stack, and the endpoint of a local lake."""
     if stack is not None:
         return boto3.Session(profile_name=profile, region_name=region), stack, None
     if region or profile:
         raise NoLakeError("--region and --profile need --stack, the name of a stack on AWS.")
-    lake = _read(_description())
+    lake = _read(_description(), _OF_STACK)
     session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=lake["region"])  # noqa: S106  # what the emulator takes from everybody
     return session, lake["stack_name"], lake["endpoint_url"]
 
@@ -85,10 +157,10 @@ def _description() -> Path:
     )
 
 
-def _read(description: Path) -> dict[str, str]:
+def _read(description: Path, names: Sequence[str]) -> dict[str, str]:
     try:
         lake = json.loads(description.read_text(encoding="utf-8"))
-        return {name: str(lake[name]) for name in ("region", "stack_name", "endpoint_url")}
+        return {name: str(lake[name]) for name in names}
     except (ValueError, KeyError, TypeError):
         raise NoLakeError(
             f"{description} does not describe a local lake: remove it, and start the lake with make run."

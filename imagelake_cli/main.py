@@ -2,9 +2,11 @@
 
 import typer
 
-from imagelake_cli import catalog, script
+from imagelake_cli import catalog, script, users
 from imagelake_cli.doctor import doctor
+from imagelake_cli.images import erase, images, status
 from imagelake_cli.query import query
+from imagelake_cli.upload import upload
 
 app = typer.Typer(
     help="Image Lake: images in, processed by provided scripts, kept for seven days, answered in SQL.",
@@ -14,6 +16,11 @@ app = typer.Typer(
 )
 app.add_typer(script.app, name="script")
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(users.app, name="users")
+app.command()(upload)
+app.command()(status)
+app.command()(images)
+app.command()(erase)
 app.command()(query)
 app.command()(doctor)
 

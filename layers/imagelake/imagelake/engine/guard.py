@@ -75,12 +75,16 @@ def check_size(size: int, max_bytes: int) -> None:
         raise Rejection(Reason.TOO_MANY_BYTES, f"the file has {size} bytes, the limit is {max_bytes}")
 
 
+def format_of(content: bytes) -> str | None:
+    """Pillow's name of the format that the first bytes of a file (32 are enough) say it has; None for no picture."""
+    return next((image_format for image_format, magic in _MAGIC if magic.match(content)), None)
+
+
 def _identify(content: bytes, limits: Limits) -> str:
-    for image_format, magic in _MAGIC:
-        if magic.match(content):
-            if image_format not in limits.formats:
-                raise Rejection(Reason.UNSUPPORTED_FORMAT, f"{image_format} files are not accepted here")
-            return image_format
+    if image_format := format_of(content):
+        if image_format not in limits.formats:
+            raise Rejection(Reason.UNSUPPORTED_FORMAT, f"{image_format} files are not accepted here")
+        return image_format
     if _OTHER_IMAGES.match(content[:1024]):
         accepted = ", ".join(limits.formats)
         raise Rejection(Reason.UNSUPPORTED_FORMAT, f"an image, but of a format that is not accepted; use {accepted}")

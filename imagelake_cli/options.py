@@ -1,0 +1,26 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+Stack = Annotated[
+    str | None, typer.Option("--stack", help="A stack on AWS; without it, the local lake that is running.")
+]
+Region = Annotated[str | None, typer.Option("--region", help="Of the stack.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="Of the AWS configuration.")]
+User = Annotated[
+    str | None,
+    typer.Option("--username", envvar="IMAGELAKE_USERNAME", help="Who signs in; the password is IMAGELAKE_PASSWORD."),
+]
+ApiUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--api-url", envvar="IMAGELAKE_API_URL", help="Instead of --stack, with --client-id: ApiUrl of a stack."
+    ),
+]
+ClientId = Annotated[
+    str | None,
+    typer.Option("--client-id", envvar="IMAGELAKE_CLIENT_ID", help="UserPoolClientId of the stack."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, on standard output.")]

@@ -1,0 +1,66 @@
+"""`imagelake users`: who may use the API; for operators with credentials of the stack's account."""
+
+import secrets
+from typing import Annotated
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from imagelake_cli import connection, options
+from imagelake_cli.failures import explained
+
+app = typer.Typer(help="Look after the users of the API.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Of the user.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Look after the users of the API."""
+
+
+@app.command()
+def add(
+    name: Name,
+    operator: Annotated[bool, typer.Option("--operator", help="May erase anybody's images.")] = False,
+    stack: options.Stack = None,
+    region: options.Region = None,
+    profile: options.Profile = None,
+) -> None:
+    """Add a user, and print the password."""
+    with explained(connection.NoLakeError, BotoCoreError, ClientError):
+        pool = connection.user_pool(stack, region, profile)
+        pool.add(name, password := _password())
+        if operator:
+            pool.join(name, "operators")
+    typer.echo(password)
+
+
+@app.command()
+def reset(
+    name: Name, stack: options.Stack = None, region: options.Region = None, profile: options.Profile = None
+) -> None:
+    """Give a user a new password, print it, and end all sessions."""
+    with explained(connection.NoLakeError, BotoCoreError, ClientError):
+        connection.user_pool(stack, region, profile).reset(name, password := _password())
+    typer.echo(password)
+
+
+@app.command()
+def group(
+    name: Name,
+    group_name: Annotated[str, typer.Argument(metavar="GROUP", help="Such as operators.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Out of the group, instead of into it.")] = False,
+    stack: options.Stack = None,
+    region: options.Region = None,
+    profile: options.Profile = None,
+) -> None:
+    """Put a user into a group, or take one out of it; it holds from the next sign-in on."""
+    with explained(connection.NoLakeError, BotoCoreError, ClientError):
+        pool = connection.user_pool(stack, region, profile)
+        (pool.leave if remove else pool.join)(name, group_name)
+
+
+def _password() -> str:
+    """Of 131 bits, with the kinds of characters that the pool asks for."""
+    return f"Aa1{secrets.token_urlsafe(16)}"
