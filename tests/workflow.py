@@ -1,8 +1,8 @@
-"""`statemachine/ingest_image.asl.json` as Step Functions runs it, but for pauses: states, expressions, catchers."""
+"""`statemachine/ingest_image.asl.json` as Step Functions runs it, but without pauses: states, expressions, tries."""
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,8 +98,7 @@ class Workflow:
     def _task(self, state: dict[str, Any], value: Any, variables: dict[str, Any]) -> tuple[str, Any]:
         states = {"input": value, "context": {"Execution": {"Id": "arn:aws:states:test"}}}
         try:
-            result = self._call(state, variables, states)
-            states["result"], way = result, state
+            states["result"], way = self._call_with_retries(state, variables, states), state
         except StateError as error:
             states["errorOutput"] = {"Error": error.error, "Cause": error.cause}
             way = self._caught(state, error)
@@ -110,14 +109,23 @@ class Workflow:
         variables |= assigned
         return way["Next"], output
 
+    def _call_with_retries(self, state: dict[str, Any], variables: dict[str, Any], states: dict[str, Any]) -> Any:
+        used: dict[int, int] = {}
+        while True:
+            try:
+                return self._call(state, variables, states)
+            except StateError as error:
+                retrier = _of(state.get("Retry", ()), error)
+                if retrier is None or used.get(id(retrier), 0) >= retrier["MaxAttempts"]:
+                    raise
+                used[id(retrier)] = used.get(id(retrier), 0) + 1
+
     @staticmethod
     def _caught(state: dict[str, Any], error: StateError) -> dict[str, Any]:
-        for catcher in state.get("Catch", ()):
-            named = catcher["ErrorEquals"]
-            if error.error in named or ("States.ALL" in named and error.error not in UNCAUGHT_BY_ALL):
-                found: dict[str, Any] = catcher
-                return found
-        raise error
+        found = _of(state.get("Catch", ()), error)
+        if found is None:
+            raise error
+        return found
 
     def _call(self, state: dict[str, Any], variables: dict[str, Any], states: dict[str, Any]) -> Any:
         arguments = self._evaluate(state["Arguments"], variables, states)
@@ -126,15 +134,14 @@ class Workflow:
             result = self._invoke(arguments)
         elif service == "ecs:runTask":
             result = self.run_task(arguments)
-        elif service == "sqs:sendMessage":
-            result = self.clients("sqs").send_message(**arguments)
         else:
             name, _, operation = service.partition(":")
             call = getattr(self.clients(name), re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), operation))
             try:
                 result = call(**arguments)
             except ClientError as error:
-                raise StateError(f"DynamoDB.{error.response['Error']['Code']}", str(error)) from None
+                prefix = {"dynamodb": "DynamoDB", "sqs": "Sqs"}[name]
+                raise StateError(f"{prefix}.{error.response['Error']['Code']}", str(error)) from None
         return result
 
     def _invoke(self, arguments: dict[str, Any]) -> Any:
@@ -154,6 +161,15 @@ class Workflow:
     @staticmethod
     def _evaluate(expression: Any, variables: dict[str, Any], states: dict[str, Any]) -> Any:
         return evaluate(expression, variables | {"states": states}, SUBSTITUTIONS)
+
+
+def _of(ways: Sequence[dict[str, Any]], error: StateError) -> dict[str, Any] | None:
+    """The first retrier or catcher for an error."""
+    for way in ways:
+        named = way["ErrorEquals"]
+        if error.error in named or ("States.ALL" in named and error.error not in UNCAUGHT_BY_ALL):
+            return way
+    return None
 
 
 def _substituted() -> dict[str, str]:

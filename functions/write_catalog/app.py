@@ -41,7 +41,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         batch = DynamoDBStreamModel.model_validate(event).Records
         erased = _erased(batch)
         buried = set().union(*erased.values())
-        rows = [entry for entry in batch if entry.dynamodb.Keys["image_id"] not in buried]
+        rows = [entry for entry in batch if entry.dynamodb.Keys["image_id"] not in buried and _is_outcome(entry)]
         records = [
             record
             for entry in rows
@@ -59,6 +59,12 @@ def _is_late(batch: list[DynamoDBStreamRecordModel]) -> bool:
     """Whether rows of the batch may be in the catalog already, by a compaction or a rebuild that went ahead."""
     written = [entry.dynamodb.ApproximateCreationDateTime for entry in batch]
     return any(moment is None or datetime.now(UTC) - moment > LATE for moment in written)
+
+
+def _is_outcome(entry: DynamoDBStreamRecordModel) -> bool:
+    """Whether the item says something new of its image; when its outcome was reported is no row of its own."""
+    item: Any = entry.dynamodb.NewImage
+    return "reported_at" not in (item or {})
 
 
 def _is_kept(record: ImageRecord) -> bool:

@@ -315,13 +315,14 @@ class _Pages:
 
 
 class FakeTable:
-    """A table of DynamoDB with the index `by_expiry` and a stream of new images."""
+    """A table of DynamoDB with the indexes `by_expiry` and `by_report` and a stream of new images."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.calls = clock, Counter[str]()
         self.items: dict[str, dict[str, Any]] = {}
         self.stream: list[dict[str, Any]] = []
         self._index: dict[str, list[tuple[int, str]]] = {}
+        self._unreported: set[str] = set()
         self._lock = RLock()
         self.meta = _Meta(self)
 
@@ -340,12 +341,16 @@ class FakeTable:
 
     def query(self, IndexName: str, KeyConditionExpression: ConditionBase, **_: Any) -> dict[str, Any]:  # noqa: N803
         """Items of a shard up to a time."""
-        assert IndexName == "by_expiry"
         self.calls["Query"] += 1
         shard, until = (one.get_expression()["values"][1] for one in KeyConditionExpression.get_expression()["values"])
+        if IndexName == "by_report":
+            marked = [self.items[image_id] for image_id in self._unreported]
+            shown = [one for one in marked if one["expiry_shard"] == shard and one["unreported_since"] <= until]
+            return {"Items": shown}
+        assert IndexName == "by_expiry"
         index = self._index.get(shard, [])
-        found = index[: bisect_left(index, (until + 1, ""))]
-        return {"Items": [dict(self.items[image_id]) for _, image_id in found]}
+        expired = index[: bisect_left(index, (until + 1, ""))]
+        return {"Items": [dict(self.items[image_id]) for _, image_id in expired]}
 
     def batch_writer(self) -> Any:
         """Puts, one by one."""
@@ -356,19 +361,22 @@ class FakeTable:
         Key: dict[str, str],  # noqa: N803
         UpdateExpression: str,  # noqa: N803
         ConditionExpression: ConditionBase | str,  # noqa: N803
-        ExpressionAttributeNames: dict[str, str],  # noqa: N803
         ExpressionAttributeValues: dict[str, Any],  # noqa: N803
+        ExpressionAttributeNames: dict[str, str] | None = None,  # noqa: N803
         **_: Any,
     ) -> dict[str, Any]:
-        """SET attributes under a condition."""
+        """SET and REMOVE attributes under a condition."""
         with self._lock:
-            item = dict(self.items.get(Key["image_id"], {}))
-            if not holds(ConditionExpression, item, ExpressionAttributeValues, ExpressionAttributeNames):
+            item, names = dict(self.items.get(Key["image_id"], {})), ExpressionAttributeNames or {}
+            if not holds(ConditionExpression, item, ExpressionAttributeValues, names):
                 raise refused("ConditionalCheckFailedException", "UpdateItem")
             new: dict[str, Any] = item | Key
-            for assignment in re.split(r",\s*(?![^(]*\))", UpdateExpression.removeprefix("SET ")):
+            to_set, _sign, to_remove = UpdateExpression.removeprefix("SET ").partition(" REMOVE ")
+            for name in to_remove.split(", "):
+                new.pop(name, None)
+            for assignment in re.split(r",\s*(?![^(]*\))", to_set):
                 name, _sign, value = assignment.partition(" = ")
-                new[ExpressionAttributeNames.get(name, name)] = _value(value, item, ExpressionAttributeValues)
+                new[names.get(name, name)] = _value(value, item, ExpressionAttributeValues)
             self._write("UpdateItem", Key["image_id"], new)
             return {"Attributes": dict(new)}
 
@@ -380,11 +388,14 @@ class FakeTable:
         with self._lock:
             self.calls[operation] += 1
             old = self.items.pop(image_id, None)
+            self._unreported.discard(image_id)
             if old is not None:
                 shard = self._index[old["expiry_shard"]]
                 del shard[bisect_left(shard, (int(old["expires_at"]), image_id))]
             if item is not None:
                 self.items[image_id] = item
+                if "unreported_since" in item:
+                    self._unreported.add(image_id)
                 insort(self._index.setdefault(item["expiry_shard"], []), (int(item["expires_at"]), image_id))
                 if item != old:
                     self.stream.append(dict(item))
@@ -448,6 +459,8 @@ def holds(condition: ConditionBase | str, item: dict[str, Any], values: dict[str
             return holds(operands[0], item, values, names) and holds(operands[1], item, values, names)
         case "OR":
             return holds(operands[0], item, values, names) or holds(operands[1], item, values, names)
+        case "attribute_exists":
+            return operands[0].name in item
         case "attribute_not_exists":
             return operands[0].name not in item
         case "=":

@@ -1,7 +1,8 @@
 """The stand-ins answer as moto does, call by call, for sequences of calls that Hypothesis makes up."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import ImageRecord
 from imagelake.stores import buckets, images_table
 from imagelake.stores.buckets import Bucket
-from imagelake.stores.images_table import ImagesTable
+from imagelake.stores.images_table import ImagesTable, OpenReport
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET
 from tests.integration.fakes import Clock, FakeS3, FakeTable
 
@@ -92,6 +93,7 @@ def test_table() -> None:
     def play() -> list[Any]:
         key = RawKey(ArrivalHour.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
         arguments = (key, NOW)
+        report = OpenReport(key, "failed", "lost: for good")
         expires_at = datetime(2100, 1, 1, tzinfo=UTC)
         record = ImageRecord(
             image_id=key.image_id,
@@ -110,8 +112,14 @@ def test_table() -> None:
             ImagesTable(IMAGES_TABLE).statuses([key.image_id, "unknown"]),
             ImagesTable(IMAGES_TABLE).standing(key.image_id),
             ImagesTable(IMAGES_TABLE).standing("unknown"),
-            ImagesTable(IMAGES_TABLE).give_up(key, "lost: for good", NOW, expires_at),
-            ImagesTable(IMAGES_TABLE).give_up(key, "lost: for good", NOW, expires_at),
+            ImagesTable(IMAGES_TABLE).give_up(key, report.reason, NOW, NOW, expires_at),
+            ImagesTable(IMAGES_TABLE).give_up(key, report.reason, NOW, NOW, expires_at),
+            list(ImagesTable(IMAGES_TABLE).open_reports(NOW - timedelta(milliseconds=1))),
+            list(ImagesTable(IMAGES_TABLE).open_reports(NOW)),
+            ImagesTable(IMAGES_TABLE).close_report(replace(report, status="rejected"), NOW),
+            ImagesTable(IMAGES_TABLE).close_report(report, NOW),
+            ImagesTable(IMAGES_TABLE).close_report(report, NOW),
+            list(ImagesTable(IMAGES_TABLE).open_reports(NOW)),
             list(ImagesTable(IMAGES_TABLE).expired(NOW)),
             list(ImagesTable(IMAGES_TABLE).expired(expires_at)),
             _put(record),

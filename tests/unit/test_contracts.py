@@ -367,6 +367,26 @@ def test_the_workflow_waits_for_a_function_whose_network_is_made_again() -> None
     assert sum(delays) + _function("process_image")["Timeout"] <= WORKFLOW["TimeoutSeconds"]
 
 
+FUNCTION_CALLS = [name for name, state in TASKS.items() if state["Resource"].endswith("lambda:invoke")]
+
+
+@pytest.mark.parametrize("name", FUNCTION_CALLS)
+def test_an_image_that_lambda_has_no_room_for_waits_a_minute_and_is_left_to_reconcile(name: str) -> None:
+    throttled = ["Lambda.TooManyRequestsException"]
+    [retrier] = [one for one in TASKS[name]["Retry"] if one["ErrorEquals"] == throttled]
+    [catcher] = [one for one in TASKS[name]["Catch"] if one["ErrorEquals"] == throttled]
+    delays = [
+        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt, retrier["MaxDelaySeconds"])
+        for attempt in range(retrier["MaxAttempts"])
+    ]
+
+    assert sum(delays) / 2 >= 60, "on average: a delay is anything up to its maximum"
+    assert sum(delays) + _function("process_image")["Timeout"] <= WORKFLOW["TimeoutSeconds"]
+    assert catcher == {"ErrorEquals": throttled, "Next": "Leave to reconcile"}
+    assert WORKFLOW["States"]["Leave to reconcile"]["Type"] == "Fail"
+    assert timedelta(seconds=WORKFLOW["TimeoutSeconds"]) < reconciliation.PATIENCE
+
+
 @pytest.mark.parametrize("name", [name for name, state in TASKS.items() if "ConditionExpression" in state["Arguments"]])
 def test_a_conditional_write_ends_duplicates_as_success_without_another_try(name: str) -> None:
     duplicate = ["DynamoDB.ConditionalCheckFailedException"]
@@ -374,8 +394,9 @@ def test_a_conditional_write_ends_duplicates_as_success_without_another_try(name
     [catcher] = [catcher for catcher in TASKS[name]["Catch"] if catcher["ErrorEquals"] == duplicate]
 
     assert retrier["MaxAttempts"] == 0
-    # Whether the image was erased is asked before it counts as a duplicate.
-    assert catcher["Next"] == ("Skip duplicate" if name == "Move tombstone" else "Move tombstone")
+    # Whether the image was erased, or waits to be reported, is asked before it counts as a duplicate.
+    ends = {"Move tombstone": "Skip duplicate", "Close report": "Check fault"}
+    assert catcher["Next"] == ends.get(name, "Read item")
 
 
 def test_a_fault_of_any_task_ends_in_the_dead_letter_queue() -> None:
@@ -386,6 +407,9 @@ def test_a_fault_of_any_task_ends_in_the_dead_letter_queue() -> None:
     assert [name for name, state in TASKS.items() if "Catch" not in state] == [last_resort]
     for name in TASKS.keys() - {last_resort}:
         [catcher] = [catcher for catcher in TASKS[name]["Catch"] if catcher["ErrorEquals"] == ["States.ALL"]]
+        if name == "Close report":  # it has been reported
+            assert catcher["Next"] == "Check fault"
+            continue
         assert catcher["Next"] in ("Record failure", last_resort)
         assert name != "Record failure" or catcher["Next"] == last_resort
 
@@ -482,8 +506,8 @@ def test_the_engine_is_told_its_order_and_no_more() -> None:
 def test_an_answer_of_the_engine_reaches_no_variable() -> None:
     for name in ("Process image", "Check size"):
         assert "Assign" not in WORKFLOW["States"][name]
-    [cut, failed] = WORKFLOW["States"]["Process image"]["Catch"]
-    assert "Assign" not in cut
+    *others, failed = WORKFLOW["States"]["Process image"]["Catch"]
+    assert not any("Assign" in one for one in others)
     assert failed["Assign"].keys() == {"status", "reason"}
 
 

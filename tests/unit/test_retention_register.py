@@ -234,6 +234,7 @@ WHERE_IT_RESTS = {
     "lambda:invoke": "`/tmp` and memory of functions, and of tasks for large images",
     "dynamodb:putItem": "Images table",
     "dynamodb:updateItem": "Images table",
+    "dynamodb:getItem": "Images table",
     "sqs:sendMessage": "Dead-letter queue",
     "ecs:runTask": "Record of tasks for large images",
 }

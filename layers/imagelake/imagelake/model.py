@@ -110,9 +110,11 @@ EXPIRY_SHARDS: Final = "0123456789abcdef"
 """Values of the attribute that spreads the index of expiring items; each takes 1,000 writes a second."""
 
 
-BOOKKEEPING: Final = frozenset({"expiry_shard", "attempts", "attempted_at", "version_id"})
+BOOKKEEPING: Final = frozenset(
+    {"expiry_shard", "attempts", "attempted_at", "version_id", "unreported_since", "reported_at"}
+)
 """Attributes of an item that are no columns: where it is found when it expires, how often it was started again, which
-version of the raw object it is of."""
+version of the raw object it is of, since when its outcome waits to be reported, and when that was done."""
 
 
 def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:

@@ -1,6 +1,7 @@
 """Reconciliation: images that arrived but have no outcome, because an event or a workflow got lost, are started again.
 
-Looks at the hours of recent arrivals only. Starting an image that is still under way, or done, does no harm.
+Looks at the hours of recent arrivals only. Starting an image that is still under way, or done, does no harm. Outcomes
+that were committed and not reported, because a workflow died in between, are reported, whatever their age.
 """
 
 from collections.abc import Iterator
@@ -14,11 +15,11 @@ from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import DeadLetter
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.dead_letters import DeadLetterQueue
-from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable
+from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable, OpenReport
 from imagelake.stores.ingest_workflow import IngestWorkflow
 
 PATIENCE: Final = timedelta(minutes=15)
-"""How long an image may take before it counts as lost."""
+"""How long an image, or the report of its outcome, may take before it counts as lost."""
 LOOKBACK: Final = timedelta(hours=6)
 """How far back arrivals are looked at: three attempts, an hour apart, and then some for an outage of our own."""
 MAX_ATTEMPTS: Final = 3
@@ -32,6 +33,7 @@ class Reconciled:
     seen: int = 0
     restarted: int = 0
     given_up: int = 0
+    reported: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Reconciliation:
     retention_days: int
 
     def run(self, now: datetime, since: datetime | None = None) -> Reconciled:
-        """Start lost images again, at most `MAX_ATTEMPTS` times each; then fail and dead-letter them.
+        """Report what was not; start lost images again, at most `MAX_ATTEMPTS` times each; then fail and report them.
 
         Args:
             now: the time.
@@ -55,6 +57,9 @@ class Reconciliation:
             Fault: a service did not answer, or denied access; the next run goes on.
         """
         result = Reconciled()
+        for report in self.images_table.open_reports(now - PATIENCE):
+            self._report(report, now)
+            result.reported += 1
         for arrivals in batched(self._arrivals(now, since or now - LOOKBACK), BATCH_ITEMS, strict=False):
             result.seen += len(arrivals)
             statuses = self.images_table.statuses(sorted({key.image_id for key, _ in arrivals}))
@@ -95,12 +100,20 @@ class Reconciliation:
             self._start(stored)
             result.restarted += 1
             return
+        if self.images_table.give_up(key, REASON, received_at, now, expires_at):
+            self._report(OpenReport(key, "failed", REASON), now)
+            result.given_up += 1
+
+    def _report(self, report: OpenReport, now: datetime) -> None:
         letter = DeadLetter(
-            image_id=key.image_id, status="failed", reason=REASON, bucket=self.raw_bucket.name, key=str(key)
+            image_id=report.key.image_id,
+            status=report.status,
+            reason=report.reason,
+            bucket=self.raw_bucket.name,
+            key=str(report.key),
         )
         self.dead_letter_queue_url.report(letter)
-        self.images_table.give_up(key, REASON, received_at, expires_at)
-        result.given_up += 1
+        self.images_table.close_report(report, now)
 
     def _start(self, stored: Version) -> None:
         self.ingest_image_state_machine.start(self.raw_bucket.name, stored)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import batched
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
@@ -70,6 +70,15 @@ class ExpiredItem:
     received_at: datetime | None
     ingest_date: str
     hour: str
+
+
+@dataclass(frozen=True)
+class OpenReport:
+    """An outcome that operators have not been told of yet."""
+
+    key: RawKey
+    status: Literal["rejected", "failed"]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -367,8 +376,8 @@ class ImagesTable:
             Attr("attempted_at").not_exists() | Attr("attempted_at").lte(int(now.timestamp()) - ATTEMPT_SECONDS),
         )
 
-    def give_up(self, key: RawKey, reason: str, received_at: datetime, expires_at: datetime) -> bool:
-        """Call an image without an outcome failed; a late success may still overwrite that.
+    def give_up(self, key: RawKey, reason: str, received_at: datetime, now: datetime, expires_at: datetime) -> bool:
+        """Call an image without an outcome failed, which is to be reported; a late success may still overwrite that.
 
         Returns:
             False when it has an outcome by now.
@@ -376,8 +385,52 @@ class ImagesTable:
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        values = {":reason": reason, ":status": "failed"}
-        return self._update_open(key, "SET reason = :reason", values, received_at, expires_at) is not None
+        update = "SET reason = :reason, unreported_since = :now"
+        values = {":reason": reason, ":now": to_iso(now), ":status": "failed"}
+        return self._update_open(key, update, values, received_at, expires_at) is not None
+
+    def open_reports(self, until: datetime) -> Iterator[OpenReport]:
+        """The outcomes that wait since `until` or longer to be reported; reads no other items.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        for shard in EXPIRY_SHARDS:
+            query: dict[str, Any] = {
+                "IndexName": "by_report",
+                "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("unreported_since").lte(to_iso(until)),
+            }
+            while True:
+                with calling("Query"):
+                    found = self._table.query(**query)
+                # The index trails the table.
+                for item in self._read([str(one["image_id"]) for one in found["Items"]], {}):
+                    if "unreported_since" in item and item["expires_at"] > _now():
+                        hour = ArrivalHour(item["ingest_date"], item["hour"])
+                        yield OpenReport(RawKey(hour, item["image_id"]), item["status"], item["reason"])
+                if "LastEvaluatedKey" not in found:
+                    break
+                query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+
+    def close_report(self, report: OpenReport, now: datetime) -> bool:
+        """Note that an outcome was reported.
+
+        Returns:
+            False when that was noted already, or the image has another outcome or none by now.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        return _write_if(
+            "UpdateItem",
+            self._table.update_item,
+            Key={"image_id": report.key.image_id},
+            UpdateExpression="SET reported_at = :now REMOVE unreported_since",
+            ConditionExpression=Attr("unreported_since").exists()
+            & Attr("status").eq(report.status)
+            & Attr("reason").eq(report.reason),
+            ExpressionAttributeValues={":now": to_iso(now)},
+        )
 
     def _update_open(
         self,

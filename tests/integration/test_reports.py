@@ -1,0 +1,295 @@
+"""Whatever is rejected or failed is reported, at least once: with answers lost, and with a death after each step.
+
+The real workflow with its real functions, and the real `reconcile`, on stores in process.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from boto3.dynamodb.types import TypeDeserializer
+from moto.s3.models import s3_backends
+
+from functions.reconcile.app import handler as reconcile
+from functions.write_catalog.app import handler as write_catalog
+from imagelake.keys import ArrivalHour, RawKey
+from imagelake.model import Arrival, ImageRecord
+from imagelake.process import reconciliation
+from imagelake.stores import ingest_workflow
+from local.samples import make_samples
+from tests.application import WORKFLOW, event
+from tests.integration.conftest import (
+    IMAGES_TABLE,
+    RAW_BUCKET,
+    Context,
+    client,
+    created,
+    dead_letters_sent,
+    stream_of,
+)
+from tests.workflow import StateError, Workflow
+
+NOTES = next(sample for sample in make_samples() if sample.filename == "notes.jpg")
+ARRIVED = datetime.now(UTC) - timedelta(minutes=30)
+KEY = RawKey(ArrivalHour.of(ARRIVED), str(uuid.uuid4()))
+REASONS = {"rejected": "not_an_image", "failed": "fault"}
+COMMIT = {"rejected": "dynamodb.put_item", "failed": "dynamodb.update_item"}
+
+
+class Died(BaseException):
+    """An execution ended without a word."""
+
+
+class LostError(Exception):
+    """What a function says of a fault."""
+
+
+class Losing:
+    """A client whose answers to some operations are lost, once each, after the work was done."""
+
+    def __init__(self, service: str, doomed: set[str]) -> None:
+        self._service, self._doomed = service, doomed
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        def call(**arguments: Any) -> Any:
+            answer = getattr(client(self._service), operation)(**arguments)
+            if (name := f"{self._service}.{operation}") in self._doomed:
+                self._doomed.discard(name)
+                raise StateError("DynamoDB.SdkClientException", "the answer is lost")
+            return answer
+
+        return call
+
+
+@pytest.fixture
+def run(workflow: Workflow, tell: Callable[[str], Context]) -> Callable[[str], list[str]]:
+    """Runs the workflow for an image that will be `rejected` or `failed`; the states it went through."""
+    tell("open_image")
+    client("s3").put_object(
+        Bucket=RAW_BUCKET,
+        Key=str(KEY),
+        Body=NOTES.content,
+        ContentType="image/jpeg",
+        Metadata=Arrival(source="api").to_metadata(),
+    )
+    (in_moto,) = (account["aws"] for account in s3_backends.values() if RAW_BUCKET in account["aws"].buckets)
+    in_moto.buckets[RAW_BUCKET].keys[str(KEY)].last_modified = ARRIVED.replace(tzinfo=None)
+
+    def run(status: str) -> list[str]:
+        if status == "failed":
+            workflow.functions = dict(workflow.functions) | {"close_image": _fault}
+        return workflow.run(created(str(KEY)))
+
+    return run
+
+
+def _fault(_: Any) -> Any:
+    raise LostError("of the test")
+
+
+def item() -> dict[str, Any]:
+    stored = client("dynamodb").get_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": KEY.image_id}}).get("Item", {})
+    return {name: TypeDeserializer().deserialize(value) for name, value in stored.items()}
+
+
+def reported(status: str) -> list[dict[str, str]]:
+    """The messages of the image, each of which says why."""
+    letters = dead_letters_sent()
+    for letter in letters:
+        assert (letter["image_id"], letter["status"], letter["key"]) == (KEY.image_id, status, str(KEY))
+        assert letter["reason"].partition(":")[0] == REASONS[status]
+    return letters
+
+
+def dying_at(state: str) -> Callable[[str], None]:
+    def before(name: str) -> None:
+        if name == state:
+            raise Died
+
+    return before
+
+
+def search(tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch, later: timedelta) -> dict[str, int]:
+    """Run `reconcile` as if it were later; it starts nothing, since every image here has an outcome."""
+    with monkeypatch.context() as patch:
+        patch.setattr(reconciliation, "PATIENCE", reconciliation.PATIENCE - later)
+        patch.setattr(ingest_workflow, "_step_functions", lambda: pytest.fail("an image was started again"))
+        return reconcile(event("reconcile"), tell("reconcile"))
+
+
+PAST_PATIENCE = timedelta(minutes=16)
+
+
+@pytest.mark.parametrize("status", REASONS)
+def test_an_outcome_is_reported_once_and_the_report_closed(status: str, run: Callable[[str], list[str]]) -> None:
+    states = run(status)
+
+    assert states[-4:-1] == ["Report to dead-letter queue", "Close report", "Check fault"]
+    assert len(reported(status)) == 1
+    assert item()["status"] == status
+    assert "reported_at" in item()
+    assert "unreported_since" not in item()
+
+
+@pytest.mark.parametrize("status", REASONS)
+def test_an_outcome_whose_commit_was_not_answered_is_reported(
+    status: str, workflow: Workflow, run: Callable[[str], list[str]]
+) -> None:
+    lost = {COMMIT[status]}
+    workflow.clients = lambda service: Losing(service, lost)
+
+    states = run(status)
+
+    assert not lost
+    assert "Read item" in states, "the retry has met the row of its own"
+    assert states[-1] == ("Fail" if status == "failed" else "Finish")
+    assert len(reported(status)) == 1
+    assert "unreported_since" not in item()
+
+
+@pytest.mark.parametrize("status", REASONS)
+def test_a_report_that_was_not_answered_is_sent_again(
+    status: str, workflow: Workflow, run: Callable[[str], list[str]]
+) -> None:
+    lost = {"sqs.send_message"}
+    workflow.clients = lambda service: Losing(service, lost)
+
+    run(status)
+
+    assert not lost
+    assert len(reported(status)) == 2
+    assert "unreported_since" not in item()
+
+
+@pytest.mark.parametrize("status", REASONS)
+@pytest.mark.parametrize("state", ["Check outcome", "Report to dead-letter queue", "Close report"])
+def test_an_execution_that_dies_after_its_commit_is_reported_by_reconcile_once(
+    state: str,
+    status: str,
+    workflow: Workflow,
+    run: Callable[[str], list[str]],
+    tell: Callable[[str], Context],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if (state, status) == ("Check outcome", "failed"):
+        state = "Report to dead-letter queue"  # a failure is reported in any case
+    workflow.before = dying_at(state)
+    with pytest.raises(Died):
+        run(status)
+    assert item()["status"] == status
+    before = len(reported(status))
+
+    young = search(tell, monkeypatch, timedelta())
+    answers = [search(tell, monkeypatch, PAST_PATIENCE) for _ in range(2)]
+
+    assert young["reported"] == 0
+    assert [answer["reported"] for answer in answers] == [1, 0]
+    assert before == (state == "Close report")
+    assert len(reported(status)) == 1, "of reconcile"
+    assert "unreported_since" not in item()
+    assert item()["status"] == status
+
+
+@pytest.mark.parametrize("status", REASONS)
+def test_a_report_that_the_queue_refuses_stays_open_until_reconcile(
+    status: str,
+    workflow: Workflow,
+    run: Callable[[str], list[str]],
+    tell: Callable[[str], Context],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Refusing:
+        def send_message(self, **_: Any) -> None:
+            raise StateError("Sqs.SdkClientException", "refused")
+
+    workflow.clients = lambda service: Refusing() if service == "sqs" else client(service)
+    with pytest.raises(StateError, match="refused"):
+        run(status)
+    assert reported(status) == []
+
+    assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 1
+
+    assert len(reported(status)) == 1
+
+
+def test_what_another_execution_has_committed_since_is_not_closed_with_the_first_report(
+    workflow: Workflow, run: Callable[[str], list[str]], tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure is reported, another execution commits a rejection and dies, and the first one goes on."""
+    real = workflow.functions
+
+    def before(state: str) -> None:
+        if state == "Close report":
+            workflow.before = dying_at("Check outcome")
+            workflow.functions = real
+            with pytest.raises(Died):
+                workflow.run(created(str(KEY)))
+            workflow.before = lambda _: None
+
+    workflow.before = before
+    run("failed")
+
+    assert len(reported("failed")) == 1
+    assert item()["status"] == "rejected"
+    assert "unreported_since" in item()
+    assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 1
+    assert len(reported("rejected")) == 1
+
+
+@pytest.mark.parametrize("status", REASONS)
+def test_outcomes_of_earlier_versions_are_not_reported_again(
+    status: str, run: Callable[[str], list[str]], tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(status)
+    assert len(reported(status)) == 1
+    client("dynamodb").update_item(
+        TableName=IMAGES_TABLE, Key={"image_id": {"S": KEY.image_id}}, UpdateExpression="REMOVE reported_at"
+    )
+
+    assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 0
+    assert dead_letters_sent() == []
+
+
+@pytest.mark.parametrize("status", REASONS)
+def test_a_report_adds_no_row(status: str, workflow: Workflow, run: Callable[[str], list[str]], tell: Any) -> None:
+    versions = []
+    workflow.before = lambda _: versions.append(item())
+    run(status)
+    versions.append(item())
+    changes = [new for old, new in zip([{}, *versions], versions, strict=False) if new != old]
+    assert [("unreported_since" in one, "reported_at" in one) for one in changes] == [(True, False), (False, True)]
+
+    written = [write_catalog(stream_of(one), tell("write_catalog"))["records"] for one in json_like(changes)]
+
+    assert written == [1, 0]
+    assert write_catalog(stream_of(*json_like(changes)), tell("write_catalog"))["records"] == 1
+    assert ImageRecord.model_validate(json_like(changes)[1]).status == status, "a rebuild makes a row of it"
+
+
+def json_like(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [json.loads(json.dumps(one, default=float)) for one in items]
+
+
+@pytest.mark.parametrize("function", ["open_image", "process_image", "close_image"])
+def test_an_image_that_lambda_has_no_room_for_has_no_outcome(
+    function: str, workflow: Workflow, run: Callable[[str], list[str]]
+) -> None:
+    throttled = type("Lambda.TooManyRequestsException", (Exception,), {})
+    calls = []
+
+    def refuse(_: Any) -> Any:
+        calls.append(function)
+        raise throttled("Rate Exceeded.")
+
+    workflow.functions = dict(workflow.functions) | {function: refuse}
+
+    states = run("rejected")
+
+    state = WORKFLOW["States"][function.replace("_", " ").capitalize()]
+    assert states[-1] == "Leave to reconcile"
+    assert len(calls) == 1 + state["Retry"][-2]["MaxAttempts"]
+    assert item() == {}
+    assert dead_letters_sent() == []
