@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Annotated, Final
 
@@ -14,19 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from imagelake_cli import connection
+from imagelake_cli import connection, hours
 from imagelake_cli.failures import explained
-from imagelake_cli.rebuilding import CatalogRebuilding, RebuildError, Rebuilt, hours_between
+from imagelake_cli.rebuilding import CatalogRebuilding, RebuildError, Rebuilt
 
 app = typer.Typer(help="Look after the catalog.", no_args_is_help=True)
 
 AT_ONCE: Final = 4
 """Hours that are rebuilt side by side."""
-LONGEST: Final = timedelta(days=31)
-"""A stack keeps images for 30 days at most."""
 INCOMPLETE: Final = 3
 """Exit code when rows are missing at the end."""
-_HOUR: Final = "%Y-%m-%dT%H"
 
 
 @app.callback()
@@ -34,26 +31,12 @@ def _group() -> None:
     """Look after the catalog."""
 
 
-def _hour(text: str) -> datetime:
-    try:
-        return datetime.strptime(text, _HOUR).replace(tzinfo=UTC)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not an hour, UTC, such as 2026-11-22T09") from None
-
-
 @app.command()
 def rebuild(
-    hour: Annotated[
-        datetime | None, typer.Option("--hour", parser=_hour, metavar="HOUR", help="One hour, UTC: 2026-11-22T09.")
-    ] = None,
-    first: Annotated[
-        datetime | None, typer.Option("--from", parser=_hour, metavar="HOUR", help="The first hour of a span.")
-    ] = None,
-    last: Annotated[
-        datetime | None,
-        typer.Option("--to", parser=_hour, metavar="HOUR", help="The last hour of a span; by default now."),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every hour that the lake keeps.")] = False,
+    hour: hours.Hour = None,
+    first: hours.First = None,
+    last: hours.Last = None,
+    everything: hours.Everything = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and change nothing.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object an hour and line, on standard output.")
@@ -70,11 +53,11 @@ def rebuild(
     an hour as it was until they see it whole. Ends with 0 when no row is missing, with 3 when rows are, and with 1 when
     something failed; what was restored until then is kept.
     """
-    hours = _hours(hour, first, last, everything=everything)
+    chosen = hours.chosen(hour, first, last, everything=everything)
     with explained(connection.NoLakeError, RebuildError, BotoCoreError, ClientError, OSError):
         rebuilding = connection.catalog_rebuilding(stack, region, profile)
         results = []
-        for result in _rebuilt(rebuilding, hours, dry_run=dry_run):
+        for result in _rebuilt(rebuilding, chosen, dry_run=dry_run):
             results.append(result)
             if as_json:
                 typer.echo(json.dumps(result.model_dump(exclude={"finished"})))
@@ -84,34 +67,15 @@ def rebuild(
         raise typer.Exit(INCOMPLETE)
 
 
-def _hours(
-    hour: datetime | None, first: datetime | None, last: datetime | None, *, everything: bool
-) -> Sequence[datetime]:
-    if [hour is not None, first is not None, everything].count(True) != 1:
-        raise typer.BadParameter("give one of --hour, --from and --all")
-    if last is not None and first is None:
-        raise typer.BadParameter("needs --from", param_hint="--to")
-    now = datetime.now(UTC)
-    if hour is not None:
-        return [hour]
-    begin, end = (first, last or now) if first is not None else (now - LONGEST, now)
-    if begin > end:
-        raise typer.BadParameter("must not be after --to", param_hint="--from")
-    if end - begin > LONGEST:
-        raise typer.BadParameter("no lake keeps more than 31 days", param_hint="--from")
-    hours = hours_between(begin, end)
-    return hours[::-1] if everything else hours
-
-
-def _rebuilt(rebuilding: CatalogRebuilding, hours: Sequence[datetime], *, dry_run: bool) -> Iterator[Rebuilt]:
+def _rebuilt(rebuilding: CatalogRebuilding, chosen: Sequence[datetime], *, dry_run: bool) -> Iterator[Rebuilt]:
     """The results as they come in, the hours in which there is nothing to do included."""
-    newest_first = hours[0] > hours[-1]
-    with _progress(len(hours)) as (progress, task), ThreadPoolExecutor(AT_ONCE) as pool:
+    newest_first = chosen[0] > chosen[-1]
+    with _progress(len(chosen)) as (progress, task), ThreadPoolExecutor(AT_ONCE) as pool:
 
         def told(result: Rebuilt) -> None:
             progress.update(task, description=f"{result.hour}: {result.restored} of {result.missing} rows restored")
 
-        left, waiting = iter(hours), set[Future[Rebuilt]]()
+        left, waiting = iter(chosen), set[Future[Rebuilt]]()
         while True:
             for hour in islice(left, AT_ONCE - len(waiting)):
                 waiting.add(pool.submit(rebuilding.rebuild, hour, dry_run=dry_run, progress=told))

@@ -13,10 +13,11 @@ import platformdirs
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from imagelake_cli import sign_in
+from imagelake_cli import redriving, sign_in
 from imagelake_cli.athena import WorkGroup
 from imagelake_cli.lake_api import LakeApi
 from imagelake_cli.rebuilding import ANSWER_SECONDS, CatalogRebuilding
+from imagelake_cli.redriving import ImageRedriving
 from imagelake_cli.sign_in import SignIn
 from imagelake_cli.user_pool import UserPool
 
@@ -80,10 +81,22 @@ def catalog_rebuilding(stack: str | None, region: str | None, profile: str | Non
     """The function that rebuilds hours of the catalog; arguments and errors are those of `work_group`."""
     session, name, endpoint_url = _chosen(stack, region, profile)
     outputs = _outputs(session, name, endpoint_url, {"RebuildCatalogFunctionName"})
+    return CatalogRebuilding(_caller(session, endpoint_url, ANSWER_SECONDS), outputs["RebuildCatalogFunctionName"])
+
+
+def image_redriving(stack: str | None, region: str | None, profile: str | None) -> ImageRedriving:
+    """The function that redrives images; arguments and errors are those of `work_group`."""
+    session, name, endpoint_url = _chosen(stack, region, profile)
+    outputs = _outputs(session, name, endpoint_url, {"RedriveImagesFunctionName"})
+    caller = _caller(session, endpoint_url, redriving.ANSWER_SECONDS)
+    return ImageRedriving(caller, outputs["RedriveImagesFunctionName"])
+
+
+def _caller(session: boto3.Session, endpoint_url: str | None, seconds: int) -> "LambdaClient":
     # An answer can take as long as a function may run; asking again would run it twice.
-    config = Config(read_timeout=ANSWER_SECONDS, retries={"total_max_attempts": 1}, tcp_keepalive=True)
-    function: LambdaClient = session.client("lambda", endpoint_url=endpoint_url, config=config)
-    return CatalogRebuilding(function, outputs["RebuildCatalogFunctionName"])
+    config = Config(read_timeout=seconds, retries={"total_max_attempts": 1}, tcp_keepalive=True)
+    caller: LambdaClient = session.client("lambda", endpoint_url=endpoint_url, config=config)
+    return caller
 
 
 def lake_api(reach: Reach) -> LakeApi:

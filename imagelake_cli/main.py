@@ -6,6 +6,7 @@ from imagelake_cli import catalog, script, users
 from imagelake_cli.doctor import doctor
 from imagelake_cli.images import erase, images, status
 from imagelake_cli.query import query
+from imagelake_cli.redrive import redrive
 from imagelake_cli.upload import upload
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app.command()(upload)
 app.command()(status)
 app.command()(images)
 app.command()(erase)
+app.command()(redrive)
 app.command()(query)
 app.command()(doctor)
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS: Final = 910
 """How long to wait for one answer: the function may run for 900."""
-HOUR: Final = timedelta(hours=1)
 
 
 class RebuildError(Exception):
@@ -71,12 +70,3 @@ class CatalogRebuilding:
             reason = answer.get("errorMessage", "no reason given") if isinstance(answer, dict) else "no reason given"
             raise RebuildError(f"{request['hour']}: {reason}. Run the command again: it goes on where it stopped.")
         return Rebuilt.model_validate(answer)
-
-
-def hours_between(first: datetime, last: datetime) -> list[datetime]:
-    """The first moments of all hours from that of `first` to that of `last`, both aware."""
-    moment, hours = first.astimezone(UTC).replace(minute=0, second=0, microsecond=0), []
-    while moment <= last:
-        hours.append(moment)
-        moment += HOUR
-    return hours

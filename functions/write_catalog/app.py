@@ -62,9 +62,9 @@ def _is_late(batch: list[DynamoDBStreamRecordModel]) -> bool:
 
 
 def _is_outcome(entry: DynamoDBStreamRecordModel) -> bool:
-    """Whether the item says something new of its image; when its outcome was reported is no row of its own."""
+    """Whether the item says something new of its image; that an outcome was reported or may be replaced is no row."""
     item: Any = entry.dynamodb.NewImage
-    return "reported_at" not in (item or {})
+    return not {"reported_at", "redriven_at"} & (item or {}).keys()
 
 
 def _is_kept(record: ImageRecord) -> bool:

@@ -264,6 +264,18 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("logs:PutLogEvents", "${ReconcileLogGroup.Arn}"),
         },
     ),
+    "RedriveImagesRole": (
+        FUNCTION,
+        {
+            ("dynamodb:Query", "${ImagesTable.Arn}/index/by_expiry"),
+            ("dynamodb:BatchGetItem", "${ImagesTable.Arn}"),
+            ("dynamodb:UpdateItem", "${ImagesTable.Arn}"),
+            ("s3:ListBucketVersions", "${RawBucket.Arn}"),
+            ("states:StartExecution", "${IngestImageStateMachine}"),
+            ("logs:CreateLogStream", "${RedriveImagesLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${RedriveImagesLogGroup.Arn}"),
+        },
+    ),
     "EnforceRetentionStateMachineRole": (
         WORKFLOW,
         {

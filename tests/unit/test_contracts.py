@@ -540,15 +540,22 @@ def test_an_item_makes_way_for_an_outcome_as_the_workflow_commits_it() -> None:
 
     assert catalog["ConditionExpression"] == (
         "attribute_not_exists(image_id) OR #status = :awaiting_upload"
-        " OR (#status = :failed AND ingest_date = :ingest_date AND #hour = :hour)"
+        " OR ((#status = :failed OR (#status = :rejected AND attribute_exists(redriven_at)))"
+        " AND ingest_date = :ingest_date AND #hour = :hour)"
     )
     admitted = {
-        (status, place)
+        (status, place, is_redriven)
         for status in ("awaiting_upload", "failed", "processed", "rejected", "erased")
         for place in (hour, other)
-        if Standing(status, place, None).admits(hour)
+        for is_redriven in (False, True)
+        if Standing(status, place, None, is_redriven).admits(hour)
     }
-    assert admitted == {("awaiting_upload", hour), ("awaiting_upload", other), ("failed", hour)}
+    assert admitted == {
+        *(("awaiting_upload", place, is_redriven) for place in (hour, other) for is_redriven in (False, True)),
+        ("failed", hour, False),
+        ("failed", hour, True),
+        ("rejected", hour, True),
+    }
 
 
 FARGATE = {"1024": range(2048, 8193, 1024), "2048": range(4096, 16385, 1024), "4096": range(8192, 30721, 1024)}

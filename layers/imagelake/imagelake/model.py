@@ -111,10 +111,11 @@ EXPIRY_SHARDS: Final = "0123456789abcdef"
 
 
 BOOKKEEPING: Final = frozenset(
-    {"expiry_shard", "attempts", "attempted_at", "version_id", "unreported_since", "reported_at"}
+    {"expiry_shard", "attempts", "attempted_at", "version_id", "unreported_since", "reported_at", "redriven_at"}
 )
 """Attributes of an item that are no columns: where it is found when it expires, how often it was started again, which
-version of the raw object it is of, since when its outcome waits to be reported, and when that was done."""
+version of the raw object it is of, since when its outcome waits to be reported, when that was done, and when an
+operator last asked for another try."""
 
 
 def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:

@@ -1,6 +1,7 @@
 """Why an image is not accepted: the closed list. The sentences are where each is raised, mostly in `guard`."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -29,3 +30,7 @@ class Reason(StrEnum):
     SCRIPT_OUTPUT_INVALID = "script_output_invalid"
     SCRIPT_OUTPUT_TOO_LARGE = "script_output_too_large"
     ENGINE_ANSWER_INVALID = "engine_answer_invalid"
+
+
+OF_THE_FILE: Final = frozenset({Reason.NOT_AN_IMAGE, Reason.CHECKSUM_MISMATCH, Reason.TRUNCATED, Reason.CORRUPT})
+"""What no other script, limit or amount of memory changes: another try gives the same answer."""

@@ -88,7 +88,8 @@ class Opening:
             return Opened(decision="erased"), False
         if standing and not standing.admits(key.hour):
             return Opened(decision="duplicate"), _is_later(created, standing.version_id)
-        version_id = self.raw_bucket.first_version(str(key))
+        first = self.raw_bucket.first_version(str(key))
+        version_id = first.version_id if first else None
         if version_id is None or (result_version is not None and result_version != quote(version_id, safe="")):
             return Opened(decision="gone"), False
         raw = self.raw_bucket.describe(str(key), version_id)

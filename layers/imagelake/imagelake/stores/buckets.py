@@ -85,8 +85,8 @@ class Bucket:
 
     name: str
 
-    def first_version(self, key: str) -> str | None:
-        """The id of the oldest version of an object, whatever hides it now; None when there is none.
+    def first_version(self, key: str) -> "Version | None":
+        """The oldest version of an object, whatever hides it now; None when there is none.
 
         Raises:
             Fault: S3 did not answer, or denied access.
@@ -96,7 +96,7 @@ class Bucket:
         for page in self.versions(key):
             for version in page:
                 if version.key == key and not version.is_marker:
-                    oldest = version.version_id
+                    oldest = version
         return oldest
 
     def describe(self, key: str, version_id: str) -> RawObject:

@@ -88,10 +88,12 @@ class Standing:
     status: str
     hour: ArrivalHour
     version_id: str | None
+    is_redriven: bool
 
     def admits(self, hour: ArrivalHour) -> bool:
         """Whether an outcome of `hour` may take its place, as the workflow's commit decides."""
-        return self.status == "awaiting_upload" or (self.status == "failed" and self.hour == hour)
+        may_change = self.status == "failed" or (self.status == "rejected" and self.is_redriven)
+        return self.status == "awaiting_upload" or (may_change and self.hour == hour)
 
 
 @cache
@@ -224,7 +226,7 @@ class ImagesTable:
             item = self._table.get_item(
                 Key={"image_id": image_id},
                 ConsistentRead=True,
-                ProjectionExpression="#status, ingest_date, #hour, version_id",
+                ProjectionExpression="#status, ingest_date, #hour, version_id, redriven_at",
                 ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
             ).get("Item")
         if item is None:
@@ -234,6 +236,7 @@ class ImagesTable:
             str(item["status"]),
             ArrivalHour(str(item["ingest_date"]), str(item["hour"])),
             str(version_id) if version_id else None,
+            "redriven_at" in item,
         )
 
     def bury(self, tombstone: Tombstone) -> bool:
@@ -279,8 +282,10 @@ class ImagesTable:
                     break
                 query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
 
-    def outcomes(self, hour: ArrivalHour, retention_days: int) -> Iterator[tuple[str, str]]:
-        """The images with an outcome that arrived in an hour, each with its status; reads no others' items.
+    def outcomes(
+        self, hour: ArrivalHour, retention_days: int, statuses: Sequence[str] = OUTCOMES
+    ) -> Iterator[tuple[str, str]]:
+        """The images with such an outcome that arrived in an hour, each with its status; reads no others' items.
 
         An image arrives between the beginning of its hour and 20 minutes after its end, and expires `retention_days`
         later; an index knows when. So images are not found whose days were another number when they arrived.
@@ -296,7 +301,7 @@ class ImagesTable:
                 "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("expires_at").between(first, last),
                 "FilterExpression": Attr("ingest_date").eq(hour.ingest_date)
                 & Attr("hour").eq(hour.hour)
-                & Attr("status").is_in(OUTCOMES),
+                & Attr("status").is_in(list(statuses)),
                 "ProjectionExpression": "image_id, #status",
                 "ExpressionAttributeNames": {"#status": "status"},
             }
@@ -471,6 +476,26 @@ class ImagesTable:
             raise
         attempts: Any = answer["Attributes"].get("attempts", 0)
         return int(attempts)
+
+    def admit_again(self, image_id: str, status: str, reason: str, now: datetime) -> bool:
+        """Let another outcome take the place of this one, which stays until then.
+
+        Returns:
+            False when the image has another outcome by now, or was erased, or has expired.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        return _write_if(
+            "UpdateItem",
+            self._table.update_item,
+            Key={"image_id": image_id},
+            UpdateExpression="SET redriven_at = :now",
+            ConditionExpression=Attr("status").eq(status)
+            & Attr("reason").eq(reason)
+            & Attr("expires_at").gt(int(now.timestamp())),
+            ExpressionAttributeValues={":now": to_iso(now)},
+        )
 
     def list_images(self, listing: Listing, limit: int, cursor: str | None) -> Page:
         """One page of a caller's images, newest first.

@@ -1,0 +1,91 @@
+"""A script with a bug rejects images; it is repaired, and `imagelake redrive` brings them through."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from imagelake_cli import connection
+from imagelake_cli.main import app
+from imagelake_cli.redriving import ImageRedriving
+from local import deployment
+from local.lake import Lake
+from local.samples import Sample
+from tests.e2e.conftest import Await, Upload, eventually, invoke
+
+BUG = b'''"""What is known of an image."""
+
+
+def process(image, params):
+    raise ValueError("a bug")
+'''
+
+
+def _layer(built: Path) -> bytes:
+    """The layer of provided scripts as it was built, with a bug in one of them and without bytecode."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for file in built.rglob("*"):
+            if file.is_file() and file.suffix != ".pyc":
+                is_broken = file.name == "describe.py"
+                archive.writestr(str(file.relative_to(built)), BUG if is_broken else file.read_bytes())
+    return content.getvalue()
+
+
+@contextmanager
+def broken_script(lake: Lake) -> Iterator[None]:
+    """Meanwhile `process_image` has a script with a bug, as after a deployment of one."""
+    functions = lake.client("lambda")
+    name = deployment.physical_id(lake.emulator, lake.stack.name, "ProcessImageFunction")
+    layers = [one["Arn"] for one in functions.get_function_configuration(FunctionName=name)["Layers"]]
+    broken = functions.publish_layer_version(
+        LayerName="broken-scripts", Content={"ZipFile": _layer(lake.emulator.folder / "build/ScriptsLayer")}
+    )["LayerVersionArn"]
+    functions.update_function_configuration(
+        FunctionName=name, Layers=[broken if "Scripts" in layer else layer for layer in layers]
+    )
+    try:
+        yield
+    finally:
+        functions.update_function_configuration(FunctionName=name, Layers=layers)
+
+
+def redrive(lake: Lake, monkeypatch: Any, *arguments: str) -> list[dict[str, Any]]:
+    name = lake.stack.outputs["RedriveImagesFunctionName"]
+    monkeypatch.setattr(connection, "image_redriving", lambda *_: ImageRedriving(lake.client("lambda"), name))
+    result = CliRunner().invoke(app, ["redrive", *arguments, "--json"])
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_images_that_a_bug_rejected_are_cataloged_after_it_is_repaired(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await, monkeypatch: Any
+) -> None:
+    with broken_script(lake):
+        image_id = upload(samples["fog.jpg"])
+        ended = await_end(image_id)
+    assert (ended["status"], ended["reason"].partition(":")[0]) == ("rejected", "script_error")
+    hour = ended["received_at"][:13]
+
+    assert redrive(lake, monkeypatch, "--hour", hour, "--code", "script_error", "--dry-run") == [
+        {"image_id": image_id, "result": "redrivable", "status": "rejected", "code": "script_error"}
+    ]
+    assert await_end(image_id)["status"] == "rejected"
+    assert [one["result"] for one in redrive(lake, monkeypatch, "--hour", hour, "--code", "script_error")] == [
+        "redriven"
+    ]
+
+    image = eventually(lambda: await_end(image_id), lambda image: image["status"] == "processed")
+    assert image["metadata"]["content_type"] == "image/jpeg"
+    assert "redriven_at" not in image["metadata"]
+    assert redrive(lake, monkeypatch, "--hour", hour, "--code", "script_error") == []
+    question = f"SELECT status FROM %s WHERE image_id = '{image_id}' ORDER BY processed_at"  # noqa: S608  # an id of ours
+    rows = eventually(lambda: lake.analysts.ask(question % "images").rows, lambda rows: len(rows) == 2)
+    assert rows == [["rejected"], ["processed"]]
+    assert lake.analysts.ask(question % "current_images").rows == [["processed"]]
+    assert invoke(lake, "ReconcileFunction", {})["reported"] == 0
