@@ -15,6 +15,7 @@ from botocore.config import Config
 
 from imagelake_cli import redriving, sign_in
 from imagelake_cli.athena import WorkGroup
+from imagelake_cli.dead_letter_queue import DeadLetterQueue
 from imagelake_cli.lake_api import LakeApi
 from imagelake_cli.rebuilding import ANSWER_SECONDS, CatalogRebuilding
 from imagelake_cli.redriving import ImageRedriving
@@ -90,6 +91,13 @@ def image_redriving(stack: str | None, region: str | None, profile: str | None) 
     outputs = _outputs(session, name, endpoint_url, {"RedriveImagesFunctionName"})
     caller = _caller(session, endpoint_url, redriving.ANSWER_SECONDS)
     return ImageRedriving(caller, outputs["RedriveImagesFunctionName"])
+
+
+def dead_letter_queue(stack: str | None, region: str | None, profile: str | None) -> DeadLetterQueue:
+    """The dead-letter queue of a lake; arguments and errors are those of `work_group`."""
+    session, name, endpoint_url = _chosen(stack, region, profile)
+    outputs = _outputs(session, name, endpoint_url, {"DeadLetterQueueUrl"})
+    return DeadLetterQueue(session.client("sqs", endpoint_url=endpoint_url), outputs["DeadLetterQueueUrl"])
 
 
 def _caller(session: boto3.Session, endpoint_url: str | None, seconds: int) -> "LambdaClient":

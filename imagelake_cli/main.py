@@ -3,6 +3,7 @@
 import typer
 
 from imagelake_cli import catalog, script, users
+from imagelake_cli.dead_letters import dead_letters
 from imagelake_cli.doctor import doctor
 from imagelake_cli.images import erase, images, status
 from imagelake_cli.query import query
@@ -22,6 +23,7 @@ app.command()(upload)
 app.command()(status)
 app.command()(images)
 app.command()(erase)
+app.command()(dead_letters)
 app.command()(redrive)
 app.command()(query)
 app.command()(doctor)

@@ -16,7 +16,7 @@ from local import deployment
 from local.api_client import ApiClient
 from local.lake import Lake
 from local.samples import Sample
-from tests.e2e.conftest import Await, Upload, eventually
+from tests.e2e.conftest import Await, Upload, eventually, invoke
 
 
 @contextmanager
@@ -66,22 +66,10 @@ def test_without_a_permission_the_image_is_in_the_dead_letter_queue_and_can_be_r
     assert letter["reason"] == image["reason"]
     assert letter["execution"].startswith("arn:aws:states:")
 
-    redrive(lake, letter)
+    (redriven,) = invoke(lake, "RedriveImagesFunction", {"image_ids": [image_id]})["images"]
 
+    assert redriven["result"] == "redriven"
     assert eventually(lambda: await_end(image_id), lambda image: image["status"] == "processed")["derivatives"]
-
-
-def redrive(lake: Lake, letter: dict[str, Any]) -> None:
-    """What docs/operations.md tells an operator to do: copy the object onto itself, with its metadata."""
-    s3, source = lake.client("s3"), {"Bucket": letter["bucket"], "Key": letter["key"]}
-    head = s3.head_object(**source)
-    s3.copy_object(
-        **source,
-        CopySource=source,
-        MetadataDirective="REPLACE",
-        Metadata=head["Metadata"],
-        ContentType=head["ContentType"],
-    )
 
 
 def test_a_rejected_image_is_in_the_dead_letter_queue_with_its_reason(

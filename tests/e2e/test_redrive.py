@@ -11,6 +11,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 from imagelake_cli import connection
+from imagelake_cli.dead_letter_queue import DeadLetterQueue
 from imagelake_cli.main import app
 from imagelake_cli.redriving import ImageRedriving
 from local import deployment
@@ -63,6 +64,14 @@ def redrive(lake: Lake, monkeypatch: Any, *arguments: str) -> list[dict[str, Any
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def dead_letters(lake: Lake, monkeypatch: Any, code: str) -> list[dict[str, Any]]:
+    queue = DeadLetterQueue(lake.client("sqs"), lake.stack.outputs["DeadLetterQueueUrl"])
+    monkeypatch.setattr(connection, "dead_letter_queue", lambda *_: queue)
+    result = CliRunner().invoke(app, ["dead-letters", "--code", code, "--json"])
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
 def test_images_that_a_bug_rejected_are_cataloged_after_it_is_repaired(
     lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await, monkeypatch: Any
 ) -> None:
@@ -71,6 +80,8 @@ def test_images_that_a_bug_rejected_are_cataloged_after_it_is_repaired(
         ended = await_end(image_id)
     assert (ended["status"], ended["reason"].partition(":")[0]) == ("rejected", "script_error")
     hour = ended["received_at"][:13]
+    (letter,) = [one for one in dead_letters(lake, monkeypatch, "script_error") if one["image_id"] == image_id]
+    assert letter["message"]["reason"] == ended["reason"]
 
     assert redrive(lake, monkeypatch, "--hour", hour, "--code", "script_error", "--dry-run") == [
         {"image_id": image_id, "result": "redrivable", "status": "rejected", "code": "script_error"}

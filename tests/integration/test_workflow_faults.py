@@ -14,19 +14,26 @@ import pytest
 from moto.s3.models import s3_backends
 
 from functions.reconcile.app import handler as reconcile
-from imagelake.keys import ArrivalHour, RawKey
+from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival
 from imagelake.process import reconciliation
 from imagelake.stores import images_table, ingest_workflow
 from imagelake.stores.dead_letters import DeadLetterQueue
 from imagelake.stores.images_table import ImagesTable
 from local.samples import make_samples
-from tests.application import WORKFLOW, event
+from tasks.process_large_image.app import main
+from tests.application import WORKFLOW, event, resolve, task_variables
 from tests.integration.conftest import IMAGES_TABLE, RAW_BUCKET, Context, client, created, dead_letters_sent
 from tests.workflow import StateError, Workflow
 
 SAMPLES = {sample.filename: sample for sample in make_samples()}
-IMAGES = {"processed": SAMPLES["icon.bmp"], "rejected": SAMPLES["notes.jpg"], "failed": SAMPLES["icon.bmp"]}
+IMAGES = {
+    "processed": SAMPLES["icon.bmp"],
+    "rejected": SAMPLES["notes.jpg"],
+    "failed": SAMPLES["icon.bmp"],
+    "large": SAMPLES["icon.bmp"],
+}
+"""By what becomes of them; a large one is left to the task, whatever its size, and processed."""
 ARRIVED = datetime.now(UTC) - timedelta(minutes=30)
 
 TO_THE_COMMIT = ["Open image", "Check decision", "Process image", "Check size", "Close image"]
@@ -37,6 +44,10 @@ WAYS = {
         *("Close report", "Check fault", "Finish"),
     ],
     "failed": [*TO_THE_COMMIT, "Record failure", "Report to dead-letter queue", "Close report", "Check fault", "Fail"],
+    "large": [
+        *("Open image", "Check decision", "Process image", "Check size", "Open image for task"),
+        *("Check whether task is needed", "Hand over large image", "Finish"),
+    ],
 }
 
 
@@ -51,10 +62,14 @@ class Lake:
         self.status, self.workflow, self.tell = status, workflow, tell
         self.key = RawKey(ArrivalHour.of(ARRIVED), str(uuid.uuid4()))
         self.lost: list[str] = []
+        self.results: list[str] = []
         self._to_lose: str | None = None
         functions = dict(workflow.functions)
         if status == "failed":
             functions["close_image"] = self._fault
+        if status == "large":
+            functions["process_image"] = lambda _: {"status": "large"}
+            workflow.run_task = lambda arguments: self.answered(self._task(arguments))
         workflow.functions = {name: self._losing(function) for name, function in functions.items()}
         workflow.clients = lambda service: _Client(self, service)
         workflow.before = self._enter
@@ -79,6 +94,7 @@ class Lake:
         except (Died, StateError):
             self.lost.append(dies_at or "")
         self._dies_at = self._to_lose = None
+        self._collect()
 
     def an_hour_later(self, patch: pytest.MonkeyPatch) -> None:
         """`reconcile` runs; what it starts runs at once."""
@@ -87,6 +103,7 @@ class Lake:
             @staticmethod
             def start_execution(stateMachineArn: str, input: str) -> None:  # noqa: A002, ARG004, N803
                 self.workflow.run(json.loads(input))
+                self._collect()
 
         with patch.context() as hour:
             hour.setattr(reconciliation, "PATIENCE", timedelta(minutes=-1))
@@ -102,9 +119,10 @@ class Lake:
 
     def check(self) -> None:
         """One outcome, the right one, reported if that is to be."""
-        assert self.outcome() == self.status
+        assert self.outcome() == ("processed" if self.status == "large" else self.status)
         letters = dead_letters_sent()
-        assert {letter["status"] for letter in letters} == ({self.status} if self.status != "processed" else set())
+        reported = {self.status} & {"rejected", "failed"}
+        assert {letter["status"] for letter in letters} == reported
         assert {letter["image_id"] for letter in letters} <= {self.key.image_id}
 
     def answered(self, answer: Any) -> Any:
@@ -123,6 +141,19 @@ class Lake:
     def _losing(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda payload: self.answered(function(payload))
 
+    def _task(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run the task for large images, which stores what it has to say."""
+        [override] = arguments["Overrides"]["ContainerOverrides"]
+        assert main(*override["Command"]) == 0
+        version = client("s3").list_object_versions(Bucket=RAW_BUCKET, Prefix=str(self.key))["Versions"][0]
+        self.results.append(ImageVersion(self.key, version["VersionId"]).result)
+        return {}
+
+    def _collect(self) -> None:
+        """The events of what tasks have stored come in."""
+        while self.results:
+            self.workflow.run(created(self.results.pop()))
+
     @staticmethod
     def _fault(_: Any) -> Any:
         raise RuntimeError("of the test")
@@ -136,6 +167,13 @@ class _Client:
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         return lambda **arguments: self._lake.answered(getattr(client(self._service), operation)(**arguments))
+
+
+@pytest.fixture(autouse=True)
+def task(workflow: Workflow, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001  # its functions are told first
+    """A stack that takes large images; the task is told what the template tells it."""
+    for name, value in {**task_variables(), "LARGE_IMAGES": "true"}.items():
+        monkeypatch.setenv(name, str(resolve(value)))
 
 
 @pytest.mark.parametrize(("status", "state"), [(status, state) for status, way in WAYS.items() for state in way])
@@ -200,7 +238,8 @@ def test_the_ways_are_those_of_the_workflow(status: str, workflow: Workflow, tel
 
     lake.run()
 
-    assert entered == ["Identify image", *WAYS[status]]
+    collected = ["Identify image", "Open image", "Check decision", "Close image", *WAYS["processed"][-3:]]
+    assert entered == ["Identify image", *WAYS[status], *(collected if status == "large" else ())]
 
 
 RECONCILE_CALLS = [(ImagesTable, "give_up"), (DeadLetterQueue, "report"), (ImagesTable, "close_report")]
