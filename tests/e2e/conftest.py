@@ -97,6 +97,22 @@ def invoke(lake: Lake, function: str, event: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+@contextmanager
+def without(lake: Lake, role: str, action: str) -> Iterator[None]:
+    """Take one action away from a role of the stack, and give it back."""
+    iam = lake.client("iam")
+    name = deployment.physical_id(lake.emulator, lake.stack.name, role)
+    (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+    denied = {"Effect": "Deny", "Action": action, "Resource": "*"}
+    reduced = document | {"Statement": [*document["Statement"], denied]}
+    iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(reduced))
+    try:
+        yield
+    finally:
+        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+
+
 def eventually[T](look: Callable[[], T], is_so: Callable[[T], bool]) -> T:
     """What `look` sees once `is_so`; fails after `WAIT_SECONDS`."""
     deadline = time.monotonic() + WAIT_SECONDS

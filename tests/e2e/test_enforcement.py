@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +10,10 @@ import httpx
 import psutil
 import pytest
 
-from local import deployment
 from local.api_client import ApiClient
 from local.lake import Lake
 from local.samples import Sample
-from tests.e2e.conftest import Await, Upload, eventually, invoke
-
-
-@contextmanager
-def without(lake: Lake, role: str, action: str) -> Iterator[None]:
-    """Take one action away from a role of the stack, and give it back."""
-    iam = lake.client("iam")
-    name = deployment.physical_id(lake.emulator, lake.stack.name, role)
-    (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
-    document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
-    denied = {"Effect": "Deny", "Action": action, "Resource": "*"}
-    reduced = document | {"Statement": [*document["Statement"], denied]}
-    iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(reduced))
-    try:
-        yield
-    finally:
-        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+from tests.e2e.conftest import Await, Upload, eventually, invoke, without
 
 
 def dead_letters(lake: Lake, image_id: str) -> list[dict[str, Any]]:

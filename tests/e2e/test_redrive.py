@@ -17,7 +17,7 @@ from imagelake_cli.redriving import ImageRedriving
 from local import deployment
 from local.lake import Lake
 from local.samples import Sample
-from tests.e2e.conftest import Await, Upload, eventually, invoke
+from tests.e2e.conftest import Await, Upload, eventually, invoke, without
 
 BUG = b'''"""What is known of an image."""
 
@@ -100,3 +100,23 @@ def test_images_that_a_bug_rejected_are_cataloged_after_it_is_repaired(
     assert rows == [["rejected"], ["processed"]]
     assert lake.analysts.ask(question % "current_images").rows == [["processed"]]
     assert invoke(lake, "ReconcileFunction", {})["reported"] == 0
+
+
+def test_a_redrive_that_fails_is_reported_once_more_and_changes_nothing(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await, monkeypatch: Any
+) -> None:
+    def letters() -> list[dict[str, Any]]:
+        return [one for one in dead_letters(lake, monkeypatch, "fault") if one["image_id"] == image_id]
+
+    with without(lake, "OpenImageRole", "dynamodb:GetItem"):
+        image_id = upload(samples["icon.bmp"])
+        failed = await_end(image_id)
+        eventually(letters, lambda found: len(found) == 1)
+        redrive(lake, monkeypatch, image_id)
+        eventually(letters, lambda found: len(found) == 2)
+        assert await_end(image_id) == failed
+
+    redrive(lake, monkeypatch, image_id)
+
+    assert eventually(lambda: await_end(image_id), lambda image: image["status"] == "processed")
+    assert len(letters()) == 2

@@ -615,6 +615,36 @@ def test_every_function_and_workflow_runs_in_the_role_made_for_it(translated: di
     }
 
 
+CALLED = {"lambda:invoke": "lambda:InvokeFunction", "ecs:runTask": "ecs:RunTask"}
+"""Integrations whose action has another name than their operation."""
+
+
+def _called(workflow: dict[str, Any]) -> set[str]:
+    """The actions that the states of a workflow take."""
+    found = set()
+    for state in workflow["States"].values():
+        for inner in (state.get("ItemProcessor"), *state.get("Branches", ())):
+            found |= _called(inner) if inner else set()
+        if state["Type"] == "Task":
+            service, _, operation = state["Resource"].rpartition(":::")[2].partition(":")
+            integration = f"{service}:{operation}"
+            found.add(CALLED.get(integration, f"{service}:{operation[0].upper()}{operation[1:]}"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "role"), [("ingest_image", "IngestImageRole"), ("enforce_retention", "EnforceRetentionStateMachineRole")]
+)
+def test_a_workflow_may_make_every_call_of_its_states(file: str, role: str) -> None:
+    workflow = json.loads((application.ROOT / f"statemachine/{file}.asl.json").read_text(encoding="utf-8"))
+
+    allowed = {action for action, _ in ROLES[role][1]}
+
+    assert _called(workflow) - allowed <= {"ecs:RunTask"}, (
+        "which has a policy of its own, where a stack takes large images"
+    )
+
+
 def test_the_rule_starts_the_workflow_and_nothing_else(translated: dict[str, dict[str, Any]]) -> None:
     [rule] = _of("AWS::Events::Rule", translated).values()
     [target] = rule["Targets"]
