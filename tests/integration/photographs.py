@@ -3,6 +3,7 @@
 import subprocess
 import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 PACKAGES = ("libimage-exiftool-perl", "exiv2", "golang-github-rwcarlsen-goexif")
 CACHE = Path(__file__).parents[2] / ".local/photographs"
@@ -11,19 +12,29 @@ _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif",
 
 
 def fetch() -> list[Path]:
-    """The pictures, downloaded once; none where this is no Debian or the network does not answer."""
+    """The pictures, downloaded once; none where this is no Debian or the network does not answer.
+
+    Several processes of a test run may ask at once: each downloads into a folder of its own, and the first to finish
+    puts its folder in place.
+    """
     if not CACHE.exists():
-        part = CACHE.with_suffix(".part")
-        part.mkdir(parents=True, exist_ok=True)
-        try:
-            _download(part)
-        except (IndexError, OSError, subprocess.SubprocessError):  # the first: no repository is configured
-            return []
-        for archive in part.glob("*.orig.tar.*"):
-            with tarfile.open(archive) as files:
-                files.extractall(part, filter="data")
-            archive.unlink()
-        part.rename(CACHE)
+        CACHE.parent.mkdir(exist_ok=True)
+        with TemporaryDirectory(prefix="photographs-", dir=CACHE.parent) as folder:
+            part = Path(folder) / "files"
+            part.mkdir()
+            try:
+                _download(part)
+            except (IndexError, OSError, subprocess.SubprocessError):  # the first: no repository is configured
+                return []
+            for archive in part.glob("*.orig.tar.*"):
+                with tarfile.open(archive) as files:
+                    files.extractall(part, filter="data")
+                archive.unlink()
+            try:
+                part.rename(CACHE)
+            except OSError:
+                if not CACHE.exists():  # else another process was first
+                    raise
     return sorted(file for file in CACHE.rglob("*") if file.is_file() and file.suffix.lower() in _SUFFIXES)
 
 
