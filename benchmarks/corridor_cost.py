@@ -1,9 +1,11 @@
-"""What the engine without an identity costs an image: `python -m benchmarks.corridor_cost [--repeats 7] [--warm 30]`.
+"""What the engine without an identity costs an image: `python -m benchmarks.corridor_cost [--repeats 7] [--warm 20]`.
 
-The three functions of the workflow against the one there was before, a handler that reads with boto3, runs the same
-engine and stores with boto3. Both are built as `sam build` builds them and run under a Python that has what Lambda has;
-AWS is a server on loopback that answers at once and counts what it is asked. Prints Markdown tables: requests of an
-image, milliseconds of wall and CPU time cold and warm, and dollars for a million images.
+The three functions of the workflow against the one function there was before them, which is taken from the history of
+this repository (`--before`). Each is built as `sam build` builds it, with the packages of its own commit, and runs as
+Lambda would run it (`local/emulator/lambda_like.py`), which takes root on Linux. AWS is a server on loopback that takes
+`--wait` milliseconds for each answer and counts what it is asked. The two designs take turns, and which goes first
+changes with each round. Prints Markdown tables: requests of an image, milliseconds of wall time and CPU time, cold and
+warm, and dollars for a million images. CPU time is that of the function and all processes it has started.
 """
 
 import argparse
@@ -13,13 +15,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, override
 
 from benchmarks import cold_start
 from local.deployment import host_architecture
-from tests.application import TEMPLATE, resolve, variables
+from local.emulator import lambda_like
+from tests.application import logical_id
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,65 +43,38 @@ LAMBDA_SECOND: Final = 0.0000133334
 WORKFLOW_SECOND: Final = 0.00001667
 """Dollars for a GB and second of an Express workflow, which counts 64 MB at least."""
 WORKFLOW_GB: Final = 0.0625
+NOW: Final = {"open": "open_image", "engine": "process_image", "close": "close_image"}
 MEMORY_GB: Final = {"open": 0.5, "engine": 1769 / 1024, "close": 0.5, "before": 1769 / 1024}
 
-_BEFORE = """
-import hashlib, json, os
-from aws_lambda_powertools import Logger
-from imagelake import pipelines
-from imagelake.engine import runner
-from imagelake.keys import ImageVersion, RawKey
-from imagelake.model import Arrival, Derivative, ImageRecord
-from imagelake.stores.buckets import Bucket, s3_client
-from imagelake.stores.images_table import serialize
-from datetime import UTC, datetime, timedelta
-logger = Logger()
-
-def handler(event, context):
-    runner.warm_up()
-    key = RawKey.parse(event["key"])
-    read = s3_client().get_object(Bucket=os.environ["RAW_BUCKET"], Key=event["key"], VersionId=event["version_id"])
-    content = read["Body"].read()
-    arrival = Arrival.from_metadata(read["Metadata"])
-    scripts = runner.find_scripts(pipelines.load().default.scripts)
-    result = runner.run_scripts(content, scripts, pipelines.load().default.params, pipelines.load().limits, 30)
-    made = []
-    for one in result.derivatives:
-        target = ImageVersion(key, event["version_id"]).derived(one.name, one.extension)
-        Bucket(os.environ["LAKE_BUCKET"]).store_once(target, one.content, one.content_type)
-        made.append(Derivative(key=target, name=one.name, width=one.width, height=one.height,
-                               content_type=one.content_type))
-    now = datetime.now(UTC)
-    record = ImageRecord(
-        image_id=key.image_id, status="processed", received_at=now, expires_at=now + timedelta(days=7),
-        processed_at=now, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content),
-        content_type=read["ContentType"], script="a,b", script_version="a,b", ingest_date=key.hour.ingest_date,
-        hour=key.hour.hour, script_output=json.dumps(result.script_output), derivatives=made,
-        **arrival.model_dump(exclude={"sha256"}), **result.columns)
-    answer = {"outcome": "processed", "item": serialize(record.to_item())}
-    logger.info("image processed")
-    return answer
-"""
-
 _DRIVER = """
-import json, os, resource, statistics, sys, time
+import json, os, statistics, sys, time
+from pathlib import Path
 def spent():
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-began = time.perf_counter()
-{handler}
+    used, parents, ours = {}, {}, {os.getpid()}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        used[int(stat.parent.name)], parents[int(stat.parent.name)] = sum(map(int, fields[11:15])), int(fields[1])
+    while more := {process for process, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return sum(used[process] for process in ours) * 1000 / os.sysconf("SC_CLK_TCK")
+from app import handler
 event = json.loads(os.environ["EVENT"])
 answer = handler(event, Context())
-print(json.dumps({{"cold": [(time.perf_counter() - began) * 1000, spent() * 1000], "answer": answer}}), file=sys.stderr)
-walls, cpus = [], []
+wall = (time.perf_counter() - float(os.environ["STARTED"])) * 1000
+print(json.dumps({"cold": [wall, spent()], "answer": answer}), file=sys.stderr)
+walls, before = [], spent()
 for _ in range(int(os.environ["WARM"])):
     time.sleep(0.15)  # as between invocations: the next child gets ready
-    before, used = time.perf_counter(), spent()
+    started = time.perf_counter()
     handler(event, Context())
-    walls.append((time.perf_counter() - before) * 1000)
-    cpus.append((spent() - used) * 1000)
+    walls.append((time.perf_counter() - started) * 1000)
 if walls:
-    print(json.dumps({{"warm": [statistics.median(walls), statistics.median(cpus)]}}), file=sys.stderr)
+    time.sleep(0.15)
+    warm = [statistics.median(walls), (spent() - before) / len(walls)]
+    print(json.dumps({"warm": warm}), file=sys.stderr)
 """
 
 
@@ -107,6 +85,7 @@ class _Aws(cold_start._Aws):
     sizes: ClassVar[dict[str, int]] = {}
     version = ""
     key = ""
+    seconds = 0.0
 
     @override
     def do_GET(self) -> None:
@@ -139,43 +118,68 @@ class _Aws(cold_start._Aws):
         super().do_PUT()
 
     @override
+    def send_response(self, code: int, message: str | None = None) -> None:
+        time.sleep(self.seconds)
+        super().send_response(code, message)
+
+    @override
     def do_POST(self) -> None:
         is_table = "x-amz-target" in {name.lower() for name in self.headers}
         self.asked["DynamoDB read" if is_table else "PUT, POST, LIST"] += 1
         self._answer(b"{}", {"Content-Type": "application/x-amz-json-1.0"})
 
 
-def _environment(endpoint: str) -> dict[str, str]:
-    given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    for name in ("open_image", "process_image", "close_image"):
-        given = given | variables(name)
-    return {name: str(resolve(value)) for name, value in given.items()} | {
+def _at(endpoint: str, given: dict[str, str]) -> dict[str, str]:
+    """The environment of a function: what its template gives it, and where AWS is."""
+    return given | {
         "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b", "POWERTOOLS_TRACE_DISABLED": "true", "PATH": os.environ["PATH"],
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9",
     }  # fmt: skip
 
 
-def _build(folder: Path) -> None:
-    for target, source in {
-        "DomainLayer": "layers/imagelake",
-        "ScriptsLayer": "layers/scripts",
-        "OpenImageFunction": "functions/open_image",
-        "ProcessImageFunction": "functions/process_image",
-        "CloseImageFunction": "functions/close_image",
-    }.items():
-        makefile = ROOT / "packaging" / host_architecture() / "Makefile"
+def _variables(checkout: Path, functions: Sequence[str]) -> dict[str, str]:
+    """What the template of a checkout gives these functions."""
+    code = """
+import json
+from tests.application import TEMPLATE, resolve, variables
+given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+for name in %r:
+    given = given | variables(name)
+print(json.dumps({name: str(resolve(value)) for name, value in given.items()}))
+"""
+    said = subprocess.check_output([sys.executable, "-c", code % (tuple(functions),)], cwd=checkout)
+    found: dict[str, str] = json.loads(said)
+    return found
+
+
+def _check_out(commit: str, folder: Path) -> Path:
+    folder.mkdir()
+    archive = subprocess.check_output(["git", "archive", commit], cwd=ROOT)
+    subprocess.run(["tar", "--extract", "--directory", folder], input=archive, check=True)
+    return folder
+
+
+def _build(checkout: Path, folder: Path, functions: Sequence[str]) -> list[Path]:
+    """Build the layers and these functions; each gets a folder in `folder`. Returns the layers' packages."""
+    targets = {"DomainLayer": "layers/imagelake", "ScriptsLayer": "layers/scripts"}
+    targets |= {logical_id(name): f"functions/{name}" for name in functions}
+    for target, source in targets.items():
         subprocess.run(
-            ["make", "--makefile", makefile, f"build-{target}"],
-            cwd=ROOT / source,
+            ["make", "--makefile", checkout / "packaging" / host_architecture() / "Makefile", f"build-{target}"],
+            cwd=checkout / source,
             env=os.environ | {"ARTIFACTS_DIR": str(folder / target)},
             check=True,
         )
-    cold_start._compile(ROOT / ".venv-lambda")
+    return [folder / "DomainLayer/python", folder / "ScriptsLayer/python"]
 
 
-def _run(handler: str, folders: list[Path], event: Any, environment: dict[str, str], warm: int) -> dict[str, Any]:
-    """Cold and warm milliseconds, wall and CPU of the function's own process, and what the handler answered."""
-    command = [str(ROOT / ".venv-lambda/bin/python"), "-P", "-c", cold_start._CONTEXT + _DRIVER.format(handler=handler)]
+def _run(folders: list[Path], event: Any, environment: dict[str, str], warm: int) -> dict[str, Any]:
+    """Cold and warm milliseconds, of wall and CPU, and what the handler answered."""
+    python = str(ROOT / ".venv-lambda/bin/python")
+    command = lambda_like.command(
+        [python, "-P", "-c", cold_start._CONTEXT + _DRIVER], see=[ROOT, *folders], strict=True
+    )
     done = subprocess.run(
         command,
         env=environment
@@ -184,15 +188,19 @@ def _run(handler: str, folders: list[Path], event: Any, environment: dict[str, s
             "PYTHONDONTWRITEBYTECODE": "1",
             "EVENT": json.dumps(event),
             "WARM": str(warm),
+            "STARTED": str(time.perf_counter()),
         },
         cwd=ROOT,
-        check=True,
+        check=False,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        text=True,
     )
+    if done.returncode != 0:
+        sys.exit(done.stderr)
     found: dict[str, Any] = {}
     for line in done.stderr.splitlines():
-        if line.startswith(b"{"):
+        if line.startswith("{"):
             found |= json.loads(line)
     return found
 
@@ -208,60 +216,74 @@ def _event(name: str, sample: Any, answers: dict[str, Any]) -> Any:
             return sample
 
 
-def _asked(before: Counter[str]) -> Counter[str]:
-    return _Aws.asked - before
-
-
 def main() -> None:
-    """Measure, the variants taking turns, and print."""
+    """Measure, the two designs taking turns, and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corridor_cost")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--warm", type=int, default=30)
+    parser.add_argument("--warm", type=int, default=20, help="Images of a process beyond its first.")
+    parser.add_argument("--wait", type=float, default=15, help="Milliseconds that AWS takes to answer.")
+    parser.add_argument("--before", default="2444052", help="The commit to compare with, the last with one function.")
     options = parser.parse_args()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        sys.exit("only root on Linux can run a function as Lambda does")
     sample = json.loads((ROOT / "events/open_image.json").read_text())
-    _Aws.key, _Aws.version = sample["key"], sample["version_id"]
+    _Aws.key, _Aws.version, _Aws.seconds = sample["key"], sample["version_id"], options.wait / 1000
     times: dict[str, dict[str, list[list[float]]]] = {}
     asked: dict[str, Counter[str]] = {}
-    with tempfile.TemporaryDirectory() as folder, cold_start._aws(_Aws) as endpoint:
-        built, environment = Path(folder), _environment(endpoint)
-        _build(built)
-        layers = [built / "DomainLayer/python", built / "ScriptsLayer/python"]
-        ours = "from app import handler"
+    with tempfile.TemporaryDirectory() as name, cold_start._aws(_Aws) as endpoint:
+        folder = Path(name)
+        folder.chmod(0o755)
+        old = _check_out(options.before, folder / "checkout")
+        now = [folder / "now" / logical_id(function) for function in NOW.values()]
+        layers = _build(ROOT, folder / "now", list(NOW.values()))
+        old_layers = _build(old, folder / "before", ["process_image"])
+        cold_start._compile(ROOT / ".venv-lambda")
+        environment = _at(endpoint, _variables(ROOT, list(NOW.values())))
+        old_environment = _at(endpoint, _variables(old, ["process_image"]))
+        old_event = json.loads((old / "events/process_image.json").read_text())
+        variants = {
+            part: ([built, *(layers if part == "engine" else layers[:1])], environment)
+            for part, built in zip(NOW, now, strict=True)
+        } | {"before": ([folder / "before/ProcessImageFunction", *old_layers], old_environment)}
         for number in range(options.repeats + 1):
-            warm = options.warm if number == options.repeats else 0
             answers: dict[str, Any] = {}
-            for name, source, folders in (
-                ("open", ours, [built / "OpenImageFunction", layers[0]]),
-                ("engine", ours, [built / "ProcessImageFunction", *layers]),
-                ("close", ours, [built / "CloseImageFunction", layers[0]]),
-                ("before", _BEFORE, layers),
-            ):
-                event = _event(name, sample, answers)
+            for part in (*NOW, "before") if number % 2 else ("before", *NOW):
+                folders, given = variants[part]
                 seen = Counter(_Aws.asked)
-                found = _run(source, folders, event, environment, warm)
-                answers[name] = found["answer"]
-                if not warm:
-                    asked[name] = _asked(seen)
-                if name == "engine":
+                event = old_event if part == "before" else _event(part, sample, answers)
+                found = _run(folders, event, given, options.warm if number else 0)
+                answers[part] = found["answer"]
+                if part == "engine":
                     _Aws.sizes = {
                         f"{one['name']}.{one['extension']}": one["bytes"] for one in found["answer"]["derivatives"]
                     }
+                if number == 0:  # the first round is for the caches, and for counting
+                    asked[part] = _Aws.asked - seen
+                    continue
                 for kind in ("cold", "warm"):
-                    if kind in found and number:
-                        times.setdefault(name, {}).setdefault(kind, []).append(found[kind])
-            if "item" not in answers["close"] or answers["close"]["outcome"] != "processed":
-                sys.exit(f"the new design did not process the image: {answers['close'].get('reason')}")
+                    times.setdefault(part, {}).setdefault(kind, []).append(found[kind])
+            for part in ("close", "before"):
+                if answers[part].get("outcome") != "processed":
+                    sys.exit(f"{part}: the image was not processed: {answers[part].get('reason')}")
     _print(times, asked)
+
+
+def _together(parts: list[dict[str, list[list[float]]]]) -> dict[str, list[list[float]]]:
+    """One after the other, round by round."""
+    return {
+        kind: [[sum(times) for times in zip(*one_round, strict=True)] for one_round in zip(*runs, strict=True)]
+        for kind, runs in {kind: [part[kind] for part in parts] for kind in ("cold", "warm")}.items()
+    }
 
 
 def _print(times: dict[str, dict[str, list[list[float]]]], asked: dict[str, Counter[str]]) -> None:
     write = sys.stdout.write
-    new = ("open", "engine", "close")
-    total = {"before": asked["before"], "now": sum((asked[name] for name in new), Counter[str]())}
+    total = {"before": asked["before"], "now": sum((asked[name] for name in NOW), Counter[str]())}
     write("| an image | " + " | ".join(total) + " |\n|---|---|---|\n")
     for kind in list(PRICES)[:3]:
         write(f"| {kind} | " + " | ".join(str(one[kind]) for one in total.values()) + " |\n")
     write("\n| ms, wall (CPU) | cold start | warm |\n|---|---|---|\n")
+    times = times | {"now": _together([times[name] for name in NOW])}
     median = {
         name: {kind: [statistics.median(part) for part in zip(*runs, strict=True)] for kind, runs in kinds.items()}
         for name, kinds in times.items()
@@ -271,7 +293,7 @@ def _print(times: dict[str, dict[str, list[list[float]]]], asked: dict[str, Coun
         write(f"| {name} | " + " | ".join(cells) + " |\n")
     write("\n| dollars for a million images | before | now |\n|---|---|---|\n")
     parts: dict[str, list[float]] = {}
-    for names, requests in ((("before",), total["before"]), (new, total["now"])):
+    for names, requests in ((("before",), total["before"]), (tuple(NOW), total["now"])):
         seconds = {name: median[name]["warm"][0] / 1000 for name in names}
         for label, dollars in {
             "requests to S3": sum(requests[kind] * PRICES[kind] for kind in ("PUT, POST, LIST", "GET, HEAD")),

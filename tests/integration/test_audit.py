@@ -9,7 +9,7 @@ import pytest
 
 from functions.audit_retention.app import handler as audit_retention
 from imagelake.catalog import parquet
-from imagelake.keys import catalog_prefix
+from imagelake.keys import ArrivalHour, catalog_prefix
 from tests.application import event
 from tests.integration import plants
 from tests.integration.conftest import LAKE_BUCKET, RAW_BUCKET, Context, client
@@ -163,6 +163,20 @@ def test_what_is_dated_in_the_future_goes_when_it_has_had_its_days(
     assert kept(RAW_BUCKET) == [young]
     assert kept(LAKE_BUCKET) == []
     assert findings(run_audit()) == {("misplaced", "raw", "an object dated in the future")}
+
+
+def test_what_is_dated_in_the_future_goes_before_its_hour_begins(
+    run_purge: Callable[[], list[dict[str, Any]]],  # a fixture
+    run_audit: RunAudit,
+) -> None:
+    tomorrow = ArrivalHour.of(NOW + timedelta(hours=20))
+    plants.put(RAW_BUCKET, plants.raw_key(tomorrow))
+    assert findings(run_audit()) == {("misplaced", "raw", "an object dated in the future")}
+
+    run_purge()
+
+    assert kept(RAW_BUCKET) == []
+    assert findings(run_audit()) == set()
 
 
 def test_a_partition_dated_in_the_future_goes_with_the_last_of_its_files(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imagelake.audit.clients import THREADS, client
 from imagelake.audit.findings import Audit
-from imagelake.audit.layout import ERASURE_RECEIPT, GRACE, PURGE_RECEIPT, REPORT, SETTLED, hour_of, hours
+from imagelake.audit.layout import EMPTY_BEFORE, ERASURE_RECEIPT, GRACE, PURGE_RECEIPT, REPORT, SETTLED, hour_of, hours
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -100,11 +100,11 @@ def _check_receipt(result: Audit, name: str, receipt: dict[str, Any], counted: s
     counted.add(digest)
     if store in ("awaited_uploads", "tombstones"):
         return
-    if store == "items" or hour > purged_at:  # what is dated in the future goes by its own age, as items do
+    if store == "items" or hour > purged_at + EMPTY_BEFORE:  # what is dated in the future goes by its own age
         newest = receipt["newest_age_hours"]
         is_early = newest is not None and newest < hours(result.retention)
-    else:
-        is_early = purged_at < hour + timedelta(hours=1) + result.retention
+    else:  # but before its hour begins in any case
+        is_early = hour <= purged_at < hour + timedelta(hours=1) + result.retention
     if is_early:
         result.report("early", store, "deleted before its days were over", name, objects)
     if purged_at > hour + result.retention + GRACE:

@@ -14,6 +14,8 @@ SETTLED_HOUR: Final = SETTLED + timedelta(hours=1)
 """How long after its beginning an hour is settled."""
 CLOCK_SKEW: Final = timedelta(minutes=15)
 """How far an hour may begin ahead of us: clocks differ."""
+EMPTY_BEFORE: Final = timedelta(days=1)
+"""How long before an hour begins nothing may lie under it: what is there later is taken for that hour's own."""
 
 _HOUR: Final = r"ingest_date=(\d{4}-\d\d-\d\d)/hour=([01]\d|2[0-3])"
 LAYOUT: Final = {

@@ -49,7 +49,8 @@ class Opened(BaseModel):
     """What is to be done with an image.
 
     `open`: the engine gets `order`, or the task `order_url`. `collect`: the task has an answer. `duplicate`: it has an
-    outcome already. `erased`: it was erased on request, and has come back. `gone`: it is erased, or its days are over.
+    outcome already. `erased`: it was erased on request, and has come back. `gone`: there is no such object any more,
+    its days are over, or it was put by hand under an hour that had not begun.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,10 +94,9 @@ class Opening:
         if version_id is None or (result_version is not None and result_version != quote(version_id, safe="")):
             return Opened(decision="gone"), False
         raw = self.raw_bucket.describe(str(key), version_id)
-        arrived = min(raw.received_at, key.hour.arrival(raw.received_at))
-        if arrived + timedelta(days=self.retention_days) <= datetime.now(UTC):
-            return Opened(decision="gone"), False
         facts = self._facts(key, raw, by_task=is_result)
+        if key.hour.is_ahead_of(raw.received_at) or facts.expires_at <= datetime.now(UTC):
+            return Opened(decision="gone"), False
         if is_result:
             return Opened(decision="collect", facts=facts), False
         is_later = not created.for_task and _is_later(created, version_id)

@@ -4,7 +4,8 @@ An hour of arrival is due once the last image that may have arrived in it has be
 due is read from the stores themselves, so a purge that was down, was interrupted or ran twice has nothing to remember:
 the next one finds what is left. Nothing but due hours is listed; what it costs grows with what expires.
 
-An hour that has not begun is never due. What somebody has put there by hand goes by its own age.
+An hour that has not begun is never due. What somebody has put there by hand goes by its own age, and at the latest on
+the day before its hour begins: from then on nothing would tell it from what arrives in that hour.
 """
 
 import time
@@ -29,6 +30,8 @@ STALE_UPLOAD: Final = timedelta(days=1)
 """Parts of a multipart upload are thrown away that long after it began."""
 WORKERS: Final = 8
 """Deletions under way at once; listing goes on meanwhile."""
+MISDATED_LEAD: Final = timedelta(days=1)
+"""An hour is empty that long before it begins; 48 runs of the purge see to it."""
 NOTE_SECONDS: Final = 10.0
 """How often a run says in its receipt what it has deleted so far."""
 
@@ -130,14 +133,18 @@ class Purge:
         return timedelta(days=self.retention_days)
 
     def _misdated(self, store: _Store, now: datetime) -> Iterator[ArrivalHour]:
-        """Hours that have not begun, with objects that have had their days all the same: put there by hand."""
+        """Hours that have not begun, with objects that have to go all the same: put there by hand."""
         for hour in _stored_hours(store, lambda day: day >= f"ingest_date={ArrivalHour.of(now).ingest_date}"):
             pages = store.bucket.versions(store.prefix(hour)) if hour.is_ahead_of(now) else ()
-            if any(one.last_modified <= now - self._retention for page in pages for one in page):
+            if any(one.last_modified <= self._misdated_until(hour, now) for page in pages for one in page):
                 yield hour
 
+    def _misdated_until(self, hour: ArrivalHour, now: datetime) -> datetime:
+        """When an object of an hour that has not begun must have been stored, at the latest, to go now."""
+        return now if hour.start - now <= MISDATED_LEAD else now - self._retention
+
     def _purge_misdated(self, store: _Store, hour: ArrivalHour, now: datetime, deadline: float) -> Progress:
-        progress = self._purge_hour(store, hour, now, deadline, stored_until=now - self._retention)
+        progress = self._purge_hour(store, hour, now, deadline, stored_until=self._misdated_until(hour, now))
         if store.name == "catalog" and not any(store.bucket.versions(store.prefix(hour))):
             self.catalog.unregister(hour)
         return progress
