@@ -120,6 +120,7 @@ def running(
     report: Report = lambda _step: None,
     address: str | None = None,
     pipelines: str | None = None,
+    application: str = emulator.APPLICATION,
 ) -> Iterator[Lake]:
     """Start an emulator and a broker, deploy the stack, poll the topic and add a user; stop everything at the end.
 
@@ -129,6 +130,7 @@ def running(
         report: is told each step as it begins.
         address: of this machine that the emulator listens on beside loopback.
         pipelines: what functions are to read instead of `pipelines.json`.
+        application: the emulator, or the one with faults.
 
     Raises:
         BrokerError: the broker did not start.
@@ -143,7 +145,7 @@ def running(
         raise EmulatorError(f"another lake runs in {home}")
     try:
         report("Starting the emulator and a Kafka broker")
-        with emulator.running(home, address) as aws, brokered(home / "kafka") as kafka:
+        with emulator.running(home, address, application) as aws, brokered(home / "kafka") as kafka:
             report("Building functions and layers (sam build)")
             template = deployment.build(aws, pipelines)
             report("Deploying the stack (sam deploy)")

@@ -3,6 +3,6 @@
 What belongs here stands in for AWS itself. The stack, its deployment and its samples do not.
 """
 
-from local.emulator.process import ACCOUNT, REGION, ROOT, Emulator, EmulatorError, running
+from local.emulator.process import ACCOUNT, APPLICATION, FAULTY, REGION, ROOT, Emulator, EmulatorError, running
 
-__all__ = ["ACCOUNT", "REGION", "ROOT", "Emulator", "EmulatorError", "running"]
+__all__ = ["ACCOUNT", "APPLICATION", "FAULTY", "REGION", "ROOT", "Emulator", "EmulatorError", "running"]

@@ -25,7 +25,7 @@ from jsonata.parser import Parser
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.core.responses import error_response_json
-from ministack.services import apigateway_v1, athena, eventbridge, lambda_svc, s3
+from ministack.services import apigateway_v1, athena, dynamodb, eventbridge, lambda_svc, s3
 from ministack.services.cloudformation import engine, provisioners
 
 from local.emulator import ROOT, emulated_athena, lambda_like
@@ -311,6 +311,20 @@ def _events_wait_for_a_warm_environment() -> None:
     lambda_svc._execute_function_warm = wait_and_execute
 
 
+def _streams_bring_a_failed_batch_again_as_it_was() -> None:
+    """Lambda tries the same batch again; the emulator adds what has come meanwhile."""
+    read, sizes = dynamodb.stream_records_since, dict[tuple[str, int], int]()
+
+    @functools.wraps(read)
+    def same_batch(table: str, position: int, limit: int, **options: Any) -> Any:
+        records = read(table, position, min(limit, sizes.get((table, position), limit)), **options)
+        if records:
+            sizes[table, position] = len(records)
+        return records
+
+    dynamodb.stream_records_since = same_batch
+
+
 _services_call_each_other_over_tls()
 _apis_keep_gateway_responses()
 _object_events_name_the_version()
@@ -326,3 +340,4 @@ _alarms_may_have_an_expression()
 _callers_are_not_told_why_a_function_failed()
 _expressions_are_parsed_once()
 _events_wait_for_a_warm_environment()
+_streams_bring_a_failed_batch_again_as_it_was()

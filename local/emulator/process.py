@@ -22,6 +22,9 @@ ROOT: Final = Path(__file__).parents[2]
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
 LOG: Final = "emulator.log"
+APPLICATION: Final = "local.emulator.emulated_aws:app"
+FAULTY: Final = "local.emulator.faulty_aws:app"
+"""The emulator, with faults as tests ask for them."""
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 2
 """It keeps nothing for a next time, so it need not be waited for long."""
@@ -74,7 +77,7 @@ class Emulator:
 
 
 @contextmanager
-def running(folder: Path, address: str | None = None) -> Iterator[Emulator]:
+def running(folder: Path, address: str | None = None, application: str = APPLICATION) -> Iterator[Emulator]:
     """Start an emulator that keeps its files in `folder`, and stop it with every process it started.
 
     It listens on loopback, and on `address` of this machine if one is given.
@@ -87,7 +90,7 @@ def running(folder: Path, address: str | None = None) -> Iterator[Emulator]:
     with log.open("ab") as output:
         process = subprocess.Popen(  # our own interpreter, no shell
             [
-                *(sys.executable, "-m", "hypercorn", "local.emulator.emulated_aws:app"),
+                *(sys.executable, "-m", "hypercorn", application),
                 *(f"--bind={host}:{port}" for host in ("127.0.0.1", address) if host),
                 *("--keep-alive", "75", "--workers", "0", "--log-level", "WARNING"),
             ],

@@ -12,7 +12,7 @@ from imagelake.stores import buckets, catalog_table, images_table, session
 from local import deployment
 from local import lake as local_lake
 from local.api_client import ApiClient, send
-from local.emulator import REGION
+from local.emulator import FAULTY, REGION
 from local.lake import Lake
 from local.samples import Sample, make_samples
 
@@ -25,7 +25,7 @@ type Await = Callable[[str], dict[str, Any]]
 
 @pytest.fixture(scope="session")
 def lake() -> Iterator[Lake]:
-    with local_lake.running() as running:
+    with local_lake.running(application=FAULTY) as running:
         yield running
 
 

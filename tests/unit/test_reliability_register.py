@@ -59,7 +59,7 @@ def known() -> set[str]:
 @cache
 def every_test() -> set[str]:
     """The names of all tests."""
-    files = (file for folder in ("unit", "integration", "e2e") for file in (ROOT / "tests" / folder).glob("test_*.py"))
+    files = (file for folder in ("unit", "integration", "e2e") for file in (ROOT / "tests" / folder).rglob("test_*.py"))
     return {
         node.name
         for file in files
