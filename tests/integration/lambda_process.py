@@ -18,8 +18,8 @@ from typing import Any
 
 from local.emulator import ROOT, lambda_like
 
-SECRET = "AKIDEXAMPLE" + "0123456789" * 2
-"""In the environment of the function when it starts."""
+SECRET = f"AKIDEXAMPLE{os.getpid():020}"
+"""In the environment of the function when it starts; another one for each process that runs tests."""
 
 
 class RuntimeApi(ThreadingHTTPServer):
