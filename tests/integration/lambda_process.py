@@ -18,8 +18,8 @@ from typing import Any
 
 from local.emulator import ROOT, lambda_like
 
-SECRET = "AKIDEXAMPLE" + "0123456789" * 2
-"""In the environment of the function when it starts."""
+SECRET = f"AKIDEXAMPLE{os.getpid():020}"
+"""In the environment of the function when it starts; another one for each process that runs tests."""
 
 
 class RuntimeApi(ThreadingHTTPServer):
@@ -74,7 +74,7 @@ class LambdaProcess:
     """A function whose events are scripts and images. `folder` is where scripts are put."""
 
     def __init__(self, api: RuntimeApi, process: "subprocess.Popen[bytes]", folder: Path, log: Path) -> None:
-        self._api, self.process, self._folder, self._log = api, process, folder, log
+        self._api, self.process, self.folder, self._log = api, process, folder, log
 
     def log(self) -> str:
         """What it has written so far."""
@@ -82,7 +82,7 @@ class LambdaProcess:
 
     def invoke(self, script: str, content: bytes, seconds: float = 10.0) -> dict[str, Any]:
         """What the function answers; an error of the function is under `errorType`."""
-        file = self._folder / "script.py"
+        file = self.folder / "script.py"
         file.write_text(dedent(script))
         request_id = str(uuid.uuid4())
         answers: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
