@@ -221,11 +221,11 @@ OTHER_IMAGES = {
         """
         if os.fork() == 0:
             os.setsid()
-            os.fork() or os.execv("/bin/sleep", ["sleep", "5.98765"])
+            os.fork() or os.execv("/bin/sleep", ["sleep", nap])
             os._exit(0)
         time.sleep(0.3)
         """,
-        then="return any(b'5.98765' in read(file) for file in glob('/proc/[0-9]*/cmdline'))",
+        then="return any(nap.encode() in read(file) for file in glob('/proc/[0-9]*/cmdline'))",
     ),
     "leaves memory to share": Probe(
         "call('shmget', 0x1a4e, 4096, 0o1600)",

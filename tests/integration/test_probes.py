@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,6 +35,12 @@ PAGE = ROOT / "docs/sandbox.md"
 def reached(output: Json) -> bool:
     """Whether a script says it got what it wanted."""
     return isinstance(output, dict) and output.get("reached") is True
+
+
+def _given(address: tuple[str, int], file_of_user: Path, folder_of_all: str) -> dict[str, object]:
+    """What probes are told; `nap` is so many seconds that no other test's process sleeps as long."""
+    nap = f"5.{uuid.uuid4().int}"
+    return {"address": address, "file_of_user": str(file_of_user), "folder_of_all": folder_of_all, "nap": nap}
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ def test_with_filters(
     (tmp_path / "of-user").write_text(SECRET)
     with tempfile.TemporaryDirectory(prefix="of-others-") as folder:
         (Path(folder) / "of-another").touch()
-        given = {"address": listening, "file_of_user": str(tmp_path / "of-user"), "folder_of_all": folder}
+        given = _given(listening, tmp_path / "of-user", folder)
         output: Json = {}
         for script in PROBES[name].scripts(given):
             try:
@@ -86,7 +93,7 @@ def test_with_filters(
 def test_as_on_lambda(name: str, function: LambdaProcess, listening: tuple[str, int]) -> None:
     of_user = function.folder / "of-user"
     of_user.write_text(SECRET)
-    given = {"address": listening, "file_of_user": str(of_user), "folder_of_all": "/tmp"}  # noqa: S108  # its own
+    given = _given(listening, of_user, "/tmp")  # noqa: S108  # its own
     output: Json = {}
     for script in PROBES[name].scripts(given):
         answer = function.invoke(script, IMAGE)
@@ -119,7 +126,7 @@ def test_without_a_sandbox_every_probe_gets_what_it_wants(
     """So a probe that fails in one has been kept from it."""
     (tmp_path / "of-user").write_text(SECRET)
     (tmp_path / "of-another").touch()
-    given = {"address": listening, "file_of_user": str(tmp_path / "of-user"), "folder_of_all": str(tmp_path)}
+    given = _given(listening, tmp_path / "of-user", str(tmp_path))
     files = []
     for number, script in enumerate(PROBES[name].scripts(given)):
         files.append(tmp_path / f"script_{number}.py")
