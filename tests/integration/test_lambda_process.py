@@ -8,6 +8,7 @@ from textwrap import dedent, indent
 import pytest
 
 from imagelake.engine.runner import Measure, Reason
+from imagelake.engine.sandbox.filters import MACHINES
 from tests.integration.lambda_process import LambdaProcess
 from tests.integration.test_misbehaving_scripts import FORGED, FORGERIES, comes_true, forging, parent
 from tests.unit.pictures import HEIC, encoded, photo
@@ -16,10 +17,11 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 IMAGE = encoded(photo())
 GOOD = "def process(image, params): return {'metadata': {'size': image.size}}"
+IOPRIO_SET = MACHINES[os.uname().machine][1]["ioprio_set"]
 
 
 def script(body: str) -> str:
-    head = "import ctypes, os, resource, signal, sys, threading, time"
+    head = "import ctypes, fcntl, os, resource, signal, sys, threading, time"
     return f"{head}\ndef process(image, params):\n{indent(dedent(body), '    ')}\n    return {{}}\n"
 
 
@@ -123,10 +125,59 @@ def test_an_ordinary_failure_costs_no_start(function: LambdaProcess) -> None:
     assert function.invoke(GOOD, IMAGE)["life"] == before["life"]
 
 
-def test_a_dead_warm_process_fails_one_invocation_only(function: LambdaProcess) -> None:
+CHANGES = {
+    "priority": "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+    "scheduler": "os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0))",
+    "processors": "os.sched_setaffinity(os.getppid(), {min(os.sched_getaffinity(0))})",
+    "priority at the disk": f"assert ctypes.CDLL(None).syscall({IOPRIO_SET}, 1, os.getppid(), 3 << 13) == 0",
+    "limit": "resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (64, 64))",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_way_to_run_is_seen_and_the_function_is_given_up(function: LambdaProcess, name: str) -> None:
+    """Of the process above a script, which the next image would run in."""
+    before = function.invoke(GOOD, IMAGE)
+    assert function.invoke(script(CHANGES[name]), IMAGE)["reason"] is None
+    assert function.invoke(GOOD, IMAGE)["life"] != before["life"]
+
+
+def test_a_tree_of_100_000_folders_costs_the_next_image_no_more_than_a_start(function: LambdaProcess) -> None:
+    before = function.invoke(GOOD, IMAGE)
+    answer = function.invoke(script("for _ in range(100_000): os.mkdir('a'); os.chdir('a')"), IMAGE, seconds=60.0)
+    after = function.invoke(GOOD, IMAGE)
+    assert (answer["reason"], after["output"]) == (None, {"size": [96, 64]})
+    assert after["life"] != before["life"]
+
+
+def test_a_folder_that_was_moved_away_for_a_link_is_removed(function: LambdaProcess) -> None:
+    function.invoke(GOOD, IMAGE)
+    body = """
+        here = os.getcwd()
+        open('left', 'w').close()
+        os.rename(here, here + '-away')
+        os.symlink('/usr', here)
+    """
+    assert function.invoke(script(body), IMAGE)["reason"] is None
+    after = function.invoke(script("return {'metadata': {'left': os.listdir('/tmp'), 'here': os.getcwd()}}"), IMAGE)
+    assert after["output"]["left"] == [Path(after["output"]["here"]).name]
+
+
+HAS_A_PIPE_KILL = """
+    reading, writing = os.pipe()
+    fcntl.fcntl(reading, fcntl.F_SETOWN, os.getppid())
+    fcntl.fcntl(reading, 10, signal.SIGKILL)  # F_SETSIG
+    fcntl.fcntl(reading, fcntl.F_SETFL, fcntl.fcntl(reading, fcntl.F_GETFL) | os.O_ASYNC)
+    os.write(writing, b"x")
+    time.sleep(10)
+"""
+
+
+@pytest.mark.parametrize("body", ["os.kill(os.getppid(), 9)", HAS_A_PIPE_KILL], ids=["by a signal", "by a pipe"])
+def test_a_dead_warm_process_fails_one_invocation_only(function: LambdaProcess, body: str) -> None:
     """Which the workflow repeats: it cannot be told from a fault of the platform."""
     before = function.invoke(GOOD, IMAGE)
-    assert function.invoke(script("os.kill(os.getppid(), 9)"), IMAGE)["errorType"] == "SandboxError"
+    assert function.invoke(script(body), IMAGE)["errorType"] == "SandboxError"
     after = function.invoke(GOOD, IMAGE)
     assert (after["output"], after["life"] == before["life"]) == ({"size": [96, 64]}, False)
 

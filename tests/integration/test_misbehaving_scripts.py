@@ -79,6 +79,8 @@ DERIVATIVE = {"name": "a", "extension": "jpg", "width": 1, "height": 1, "bytes":
 FORGERIES = {
     "a_fault": {"fault": "x"},
     "a_reason_of_its_own": {"rejected": ["because", "x"]},
+    "a_reason_of_two_lines": {"rejected": ["corrupt", "one\ntwo"]},
+    "a_reason_of_none": {"rejected": ["corrupt", ""]},
     "a_reason_without_end": {"rejected": ["corrupt", "x" * 1_000]},
     "a_header": FORGED | {"stored": STORED | {"width": "abc"}},
     "a_header_with_more": FORGED | {"stored": STORED | {"uploader": "x"}},
@@ -174,6 +176,17 @@ MISBEHAVIOURS = {
     "raises_an_exception_of_its_own_at_import": Misbehaviour(
         "", because(Reason.SCRIPT_ERROR), at_import="class Own(BaseException): pass\nraise Own"
     ),
+    "raises_what_raises_when_it_is_looked_at": Misbehaviour(
+        """
+        class Kind(type): __name__ = property(lambda kind: 1 / 0)
+        class Own(BaseException, metaclass=Kind): __traceback__ = property(lambda error: 1 / 0)
+        raise Own
+        """,
+        because(Reason.SCRIPT_ERROR),
+    ),
+    "raises_a_name_of_two_lines": Misbehaviour(
+        r"raise type('one\ntwo', (Exception,), {})", because(Reason.SCRIPT_ERROR)
+    ),
     "has_a_pipe_signal_its_parent": Misbehaviour(
         "import fcntl\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())", because(Reason.SCRIPT_ERROR)
     ),
@@ -203,6 +216,9 @@ MISBEHAVIOURS = {
         because(Reason.SCRIPT_ERROR),
     ),
     "writes_into_the_libraries": Misbehaviour(f"open({str(PROBE)!r}, 'w')", because(Reason.SCRIPT_ERROR)),
+    "puts_a_link_in_the_place_of_its_folder": Misbehaviour(
+        "here = os.getcwd()\nos.rename(here, here + '-away')\nos.symlink('/tmp', here)", because(Reason.SCRIPT_ERROR)
+    ),
     "leaves_a_file_for_others": Misbehaviour(
         f"open({tempfile.gettempdir() + '/imagelake-probe'!r}, 'w')", because(Reason.SCRIPT_ERROR)
     ),
@@ -378,6 +394,7 @@ def test_a_misbehaving_script_gets_its_reason_and_leaves_nothing(run: Run, name:
         run(MISBEHAVIOURS[name].source, MISBEHAVIOURS[name].seconds)
 
     assert rejection.value.code in MISBEHAVIOURS[name].reasons, str(rejection.value)
+    assert rejection.value.detail.isprintable()
     assert time.monotonic() - started < MISBEHAVIOURS[name].seconds + 2
     assert clears_up()
     assert run(GOOD) == {"size": [96, 64]}

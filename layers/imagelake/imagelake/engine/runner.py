@@ -263,7 +263,7 @@ class _Made(_Document):
 
 class _Rejected(_Document):
     said: _Said = ""
-    rejected: tuple[Reason, Annotated[str, StringConstraints(max_length=MAX_DETAIL)]]
+    rejected: tuple[Reason, Annotated[str, StringConstraints(pattern=rf"^[^\x00-\x1f\x7f]{{1,{MAX_DETAIL}}}$")]]
 
 
 _DOCUMENT: TypeAdapter[_Made | _Rejected] = TypeAdapter(_Made | _Rejected)

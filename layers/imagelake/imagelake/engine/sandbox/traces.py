@@ -17,6 +17,8 @@ from imagelake.engine.sandbox.kernel import libc
 _LIMITS: Final = tuple(range(16))
 """All limits of resources Linux knows."""
 _KEYCTL: Final = {"x86_64": 250, "aarch64": 219}
+_IOPRIO_GET: Final = {"x86_64": 252, "aarch64": 31}
+_OF_A_PROCESS: Final = 1
 _CLEAR_KEYRING: Final = 7
 _KEYRINGS: Final = (-3, -4, -5)
 """Of the session, of the user, and the session of the user."""
@@ -24,9 +26,16 @@ _REMOVE: Final = 0
 
 
 def condition() -> tuple[object, ...]:
-    """How this process runs, as far as others of its user can change it: limits, priority, scheduler, processors."""
+    """How this process runs, as far as others of its user can change it: limits, priorities, scheduler, processors."""
     limits = tuple(resource.getrlimit(limit) for limit in _LIMITS)
-    return limits, os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), frozenset(os.sched_getaffinity(0))
+    priorities = os.getpriority(os.PRIO_PROCESS, 0), _io_priority()
+    return limits, priorities, os.sched_getscheduler(0), frozenset(os.sched_getaffinity(0))
+
+
+def _io_priority() -> int | None:
+    """Of this process at the disk, which Python cannot ask for; None on a machine that is not listed."""
+    number = _IOPRIO_GET.get(platform.machine())
+    return None if number is None else int(libc.syscall(number, _OF_A_PROCESS, 0))
 
 
 def remove_kept_bytes() -> int:

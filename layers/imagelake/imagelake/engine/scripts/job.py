@@ -3,7 +3,7 @@
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -98,7 +98,7 @@ class Job:
             stored = self._process()
         except Rejection as rejection:
             self._derivatives.clear()
-            return {"rejected": [str(rejection.code), rejection.detail[:MAX_DETAIL]]}
+            return {"rejected": [str(rejection.code), _in_one_line(rejection.detail)]}
         except Exception as error:  # noqa: BLE001  # no other try would end better, and the parent could not believe it
             self._derivatives.clear()
             frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
@@ -141,7 +141,7 @@ class Job:
                 ) from None
             except BaseException as error:  # noqa: BLE001  # strangers' code, which may have exceptions of its own
                 if self._explains:
-                    traceback.print_exception(error.with_traceback(_in_script(error, script.path)))
+                    _print(error, script.path)
                 raise Rejection(Reason.SCRIPT_ERROR, f"{script.name}: {describe(error, script.path)}") from None
 
     def _keep(self, script: LoadedScript, returned: object) -> None:
@@ -191,6 +191,16 @@ def _largest_side(script: LoadedScript, module: ModuleType) -> int | None:
     return side
 
 
+def _in_one_line(detail: str) -> str:
+    """`detail` as a reason may be: names of types and keys, which are a script's, can have any character."""
+    return "".join(one if one.isprintable() else " " for one in detail[:MAX_DETAIL])
+
+
+def _print(error: BaseException, path: str) -> None:
+    with suppress(BaseException):  # as in `describe`
+        traceback.print_exception(error.with_traceback(_in_script(error, path)))
+
+
 def _in_script(error: BaseException, path: str) -> TracebackType | None:
     """The traceback of `error` from the script at `path` on."""
     step = error.__traceback__
@@ -201,6 +211,13 @@ def _in_script(error: BaseException, path: str) -> TracebackType | None:
 
 def describe(error: BaseException, path: str) -> str:
     """The type and the line in the script at `path`; never the message, which may quote the image's metadata."""
+    try:
+        return _describe(error, path)
+    except BaseException:  # noqa: BLE001  # attributes of a script's exception can be code of the script
+        return "an exception that raises another when it is looked at"
+
+
+def _describe(error: BaseException, path: str) -> str:
     if isinstance(error, SyntaxError) and error.filename == path and error.lineno:
         return f"{type(error).__name__} in line {error.lineno}: {error.msg}"  # it quotes the script at most
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
