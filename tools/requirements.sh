@@ -28,6 +28,7 @@ layer-scripts layers/scripts/requirements.txt
 layer-heif layers/heif/requirements.txt
 write-catalog functions/write_catalog/requirements.txt
 write-catalog functions/compact_catalog/requirements.txt
+write-catalog functions/rebuild_catalog/requirements.txt
 write-catalog functions/erase_image/requirements.txt
 write-catalog functions/audit_retention/requirements.txt
 END
