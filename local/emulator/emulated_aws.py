@@ -25,7 +25,7 @@ from jsonata.parser import Parser
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.core.responses import error_response_json
-from ministack.services import apigateway_v1, athena, dynamodb, eventbridge, lambda_svc, s3
+from ministack.services import apigateway_v1, athena, cognito, dynamodb, eventbridge, lambda_svc, s3
 from ministack.services.cloudformation import engine, provisioners
 
 from local.emulator import ROOT, emulated_athena, lambda_like
@@ -73,6 +73,50 @@ def _apis_keep_gateway_responses() -> None:
         return api_id
 
     apigateway_v1._import_rest_api = corrected
+
+
+def _apis_take_id_tokens_where_no_scope_is_asked_for() -> None:
+    """AWS takes an access token only for a method that asks for scopes; the emulator takes either for any."""
+    validate = apigateway_v1._validate_cognito_authorizer
+
+    @functools.wraps(validate)
+    async def corrected(authorizer: Any, method: dict[str, Any], *request: Any) -> Any:
+        claims, refusal = await validate(authorizer, method, *request)
+        if claims and not method.get("authorizationScopes") and claims.get("token_use") != "id":
+            return None, apigateway_v1._gw_error("UNAUTHORIZED", "Unauthorized")
+        return claims, refusal
+
+    apigateway_v1._validate_cognito_authorizer = corrected
+
+
+def _user_pools_can_be_closed() -> None:
+    """With `AllowAdminCreateUserOnly`, nobody signs up by themselves; the emulator lets them."""
+    sign_up = cognito._sign_up
+
+    @functools.wraps(sign_up)
+    def corrected(request: dict[str, Any]) -> Any:
+        pools = [pool for _, pool in cognito._user_pools.items() if request.get("ClientId") in pool["_clients"]]
+        if any(pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"] for pool in pools):
+            message = "SignUp is not permitted for this user pool"
+            return error_response_json("NotAuthorizedException", message, 400)
+        return sign_up(request)
+
+    cognito._sign_up = corrected
+
+
+def _users_do_not_write_their_groups() -> None:
+    """Claims of Cognito's own are no attributes on AWS; the emulator copies whatever a user writes into the token."""
+    update = cognito._update_user_attributes
+
+    @functools.wraps(update)
+    def corrected(request: dict[str, Any]) -> Any:
+        for attribute in request.get("UserAttributes", ()):
+            if attribute["Name"].startswith("cognito:"):
+                message = f"user.{attribute['Name']}: Attribute does not exist in the schema."
+                return error_response_json("InvalidParameterException", message, 400)
+        return update(request)
+
+    cognito._update_user_attributes = corrected
 
 
 def _object_events_name_the_version() -> None:
@@ -327,6 +371,9 @@ def _streams_bring_a_failed_batch_again_as_it_was() -> None:
 
 _services_call_each_other_over_tls()
 _apis_keep_gateway_responses()
+_apis_take_id_tokens_where_no_scope_is_asked_for()
+_user_pools_can_be_closed()
+_users_do_not_write_their_groups()
 _object_events_name_the_version()
 _objects_are_stored_as_of_the_time_a_test_says()
 _links_have_signatures_of_version_4()

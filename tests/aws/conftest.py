@@ -19,6 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.samples import make_samples
 from tests.aws.live import Live, Probe, eventually
+from tests.aws.scripts import SCRIPTS
+from tests.integration.lambda_process import SECRET
 
 ENDED = ("processed", "rejected", "failed")
 PROCESSING_SECONDS = 180
@@ -46,8 +48,8 @@ def deployed(live: Live) -> Live:
 
 
 @pytest.fixture(scope="session")
-def api(live: Live) -> Iterator[httpx.Client]:
-    """The HTTP API, for a user who is there as long as the tests run."""
+def tokens(live: Live) -> Iterator[dict[str, str]]:
+    """Of a user who is there as long as the tests run."""
     cognito, pool = live.client("cognito-idp"), live.outputs["UserPoolId"]
     user = {"UserPoolId": pool, "Username": f"check-{secrets.token_hex(4)}"}
     password = f"Aa1{secrets.token_urlsafe(12)}"
@@ -59,11 +61,21 @@ def api(live: Live) -> Iterator[httpx.Client]:
             AuthFlow="USER_PASSWORD_AUTH",
             AuthParameters={"USERNAME": user["Username"], "PASSWORD": password},
         )
-        token = signed_in["AuthenticationResult"]["IdToken"]
-        with httpx.Client(base_url=live.api_url, headers={"Authorization": token}, timeout=60) as client:
-            yield client
+        yield signed_in["AuthenticationResult"]
     finally:
         cognito.admin_delete_user(**user)
+
+
+@pytest.fixture(scope="session")
+def access_token(tokens: dict[str, str]) -> str:
+    return tokens["AccessToken"]
+
+
+@pytest.fixture(scope="session")
+def api(live: Live, tokens: dict[str, str]) -> Iterator[httpx.Client]:
+    """The HTTP API, for that user."""
+    with httpx.Client(base_url=live.api_url, headers={"Authorization": tokens["IdToken"]}, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -82,15 +94,16 @@ def canary(api: httpx.Client) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def probe(deployed: Live) -> Iterator[Probe]:
-    functions, engine = deployed.client("lambda"), deployed.engine
+def probe(live: Live) -> Iterator[Probe]:
+    functions, engine = live.client("lambda"), live.engine
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("probe.py", (Path(__file__).parent / "probe.py").read_text(encoding="utf-8"))
-    name = f"{deployed.stack}-probe-{secrets.token_hex(4)}"
-    place = (
-        {key: engine["VpcConfig"][key] for key in ("SubnetIds", "SecurityGroupIds")} if deployed.is_in_network else {}
-    )
+        archive.writestr("of-user", SECRET)
+        for folder, script in SCRIPTS.items():
+            archive.writestr(f"{folder}/script.py", script)
+    name = f"{live.stack}-probe-{secrets.token_hex(4)}"
+    place = {key: engine["VpcConfig"][key] for key in ("SubnetIds", "SecurityGroupIds")} if live.is_in_network else {}
     functions.create_function(
         FunctionName=name,
         Runtime=engine["Runtime"],
@@ -100,6 +113,7 @@ def probe(deployed: Live) -> Iterator[Probe]:
         Code={"ZipFile": packed.getvalue()},
         Layers=[layer["Arn"] for layer in engine["Layers"]],
         VpcConfig=place,
+        Environment={"Variables": {"SECRET": SECRET}},
         LoggingConfig={"LogGroup": engine["LoggingConfig"]["LogGroup"]},  # the one its role may write to
         MemorySize=engine["MemorySize"],
         Timeout=60,
@@ -109,7 +123,7 @@ def probe(deployed: Live) -> Iterator[Probe]:
         answer = functions.invoke(FunctionName=name, Payload=json.dumps({"ask": what, "of": of}))
         said = json.loads(answer["Payload"].read())
         assert "FunctionError" not in answer, said
-        return said
+        return said["answer"]
 
     try:
         functions.get_waiter("function_active_v2").wait(FunctionName=name)

@@ -1,9 +1,15 @@
 """What a function in the engine's place finds there.
 
 It runs on Lambda: `conftest.py` makes a function of this file, with the role, network and layers of `process_image`,
-and deletes it at the end.
+and deletes it at the end. As there, its process is hidden, and given up after a script got out of hand.
 """
 
+# ruff: noqa: E402  # as in functions/process_image/app.py
+from imagelake.engine import environment
+
+environment.begin()
+
+import base64
 import ctypes
 import importlib
 import os
@@ -20,9 +26,10 @@ SECONDS = 3.0
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 4, 38, 36
 
 
-def handler(event: dict[str, Any], _context: object) -> Any:
+@environment.gives_up
+def handler(event: dict[str, Any], _context: environment.Context) -> dict[str, Any]:
     """Give the answer of the function that `event` names."""
-    return ANSWERS[event["ask"]](**event["of"])
+    return {"answer": ANSWERS[event["ask"]](**event["of"])}
 
 
 def connect(host: str, port: int) -> str:
@@ -93,6 +100,23 @@ def measures() -> dict[str, bool]:
     return {str(measure): held for measure, held in runner.measures().items()}
 
 
+def places() -> dict[str, str]:
+    """Where the code is, and where the Runtime API answers; empty where there is none."""
+    return {"code": os.environ["LAMBDA_TASK_ROOT"], "api": os.environ.get("AWS_LAMBDA_RUNTIME_API", "")}
+
+
+def run_script(folder: str, image: str, params: dict[str, Any]) -> dict[str, Any]:
+    """What the `script.py` in a folder beside this file says of an image, in base64; empty where it is rejected."""
+    runner, errors = importlib.import_module("imagelake.engine.runner"), importlib.import_module("imagelake.errors")
+    script = runner.Script.from_file(Path(__file__).parent / folder / "script.py")
+    try:
+        result = runner.run_scripts(base64.b64decode(image), [script], {script.name: params}, runner.Limits(), 10.0)
+    except errors.Rejection:
+        return {}
+    said: dict[str, Any] = result.script_output.get(script.name, {})
+    return said
+
+
 def threads() -> int:
     """How many of eight threads ran at once."""
     barrier = threading.Barrier(8, timeout=10)
@@ -106,5 +130,5 @@ def threads() -> int:
 
 
 ANSWERS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (connect, resolve, get, read_object, kernel, measures, threads)
+    one.__name__: one for one in (connect, resolve, get, read_object, kernel, measures, places, run_script, threads)
 }

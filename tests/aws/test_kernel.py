@@ -7,6 +7,7 @@ import pytest
 from tests.aws.live import Probe
 
 
+@pytest.mark.usefixtures("deployed")
 def test_what_confines_a_script(probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
     kernel, measures = probe("kernel"), probe("measures")
     with capsys.disabled():

@@ -1,10 +1,16 @@
 """What a stack has only if its parameters ask for it."""
 
-import pytest
+from io import BytesIO
 
+import httpx
+import pytest
+from PIL import Image
+
+from tests.aws.conftest import ENDED
 from tests.aws.live import Live, eventually
 
 WAKING_SECONDS = 180
+TASK_SECONDS = 600
 
 
 def test_pollers_read_the_topic(deployed: Live) -> None:
@@ -14,6 +20,24 @@ def test_pollers_read_the_topic(deployed: Live) -> None:
 
     assert described["State"] == "Enabled"
     assert described["LastProcessingResult"] in ("OK", "No records processed")
+
+
+def test_a_task_processes_a_large_image(deployed: Live, api: httpx.Client) -> None:
+    """So the subnets lead to S3, to the container image and to the logs, and the workflow may start the task."""
+    if "LargeImageRepositoryUri" not in deployed.outputs:
+        pytest.skip("the stack has no task for large images (LargeImageTag)")
+    large = BytesIO()
+    Image.new("1", (9_000, 9_000)).save(large, "PNG")
+    grant = api.post("/uploads", json={"content_type": "image/png"}).raise_for_status().json()
+    form, path = grant["upload"], f"/images/{grant['image_id']}"
+    httpx.post(form["url"], data=form["fields"], files={"file": large.getvalue()}, timeout=60).raise_for_status()
+
+    ended = eventually(
+        lambda: api.get(path).raise_for_status().json(), lambda image: image["status"] in ENDED, TASK_SECONDS
+    )
+    api.delete(path)
+
+    assert ended["status"] == "processed", ended.get("reason")
 
 
 def test_redshift_answers_from_the_files_of_the_catalog(deployed: Live) -> None:
@@ -36,11 +60,16 @@ def test_redshift_answers_from_the_files_of_the_catalog(deployed: Live) -> None:
 
 
 def test_quicksight_made_the_dashboard(deployed: Live) -> None:
+    """And its data source: its role can be taken."""
     if not (url := deployed.outputs.get("QuickSightDashboardUrl")):
         pytest.skip("the stack has no dashboard (QuickSightPrincipalArn)")
     account = deployed.client("sts").get_caller_identity()["Account"]
     quicksight = deployed.client("quicksight")
+    source = quicksight.describe_data_source(
+        AwsAccountId=account, DataSourceId=deployed.physical_ids["DataSource"].split("|")[-1]
+    )
     described = quicksight.describe_dashboard(AwsAccountId=account, DashboardId=url.rstrip("/").split("/")[-1])
 
+    assert source["DataSource"]["Status"] == "CREATION_SUCCESSFUL", source["DataSource"].get("ErrorInfo")
     assert described["Dashboard"]["Version"]["Status"] == "CREATION_SUCCESSFUL"
     assert described["Dashboard"]["Version"].get("Errors", []) == []

@@ -36,12 +36,23 @@ def expired(lake: Lake, token: str) -> str:
     return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
-@pytest.mark.parametrize("kind", ["none", "nonsense", "expired"])
+def access_token(lake: Lake) -> str:
+    answer = lake.client("cognito-idp").initiate_auth(
+        ClientId=lake.stack.outputs["UserPoolClientId"],
+        AuthFlow="USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": lake.username, "PASSWORD": lake.password},
+    )
+    token: str = answer["AuthenticationResult"]["AccessToken"]
+    return token
+
+
+@pytest.mark.parametrize("kind", ["none", "nonsense", "expired", "of access"])
 def test_refuses_a_caller_without_a_valid_token(lake: Lake, kind: str) -> None:
     headers = {
         "none": {},
         "nonsense": {"Authorization": "nonsense"},
         "expired": {"Authorization": expired(lake, lake.sign_in())},
+        "of access": {"Authorization": access_token(lake)},
     }[kind]
 
     response = httpx.get(f"{lake.api_url}/images", headers=headers)
@@ -50,6 +61,18 @@ def test_refuses_a_caller_without_a_valid_token(lake: Lake, kind: str) -> None:
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["status"] == 401
     assert "token" in response.json()["detail"]
+
+
+def test_nobody_signs_up_or_makes_themselves_an_operator(lake: Lake) -> None:
+    cognito = lake.client("cognito-idp")
+    user = {"ClientId": lake.stack.outputs["UserPoolClientId"], "Username": "stranger", "Password": "Strangers1234"}
+
+    with pytest.raises(cognito.exceptions.NotAuthorizedException):
+        cognito.sign_up(**user)
+    with pytest.raises(cognito.exceptions.InvalidParameterException):
+        cognito.update_user_attributes(
+            AccessToken=access_token(lake), UserAttributes=[{"Name": "cognito:groups", "Value": "operators"}]
+        )
 
 
 IMAGE = {"content_type": "image/jpeg"}

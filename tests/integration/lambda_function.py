@@ -37,7 +37,8 @@ def handler(event: dict[str, Any], _: Context) -> dict[str, Any]:
     script = Script.from_file(Path(event["script"]))
     about = {"life": LIFE, "process": os.getpid(), "measures": {str(m): h for m, h in runner.measures().items()}}
     try:
-        result = runner.run_scripts(base64.b64decode(event["content"]), [script], {}, limits, event["seconds"])
+        params = {script.name: event["params"]}
+        result = runner.run_scripts(base64.b64decode(event["content"]), [script], params, limits, event["seconds"])
     except RunRejection as rejection:
         return about | {"reason": str(rejection)}
     derivatives = [

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
+from types import MappingProxyType
 from typing import Any
 
 from local.emulator import ROOT, lambda_like
@@ -80,7 +81,9 @@ class LambdaProcess:
         """What it has written so far."""
         return self._log.read_text()
 
-    def invoke(self, script: str, content: bytes, seconds: float = 10.0) -> dict[str, Any]:
+    def invoke(
+        self, script: str, content: bytes, seconds: float = 10.0, params: Mapping[str, Any] = MappingProxyType({})
+    ) -> dict[str, Any]:
         """What the function answers; an error of the function is under `errorType`."""
         file = self.folder / "script.py"
         file.write_text(dedent(script))
@@ -88,6 +91,7 @@ class LambdaProcess:
         answers: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         self._api.answers[request_id] = answers
         event = {"script": str(file), "content": base64.b64encode(content).decode(), "seconds": seconds}
+        event["params"] = dict(params)
         self._api.events.put((request_id, event))
         try:
             _, answer = answers.get(timeout=120)

@@ -4,11 +4,9 @@
 """
 
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import dedent, indent
-from typing import Any
+from typing import Any, TypedDict
 
 from imagelake.engine.sandbox.filters import MACHINES
 from tests.integration.lambda_process import SECRET
@@ -17,21 +15,20 @@ from tests.integration.test_misbehaving_scripts import (
     FORGED,
     HTML,
     HUGE,
-    PROBE,
     SMALL,
     STORED,
     derivative,
     forging,
 )
 
-_MACHINE = os.uname().machine
-NUMBERS = MACHINES[_MACHINE][1] | {"shmctl": {"x86_64": 31, "aarch64": 195}[_MACHINE]}
+_SHMCTL = {"x86_64": 31, "aarch64": 195}
 
 PRELUDE = f"""
 import ctypes, fcntl, os, re, resource, signal, socket, sys, time
 from glob import glob
 from pathlib import Path
-numbers = {NUMBERS!r}
+numbers = { ({machine: calls | {"shmctl": _SHMCTL[machine]} for machine, (_, calls) in MACHINES.items()})!r}
+numbers = numbers[os.uname().machine]
 # Not the secret itself, which would then be found in the memory of this process.
 secret = re.compile(rb"{SECRET[:9]}[{SECRET[9]}]{SECRET[10:]}")
 libc = ctypes.CDLL(None, use_errno=True)
@@ -52,6 +49,24 @@ def refused_by_kernel(action):
 """
 
 
+class Given(TypedDict):
+    """What probes are told.
+
+    Args:
+        address: host and port of somebody who listens on this machine.
+        file_of_user: a file with the secret, which the user may read.
+        folder_of_all: the folder for temporary files.
+        package: a file to make among the packages.
+        nap: so many seconds that no other test's process sleeps as long.
+    """
+
+    address: tuple[str, int]
+    file_of_user: str
+    folder_of_all: str
+    package: str
+    nap: str
+
+
 @dataclass(frozen=True)
 class Probe:
     """Bodies of functions that return whether they got what they wanted; an `OSError` is a no.
@@ -70,14 +85,14 @@ class Probe:
     with_filters: bool = False
     on_lambda: bool = False
 
-    def scripts(self, given: Mapping[str, object]) -> list[str]:
-        """The scripts to run one after the other, with the names in `given` known to them."""
+    def scripts(self) -> list[str]:
+        """The scripts to run one after the other; their parameters are `Given`."""
         if self.forges:
             return [f"import os\ndef process(image, params):\n{indent(dedent(self.body), '    ')}\n"]
-        known = "".join(f"{name} = {value!r}\n" for name, value in given.items())
         return [
-            f"{PRELUDE}{known}\ndef probe():\n{indent(dedent(body), '    ')}\n"
+            f"{PRELUDE}\ndef probe():\n{indent(dedent(body), '    ')}\n"
             "def process(image, params):\n"
+            "    globals().update(params)\n"
             "    try: reached = probe()\n"
             "    except OSError: reached = False\n"
             "    return {'metadata': {'reached': bool(reached)}}\n"
@@ -235,7 +250,7 @@ OTHER_IMAGES = {
         "call('add_key', b'user', b'left', b'1', 1, -4)",
         then="call('keyctl', 9, call('keyctl', 10, -4, b'user', b'left', 0), -4)\nreturn True",
     ),
-    "changes a package": Probe(f"return open({str(PROBE)!r}, 'w').fileno()"),
+    "changes a package": Probe("return open(package, 'w').fileno()"),
     "changes its own source": Probe("return open(__file__, 'a').fileno()"),
 }
 FORGED_RESULTS = {

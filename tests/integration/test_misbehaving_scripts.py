@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from textwrap import dedent, indent
+from types import MappingProxyType
+from typing import Any
 
 import PIL
 import pytest
@@ -316,10 +318,12 @@ type Run = Callable[..., dict[str, Json]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    def run(source: str, seconds: float = SECONDS) -> dict[str, Json]:
+    def run(source: str, seconds: float = SECONDS, params: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Json]:
         file = tmp_path / "script.py"
         file.write_text(source)
-        return run_scripts(IMAGE, [Script.from_file(file)], {}, Limits(), seconds).script_output.get("script", {})
+        return run_scripts(IMAGE, [Script.from_file(file)], {"script": params}, Limits(), seconds).script_output.get(
+            "script", {}
+        )
 
     return run
 

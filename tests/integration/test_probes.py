@@ -3,6 +3,7 @@
 What is reached, and what is not, is what `docs/sandbox.md` says.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -22,7 +23,7 @@ from imagelake.engine.runner import Measure
 from imagelake.errors import Rejection
 from tests.application import ROOT
 from tests.integration.lambda_process import SECRET, LambdaProcess
-from tests.integration.probes import GROUPS, PROBES
+from tests.integration.probes import GROUPS, PROBES, Given
 from tests.integration.test_misbehaving_scripts import PROBE, Run, clears_up, run
 from tests.unit.pictures import encoded, photo
 
@@ -37,10 +38,14 @@ def reached(output: Json) -> bool:
     return isinstance(output, dict) and output.get("reached") is True
 
 
-def _given(address: tuple[str, int], file_of_user: Path, folder_of_all: str) -> dict[str, object]:
-    """What probes are told; `nap` is so many seconds that no other test's process sleeps as long."""
-    nap = f"5.{uuid.uuid4().int}"
-    return {"address": address, "file_of_user": str(file_of_user), "folder_of_all": folder_of_all, "nap": nap}
+def _given(address: tuple[str, int], file_of_user: Path, folder_of_all: str, package: Path = PROBE) -> Given:
+    return {
+        "address": address,
+        "file_of_user": str(file_of_user),
+        "folder_of_all": folder_of_all,
+        "package": str(package),
+        "nap": f"5.{uuid.uuid4().int}",
+    }
 
 
 @pytest.fixture
@@ -79,9 +84,9 @@ def test_with_filters(
         (Path(folder) / "of-another").touch()
         given = _given(listening, tmp_path / "of-user", folder)
         output: Json = {}
-        for script in PROBES[name].scripts(given):
+        for script in PROBES[name].scripts():
             try:
-                output = run(script)
+                output = run(script, params=given)
             except Rejection:
                 output = {}
         assert clears_up()
@@ -95,21 +100,22 @@ def test_as_on_lambda(name: str, function: LambdaProcess, listening: tuple[str, 
     of_user.write_text(SECRET)
     given = _given(listening, of_user, "/tmp")  # noqa: S108  # its own
     output: Json = {}
-    for script in PROBES[name].scripts(given):
-        answer = function.invoke(script, IMAGE)
+    for script in PROBES[name].scripts():
+        answer = function.invoke(script, IMAGE, params=given)
         output = answer.get("output", {})
     assert reached(output) == PROBES[name].on_lambda
 
 
 UNCONFINED = """
-import importlib.util, os, sys
+import importlib.util, json, os, sys
+given = json.loads(sys.argv[1])
 def run(file):
     spec = importlib.util.spec_from_file_location("script", file)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    return script.process(None, {})["metadata"]["reached"]
+    return script.process(None, given)["metadata"]["reached"]
 if (child := os.fork()) == 0:
-    *_, last = map(run, sys.argv[1:])
+    *_, last = map(run, sys.argv[2:])
     os._exit(int(last))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -126,15 +132,18 @@ def test_without_a_sandbox_every_probe_gets_what_it_wants(
     """So a probe that fails in one has been kept from it."""
     (tmp_path / "of-user").write_text(SECRET)
     (tmp_path / "of-another").touch()
-    given = _given(listening, tmp_path / "of-user", str(tmp_path))
+    given = _given(listening, tmp_path / "of-user", str(tmp_path), tmp_path / "package.pth")
     files = []
-    for number, script in enumerate(PROBES[name].scripts(given)):
+    for number, script in enumerate(PROBES[name].scripts()):
         files.append(tmp_path / f"script_{number}.py")
-        files[-1].write_text(script.replace(str(PROBE), str(tmp_path / "package.pth")))
+        files[-1].write_text(script)
     environment = os.environ | {"SECRET": SECRET}
 
     ended = subprocess.run(
-        [sys.executable, "-c", UNCONFINED, *map(str, files)], cwd=tmp_path, env=environment, check=False
+        [sys.executable, "-c", UNCONFINED, json.dumps(given), *map(str, files)],
+        cwd=tmp_path,
+        env=environment,
+        check=False,
     )
 
     assert ended.returncode == 1
