@@ -1,9 +1,14 @@
 """What code in the engine's place reaches: S3, and there nothing but what the lake's own requests are for."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import httpx
 import pytest
 
-from tests.aws.live import Live, Probe
+from tests.aws.live import Live, Probe, eventually
+
+LOG_SECONDS = 120
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +49,15 @@ def test_a_good_signature_for_anything_else_is_of_no_use(deployed: Live, probe: 
 def test_names_are_answered_as_the_parameter_says(deployed: Live, probe: Probe) -> None:
     assert probe("resolve", name=f"s3.{deployed.region}.amazonaws.com")
     assert probe("resolve", name="example.com") == ("EngineNameRules" not in deployed.physical_ids)
+
+
+@pytest.mark.usefixtures("canary")
+def test_its_log_comes_out_without_the_network(deployed: Live) -> None:
+    logs, group = deployed.client("logs"), deployed.engine["LoggingConfig"]["LogGroup"]
+    since = int((datetime.now(UTC) - timedelta(minutes=10)).timestamp() * 1000)
+
+    def written() -> list[Any]:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since)
+        return [event for page in pages for event in page["events"]]
+
+    assert eventually(written, bool, LOG_SECONDS)

@@ -1,4 +1,7 @@
-"""What docs/aws.md says that a deployment settles is what tests/aws asks, and nothing is asked without an account."""
+"""What docs/aws.md says that a deployment settles is what tests/aws asks, and nothing is asked without an account.
+
+Also what is the same in every account and partition, and what an idle stack costs beyond the default.
+"""
 
 import os
 import re
@@ -48,3 +51,32 @@ def test_without_a_stack_every_check_is_skipped_and_says_why() -> None:
     assert ran.returncode == 0, ran.stdout
     assert re.fullmatch(r"\d+ skipped in .*", ran.stdout.splitlines()[-1])
     assert "no stack is named: make aws STACK=image-lake" in ran.stdout
+
+
+DEPLOYED = [
+    *(
+        ROOT / "template.yaml",
+        *ROOT.glob("stacks/*.yaml"),
+        *ROOT.glob("infra/*.yaml"),
+        *ROOT.glob("statemachine/*.json"),
+    ),
+    *(
+        path
+        for folder in ("functions", "tasks", "layers/imagelake/imagelake")
+        for path in ROOT.glob(f"{folder}/**/*.py")
+    ),
+    *ROOT.glob("imagelake_cli/**/*.py"),
+]
+
+
+def test_nothing_that_is_deployed_or_calls_aws_names_a_partition() -> None:
+    assert len(DEPLOYED) > 50
+    assert [path.name for path in DEPLOYED if "arn:aws:" in path.read_text()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/kafka.md", "docs/aws.md"])
+def test_a_page_says_what_an_idle_poller_costs(page: str) -> None:
+    provisioned = [path for path in DEPLOYED if "ProvisionedPollerConfig: { MinimumPollers: 1," in path.read_text()]
+
+    assert {path.name for path in provisioned} == {"kafka.yaml", "self_managed_kafka.yaml"}
+    assert "about $135" in " ".join((ROOT / page).read_text().replace("**", "").split())

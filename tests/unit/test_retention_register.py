@@ -15,7 +15,8 @@ from samcli.yamlhelper import yaml_parse
 from tests.application import ROOT, TEMPLATE, complaints, resources
 
 TEXT = (ROOT / "docs/retention.md").read_text(encoding="utf-8")
-TABLE = [line for line in TEXT.splitlines() if line.startswith("| ")][1:]
+REGISTER = TEXT.partition("## The register\n")[2].partition("\n## ")[0]
+TABLE = [line for line in REGISTER.splitlines() if line.startswith("| ")][1:]
 PROPERTIES = re.findall(r"`(\w+)\.([\w.]+)` = `([^`]+)`", TEXT)
 
 KEEPS_NOTHING = {
