@@ -15,7 +15,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo dashboard test check unit integration e2e aws build format requirements pipelines analytics local-invoke clean
+.PHONY: help run demo dashboard test check unit integration e2e faults aws build format requirements pipelines analytics local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -54,6 +54,9 @@ integration: $(READY) ## tests of functions and template together, in process
 
 e2e: $(READY) ## tests against a running local lake
 	$(pytest) tests/e2e
+
+faults: $(READY) ## the deployed lake under faults, at length: make faults IMAGES=2000 SEED=7
+	IMAGES="$(or $(IMAGES),2000)" SEED="$(or $(SEED),1)" $(ACTIVATED) python -m pytest --quiet --capture=no --timeout=0 tests/e2e/faults
 
 aws: $(READY) ## check a stack on AWS, with credentials of its account: make aws STACK=image-lake
 	STACK="$(STACK)" $(ACTIVATED) python -m pytest --quiet -rs tests/aws

@@ -30,6 +30,5 @@ write-catalog functions/write_catalog/requirements.txt
 write-catalog functions/compact_catalog/requirements.txt
 write-catalog functions/rebuild_catalog/requirements.txt
 write-catalog functions/erase_image/requirements.txt
-write-catalog functions/rebuild_catalog/requirements.txt
 write-catalog functions/audit_retention/requirements.txt
 END

@@ -355,6 +355,57 @@ def _events_wait_for_a_warm_environment() -> None:
     lambda_svc._execute_function_warm = wait_and_execute
 
 
+def _stacks_set_lifecycle_lock_and_time_to_live() -> None:
+    """AWS applies these properties of a template; the emulator passes over them.
+
+    It deletes expired items within a minute, where AWS takes days: that would hide a purge that leaves them. So the
+    time to live stays as it is on AWS in its first hour, when it is known and deletes nothing.
+    """
+    create_table = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]["create"]
+
+    @functools.wraps(create_table)
+    def create(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
+        name, attributes = create_table(logical_id, properties, stack)
+        if properties.get("TimeToLiveSpecification", {}).get("Enabled"):
+            attribute = properties["TimeToLiveSpecification"]["AttributeName"]
+            dynamodb._ttl_settings[name] = {"TimeToLiveStatus": "ENABLING", "AttributeName": attribute}
+        return name, attributes
+
+    def put_lifecycle(bucket: str, rules: list[dict[str, Any]]) -> None:
+        s3._bucket_lifecycle[bucket] = rules
+
+    def put_lock(bucket: str, lock: dict[str, Any]) -> None:
+        s3._bucket_object_lock[bucket] = lock
+
+    provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]["create"] = create
+    provisioners._S3_BUCKET_CONFIGURATIONS = (
+        *provisioners._S3_BUCKET_CONFIGURATIONS,
+        ("LifecycleConfiguration", _lifecycle_rules, put_lifecycle, s3._delete_bucket_lifecycle),
+        ("ObjectLockConfiguration", _object_lock, put_lock, s3._bucket_object_lock.pop),
+    )
+
+
+def _lifecycle_rules(configuration: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rules of a template as the emulator's S3 keeps them."""
+    return [
+        {"ID": rule["Id"], "Status": rule["Status"], "Filter": {"Prefix": rule.get("Prefix", "")}}
+        | {
+            name: rule[name]
+            for name in ("NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
+            if name in rule
+        }
+        | ({"Expiration": {"Days": int(rule["ExpirationInDays"])}} if "ExpirationInDays" in rule else {})
+        | ({"Expiration": {"ExpiredObjectDeleteMarker": True}} if rule.get("ExpiredObjectDeleteMarker") else {})
+        for rule in configuration["Rules"]
+    ]
+
+
+def _object_lock(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The lock of a template as the emulator's S3 keeps it."""
+    retention = configuration["Rule"]["DefaultRetention"]
+    return {"enabled": True, "default_retention": {"Mode": retention["Mode"], "Days": int(retention["Days"])}}
+
+
 def _streams_bring_a_failed_batch_again_as_it_was() -> None:
     """Lambda tries the same batch again; the emulator adds what has come meanwhile."""
     read, sizes = dynamodb.stream_records_since, dict[tuple[str, int], int]()
@@ -388,3 +439,4 @@ _callers_are_not_told_why_a_function_failed()
 _expressions_are_parsed_once()
 _events_wait_for_a_warm_environment()
 _streams_bring_a_failed_batch_again_as_it_was()
+_stacks_set_lifecycle_lock_and_time_to_live()

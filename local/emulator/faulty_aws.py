@@ -4,8 +4,10 @@
 
 Until a test asks, it is the emulator. `PUT /_faults` with a plan (see `faults.Plan`) begins, `DELETE /_faults` ends
 and answers with the ledger, `GET /_faults` answers with it meanwhile. `PUT /_faults/stream` with `true` holds the
-streams of all tables, with `false` lets them go. `PUT /_faults/clock` with `{"ahead": seconds, "functions": [names]}`
-sets the clock of these functions, or of everything where none are named.
+streams of all tables, with `false` lets them go. `PUT /_faults/clock` with seconds sets the clock of the emulator and
+of all functions ahead. Every answer says what is going on (`busy`), and how many requests functions have made.
+
+No schedule starts anything here: tests call what schedules would, at the time of their clock.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from urllib.parse import parse_qs
 import time_machine
 from hypercorn.protocol.http_stream import ASGIHTTPState
 from ministack.core import lambda_runtime, sigv4
-from ministack.services import dynamodb, lambda_svc, s3, stepfunctions, sts
+from ministack.services import dynamodb, lambda_svc, s3, scheduler, stepfunctions, sts
 
 from local.emulator import clock, emulated_aws, lambda_like
 from local.emulator.emulated_aws import Message
@@ -48,16 +50,12 @@ class _State:
     injection: Injection | None = None
     is_stream_held: bool = False
     ahead: float = 0.0
-    ahead_of: dict[str, float]
     travel: Any = None
-
-    def __init__(self) -> None:
-        self.ahead_of = {}
+    worked: int = 0
 
 
 _state = _State()
 _execution: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("execution", default=None)
-_spawning = threading.local()
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -65,8 +63,13 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "http" and scope["path"].startswith(CONTROL):
         await _control(scope, receive, send)
         return
-    point = _point(scope) if _state.injection and scope["type"] == "http" else None
-    injection = _state.injection
+    injection, point = _state.injection, None
+    if scope["type"] == "http":
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        key, _, _, service, *_ = f"{headers.get('authorization', '').partition('Credential=')[2]}/////".split("/")[:5]
+        caller = _function_of(key)
+        _state.worked += caller is not None
+        point = _point(scope, headers, caller, service) if injection else None
     fault = injection.draw(point) if injection and point else None
     if fault is None or injection is None or point is None:
         await emulated_aws.app(scope, receive, send)
@@ -110,10 +113,16 @@ async def _answer(send: Send, status: int, body: bytes, content_type: str) -> No
     await send({"type": "http.response.body", "body": body})
 
 
-def _point(scope: Message) -> str | None:
-    """Where a request stands between the parts of a stack; none if it is of somebody else, such as a test."""
+def _point(scope: Message, headers: dict[str, str], caller: str | None, service: str) -> str | None:
+    """Where a request stands between the parts of a stack; none if it is of somebody else, such as a test.
+
+    Args:
+        scope: the request.
+        headers: its headers, by their names in small letters.
+        caller: the function that has signed it, if one has.
+        service: that it was signed for.
+    """
     path, method = scope["path"], scope["method"]
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     if path.startswith("/_aws/execute-api/"):
         return f"door {method} /{path.split('/')[5]}"
     query = parse_qs(scope["query_string"].decode("latin-1"))
@@ -121,8 +130,6 @@ def _point(scope: Message) -> str | None:
         return "door form" if "raw" in path.split("/")[1] else "sdk engine form"
     if "X-Amz-Credential" in query:
         return "sdk engine s3 GET"
-    key, _, _, service, *_ = f"{headers.get('authorization', '').partition('Credential=')[2]}/////".split("/")[:5]
-    caller = _function_of(key)
     if caller is None:
         name = path.lower().replace("-", "")
         is_poller = path.startswith(_INVOKES) or (service == "s3" and method == "PUT")
@@ -169,16 +176,17 @@ async def _control(scope: Message, receive: Receive, send: Send) -> None:
         case "PUT", "/stream":
             _state.is_stream_held = given
         case "PUT", "/clock":
-            await asyncio.to_thread(_set_clock, float(given["ahead"]), given.get("functions"))
+            await asyncio.to_thread(_set_clock, float(given))
     answer = _state.injection.report() if _state.injection else {}
     if scope["method"] == "DELETE":
         _state.injection = None
     busy = {
         "executions": _executions_running(),
         "workers": lambda_runtime.workers_in_use(),
-        "stream records": _records_ahead(),
+        "stream records": 0 if _state.is_stream_held else _records_ahead(),
     }
-    await _answer(send, HTTPStatus.OK, json.dumps(answer | {"busy": busy}).encode(), "application/json")
+    body = json.dumps(answer | {"busy": busy, "worked": _state.worked}).encode()
+    await _answer(send, HTTPStatus.OK, body, "application/json")
 
 
 def _executions_running() -> int:
@@ -191,20 +199,16 @@ def _records_ahead() -> int:
     for account, region, mapping in lambda_svc._iter_all_esms():
         position = lambda_svc._dynamodb_stream_positions.get_scoped(account, region, mapping["UUID"])
         if position is not None:
-            table = mapping["EventSourceArn"].split("/")[1]
-            ahead += dynamodb.stream_end_position(table, account_id=account, region=region) - position
+            table, place = mapping["EventSourceArn"].split("/")[1], {"account_id": account, "region": region}
+            oldest = dynamodb.stream_start_position(table, **place)
+            ahead += dynamodb.stream_end_position(table, **place) - max(position, oldest)
     return int(ahead)
 
 
-def _set_clock(ahead: float, functions: list[str] | None) -> None:
-    if functions:
-        _state.ahead_of |= dict.fromkeys(functions, ahead)
-        for name in functions:
-            lambda_runtime.invalidate_worker(name)
-        return
+def _set_clock(ahead: float) -> None:
     if _state.travel:
         _state.travel.stop()
-    _state.ahead, _state.ahead_of = ahead, {}
+    _state.ahead, _state.travel = ahead, None
     if ahead:
         _state.travel = time_machine.travel(time.time() + ahead, tick=True)
         _state.travel.start()
@@ -212,12 +216,12 @@ def _set_clock(ahead: float, functions: list[str] | None) -> None:
 
 
 def _clocks_may_differ() -> None:
-    """A function with a clock of its own, and a test, sign their requests at another time."""
+    """A test signs its requests at another time."""
     fails = sigv4.request_time_failure
 
     @functools.wraps(fails)
     def corrected(*arguments: Any, **options: Any) -> Any:
-        return None if _state.ahead or any(_state.ahead_of.values()) else fails(*arguments, **options)
+        return None if _state.ahead else fails(*arguments, **options)
 
     sigv4.request_time_failure = corrected
     for module in list(sys.modules.values()):
@@ -225,27 +229,17 @@ def _clocks_may_differ() -> None:
             module.request_time_failure = corrected  # type: ignore[attr-defined]
 
 
-def _functions_have_clocks() -> None:
-    spawn, command = lambda_runtime.Worker._spawn, lambda_like.command
-    packages = Path(time_machine.__file__).parents[1]
-
-    @functools.wraps(spawn)
-    def remember(worker: Any) -> None:
-        _spawning.ahead = _state.ahead_of.get(worker.func_name, _state.ahead)
-        try:
-            spawn(worker)
-        finally:
-            _spawning.ahead = 0.0
+def _functions_have_the_clock() -> None:
+    command, packages = lambda_like.command, Path(time_machine.__file__).parents[1]
 
     @functools.wraps(command)
     def with_clock(program: list[str], **options: Any) -> list[str]:
-        if ahead := getattr(_spawning, "ahead", 0.0):
+        if _state.ahead:
             python, *rest = program
-            program = [python, clock.__file__, str(packages), str(ahead), *rest]
+            program = [python, clock.__file__, str(packages), str(_state.ahead), *rest]
             options["see"] = [*options.get("see", ()), Path(clock.__file__), *packages.glob("*time_machine*")]
         return command(program, **options)
 
-    lambda_runtime.Worker._spawn = remember
     lambda_like.command = with_clock  # type: ignore[assignment]  # passes on whatever it is given
 
 
@@ -387,9 +381,14 @@ def _streams_falter() -> None:
     lambda_svc._poll_dynamodb_streams, lambda_svc._execute_function = hold_or_poll, deliver
 
 
+def _schedules_start_nothing() -> None:
+    scheduler._tick_schedules = lambda: None
+
+
 _clocks_may_differ()
-_functions_have_clocks()
+_functions_have_the_clock()
 _workers_are_killed()
 _calls_of_workflows_fail()
 _events_of_objects_get_lost()
 _streams_falter()
+_schedules_start_nothing()

@@ -1,10 +1,14 @@
-"""Sending images through both doors, as senders do who try again until they are told that an image is in."""
+"""Sending images through both doors, and erasing some, as people do who try again until they are answered."""
 
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from itertools import batched
 from typing import Any, cast
 
@@ -24,24 +28,62 @@ type Accepted = dict[str, Picture]
 """The images that the lake has told their senders it has, by image_id."""
 
 
-def api(lake: Lake) -> LakeApi:
-    """The API as the demo user calls it."""
-    outputs = lake.stack.outputs
-    client = lake.client("cognito-idp")
-    return LakeApi(lake.api_url, SignIn(client, outputs["UserPoolClientId"], lake.username, lake.password))
+@dataclass
+class Erasures:
+    """Which images somebody wants to have erased, and of which the lake has said that they are.
+
+    `door` is that of an operator.
+    """
+
+    door: LakeApi = field(init=False)
+    wanted: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
+
+    def ask(self, image_id: str) -> None:
+        """Ask for the erasure of an image; it is not wanted any more where the lake knows no such image."""
+        self.wanted.add(image_id)
+        try:
+            self.door.erase(image_id, "unspecified")
+        except ApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                self.wanted.discard(image_id)
+        else:
+            self.erased.add(image_id)
+
+    def ask_again(self) -> None:
+        """Ask for those that got no answer."""
+        for image_id in sorted(self.wanted - self.erased):
+            self.ask(image_id)
 
 
-def through_api(lake: Lake, pictures: Sequence[Picture]) -> Accepted:
-    """Send pictures with upload forms; what was given up has not been accepted."""
+def api(lake: Lake, username: str | None = None, password: str | None = None) -> LakeApi:
+    """The API as the demo user, or another, calls it."""
+    client, client_id = lake.client("cognito-idp"), lake.stack.outputs["UserPoolClientId"]
+    return LakeApi(lake.api_url, SignIn(client, client_id, username or lake.username, password or lake.password))
+
+
+def api_of_operator(lake: Lake) -> LakeApi:
+    """The API as somebody calls it who may erase the images of all."""
+    name = f"operator-{uuid.uuid4().hex[:8]}"
+    password = lake.add_user(name)
+    pool = lake.stack.outputs["UserPoolId"]
+    lake.client("cognito-idp").admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName="operators")
+    return api(lake, name, password)
+
+
+def through_api(lake: Lake, pictures: Sequence[Picture], erasures: Erasures) -> Accepted:
+    """Send pictures with upload forms; what was given up has not been accepted. One in ten is erased at once."""
     accepted: Accepted = {}
     door, lock = api(lake), threading.Lock()
 
     def send(some: Sequence[Picture]) -> None:
-        for picture, grant in _granted(door, some):
+        for number, (picture, grant) in enumerate(_granted(door, some)):
             with suppress(ApiError):
                 door.send(grant["upload"], picture.content)
                 with lock:
                     accepted[grant["image_id"]] = picture
+                if number == FORMS - 1:
+                    erasures.ask(grant["image_id"])
 
     with ThreadPoolExecutor(SENDERS) as pool:
         list(pool.map(send, batched(pictures, FORMS, strict=False)))
@@ -56,8 +98,8 @@ def _granted(door: LakeApi, pictures: Sequence[Picture]) -> Iterator[tuple[Pictu
         yield from zip(pictures, door.request_uploads(wishes), strict=True)
 
 
-def through_kafka(lake: Lake, pictures: Sequence[Picture]) -> Accepted:
-    """Send pictures as messages, and wait until the broker has taken them."""
+def through_kafka(lake: Lake, pictures: Sequence[Picture], now: datetime) -> Accepted:
+    """Send pictures as messages of this time, and wait until the broker has taken them."""
     producer = Producer({"bootstrap.servers": lake.kafka.bootstrap_servers, "message.max.bytes": MESSAGE_LIMIT})
     accepted: Accepted = {}
 
@@ -70,7 +112,11 @@ def through_kafka(lake: Lake, pictures: Sequence[Picture]) -> Accepted:
         headers = [("content-type", picture.content_type), ("source", "faults")]
         headers += [] if picture.content else [("image-uri", "s3://somebody-elses/image.jpg")]
         producer.produce(
-            lake.kafka.topic, picture.content, headers=cast("Any", headers), on_delivery=partial(delivered, picture)
+            lake.kafka.topic,
+            picture.content,
+            headers=cast("Any", headers),
+            on_delivery=partial(delivered, picture),
+            timestamp=int(now.timestamp() * 1000),
         )
         producer.poll(0)
     assert producer.flush(60) == 0

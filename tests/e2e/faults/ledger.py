@@ -9,63 +9,49 @@ from typing import Any
 
 from imagelake_cli.dead_letter_queue import DeadLetterQueue
 from imagelake_cli.redriving import ImageRedriving
-from local import deployment
 from local.lake import Lake
-from tests.e2e.conftest import ENDED, eventually, invoke
+from tests.e2e.conftest import ENDED
 from tests.e2e.faults.doors import Accepted
-from tests.e2e.faults.injection import ask, set_clock
-from tests.e2e.faults.pictures import differs
+from tests.e2e.faults.injection import wait, wait_until_idle
+from tests.e2e.faults.pictures import CLAIM, differs
+from tests.e2e.faults.progress import say
 
-HOURS = 4
-"""How often `reconcile` runs before what has no outcome is lost: one more than it tries an image."""
-FAR = 15.0
-"""How far a derivative may be from its image, of 255: they are up to 7, and other images from 30 on."""
-OF_FAULTS = ("fault", "lost", "given_up")
-"""What the reasons of images begin with that failed."""
+FAR = 25.0
+"""How far a derivative may be from its image, of 255: they are up to 7, and 22 of noise; other images from 30 on."""
 
 type Items = dict[str, dict[str, Any]]
 
 
 @dataclass
 class Ledger:
-    """Counts to print, and what is wrong with which images: nothing is to be."""
+    """Counts to print, under headings, and what is wrong with which images: nothing is to be."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    wrong: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    counts: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    wrong: dict[str, list[str]] = field(default_factory=dict)
+    _heading: str = ""
 
-    def check(self, what: str, image_ids: Iterable[str]) -> None:
-        """Note which images something is wrong with."""
-        found = sorted(image_ids)
-        self.counts[what] = len(found)
+    def begin(self, heading: str) -> None:
+        """What is counted from now on belongs under this heading."""
+        self._heading = heading
+        say(heading)
+
+    def count(self, what: str, number: int) -> None:
+        """Note how many there are of what is as it should be."""
+        self.counts[self._heading][what] = number
+
+    def check(self, what: str, names: Iterable[str]) -> None:
+        """Note with which images, or places, something is wrong."""
+        found = sorted(names)
+        self.count(what, len(found))
         if found:
-            self.wrong[what] += found
+            self.wrong[f"{self._heading}: {what}"] = found
+            say(f"WRONG  {what}: {len(found)}, such as {found[:3]}")
 
     def __str__(self) -> str:
-        return "\n".join(f"{count:8,}  {what}" for what, count in self.counts.items())
-
-
-def reconciled(lake: Lake) -> int:
-    """Let hours pass on the clock of `reconcile`, until every image has an outcome and every report is made.
-
-    Returns:
-        How often it ran.
-    """
-    function = deployment.physical_id(lake.emulator, lake.stack.name, "ReconcileFunction")
-    try:
-        for hour in range(1, HOURS + 1):
-            set_clock(lake, 3600 * hour, function)
-            answer = invoke(lake, "ReconcileFunction", {})
-            wait_until_idle(lake)
-            if not answer["restarted"] + answer["given_up"] + answer["reported"]:
-                return hour
-        return HOURS
-    finally:
-        set_clock(lake, 0, function)
-
-
-def wait_until_idle(lake: Lake) -> None:
-    """Wait until no execution and no function runs, and functions have had all records of streams."""
-    eventually(lambda: ask(lake)["busy"], lambda busy: not any(busy.values()))
+        return "\n".join(
+            "\n".join([f"\n{heading}", *(f"{count:8,}  {what}" for what, count in counts.items())])
+            for heading, counts in self.counts.items()
+        )
 
 
 def wait_until_taken(lake: Lake, accepted: Accepted) -> None:
@@ -75,66 +61,74 @@ def wait_until_taken(lake: Lake, accepted: Accepted) -> None:
         absent = accepted.keys() - arrived(lake)
         return absent and absent - reported(lake).keys()
 
-    eventually(missing, lambda absent: not absent)
+    wait(lake, missing, lambda absent: not absent)
 
 
 def arrived(lake: Lake) -> set[str]:
     """The images that have an object in the bucket of raw images."""
-    pages = (
-        lake.client("s3")
-        .get_paginator("list_objects_v2")
-        .paginate(Bucket=lake.stack.outputs["RawBucketName"], Prefix="raw/")
-    )
-    return {entry["Key"].rpartition("/")[2] for page in pages for entry in page.get("Contents", ())}
+    return {key.rpartition("/")[2] for key in versions(lake, "RawBucketName")}
 
 
 def settled(lake: Lake, accepted: Accepted, ledger: Ledger) -> Items:
     """Check that nothing is lost and everything reported, as long as faults have their traces; gives the items."""
     found = items(lake, accepted)
     letters = reported(lake)
-    at_the_door = {
-        one
-        for one in accepted.keys() - found.keys()
-        if any(_code(letter) in accepted[one].outcomes for letter in letters.get(one, ()))
-    }
+    at_the_door = refused_at_the_door(accepted, found, letters)
     by_status = Counter(item["status"] for item in found.values())
-    ledger.counts["accepted"] = len(accepted)
+    ledger.count("accepted", len(accepted))
     for status in ENDED:
-        ledger.counts[status] = by_status[status]
-    ledger.counts["refused at the door and kept"] = len(at_the_door)
+        ledger.count(status, by_status[status])
+    ledger.count("refused at the door and kept", len(at_the_door))
     ended = {one for one, item in found.items() if item["status"] in ENDED} | at_the_door
     ledger.check("lost: without an outcome", accepted.keys() - ended)
     ledger.check("marked as unreported", (one for one, item in found.items() if "unreported_since" in item))
     refused = {one for one, item in found.items() if item["status"] in ("rejected", "failed")}
     ledger.check("rejected or failed without a message", refused - letters.keys())
-    ledger.counts["messages about them"] = sum(len(letters.get(one, ())) for one in refused | at_the_door)
+    ledger.count("messages about them", sum(len(letters.get(one, ())) for one in refused | at_the_door))
     return found
 
 
-def redriven(lake: Lake, found: Items) -> int:
-    """Redrive what failed, as `imagelake redrive` does; how many images that were."""
-    failed = [one for one, item in found.items() if _code(item) in OF_FAULTS]
+def refused_at_the_door(accepted: Accepted, found: Items, letters: dict[str, list[dict[str, Any]]]) -> set[str]:
+    """The images that have no item, and a message with a reason that is right for them."""
+    return {
+        one
+        for one in accepted.keys() - found.keys()
+        if any(_code(letter) in accepted[one].outcomes for letter in letters.get(one, ()))
+    }
+
+
+def redriven(lake: Lake, accepted: Accepted, found: Items) -> int:
+    """Redrive, as `imagelake redrive` does, what failed, or was rejected though its file is good; how many images."""
+    redrivable = [
+        one
+        for one, item in found.items()
+        if item["status"] == "failed" or (item["status"] == "rejected" and _code(item) not in accepted[one].outcomes)
+    ]
     redriving = ImageRedriving(lake.client("lambda"), lake.stack.outputs["RedriveImagesFunctionName"])
-    results = [one.result for some in redriving.redrive(failed, dry_run=False) for one in some] if failed else []
-    assert results == ["redriven"] * len(failed)
+    results = (
+        [one.result for some in redriving.redrive(redrivable, dry_run=False) for one in some] if redrivable else []
+    )
+    assert results == ["redriven"] * len(redrivable)
     wait_until_idle(lake)
-    return len(failed)
+    return len(redrivable)
 
 
-def cataloged(lake: Lake, accepted: Accepted, ledger: Ledger) -> Items:
-    """Check what is true in the end of every image: its outcome, its row, its checksum and its derivatives."""
+def cataloged(lake: Lake, accepted: Accepted, ledger: Ledger) -> None:
+    """Check what is true in the end of every image: outcome, file, row, checksum and derivatives."""
     found = items(lake, accepted)
+    without = accepted.keys() - found.keys()
+    ledger.check("without an item", (one for one in without if accepted[one] is not CLAIM))
     rows = current_rows(lake, found)
-    ledger.counts["cataloged"] = len(rows)
+    ledger.count("cataloged", len(rows))
     codes = {one: "processed" if item["status"] == "processed" else _code(item) for one, item in found.items()}
     ledger.check("another outcome than its file's", (one for one in found if codes[one] not in accepted[one].outcomes))
+    ledger.check("without their file", found.keys() - arrived(lake))
     ledger.check("not exactly one current row", (one for one in found if len(rows.get(one, ())) != 1))
     ledger.check("a row that says another status", (one for one in rows if rows[one][0][0] != found[one]["status"]))
     ledger.check("doubled: an outcome with two rows", doubled(lake, found))
     processed = [one for one, item in found.items() if item["status"] == "processed"]
     ledger.check("wrong SHA-256", (one for one in processed if _sha256(rows, one) != accepted[one].sha256))
     ledger.check("wrong derivatives", wrong_derivatives(lake, accepted, found, processed))
-    return found
 
 
 def items(lake: Lake, image_ids: Iterable[str]) -> Items:
@@ -185,6 +179,12 @@ def wrong_derivatives(lake: Lake, accepted: Accepted, found: Items, image_ids: S
 
     with ThreadPoolExecutor(4) as pool:
         return {one for one, wrong in zip(image_ids, pool.map(is_wrong, image_ids), strict=True) if wrong}
+
+
+def versions(lake: Lake, bucket: str) -> list[str]:
+    """The keys of all versions and delete markers of a bucket, which is given by its output."""
+    pages = lake.client("s3").get_paginator("list_object_versions").paginate(Bucket=lake.stack.outputs[bucket])
+    return [entry["Key"] for page in pages for kind in ("Versions", "DeleteMarkers") for entry in page.get(kind, ())]
 
 
 def _sha256(rows: dict[str, list[list[str]]], image_id: str) -> str | None:

@@ -9,12 +9,14 @@ from itertools import cycle, islice
 from PIL import Image, ImageOps
 
 from local.samples import landscape, make_samples
-from tests.integration.hostile_corpus import corpus
+from tests.integration import photographs
+from tests.integration.hostile_corpus import ANY, corpus
 
 FORMATS = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "TIFF": "tiff", "BMP": "bmp", "GIF": "gif"}
 HOSTILE = ("other", "cut", "polyglot", "metadata")
 LARGEST_BYTES = 1_000_000
-"""Of a hostile file: it goes through Kafka as well."""
+"""Of a file of others: it goes through Kafka as well."""
+SMALLEST_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,17 @@ CLAIM = Picture("claim", b"", "image/jpeg", frozenset({"claim_not_allowed"}))
 
 
 def pictures(many: int, seed: int) -> list[Picture]:
-    """Half of them painted, a sixth samples, a third hostile; the same of the same seed."""
+    """A third of them painted, a third hostile, a sixth samples and a sixth photographs; the same of the same seed.
+
+    Where the photographs could not be downloaded, there are painted ones in their place.
+    """
     chance = random.Random(seed)  # noqa: S311  # no secret
     hostile = [file for group in HOSTILE for file in corpus(group) if 0 < len(file.content) <= LARGEST_BYTES]
     chance.shuffle(hostile)
     samples = make_samples()
-    kinds = cycle("psphph")
+    taken = [file for file in photographs.fetch() if 0 < file.stat().st_size <= LARGEST_BYTES]
+    chance.shuffle(taken)
+    kinds = cycle("psphfh" if taken else "psphph")
     found: list[Picture] = []
     for number, kind in enumerate(islice(kinds, many)):
         if kind == "p":
@@ -59,9 +66,13 @@ def pictures(many: int, seed: int) -> list[Picture]:
             sample = samples[number // 6 % len(samples)]
             outcomes = {"processed"} if sample.status == "processed" else REJECTED
             found.append(Picture(sample.filename, sample.content, sample.content_type, frozenset(outcomes)))
+        elif kind == "f":
+            photograph = taken[number // 6 % len(taken)]
+            found.append(Picture(photograph.name, photograph.read_bytes(), "image/jpeg", ANY))
         else:
             file = hostile[number % len(hostile)]
             found.append(Picture(file.name, file.content, "image/jpeg", file.outcomes))
+    chance.shuffle(found)  # every kind through every door
     return found
 
 
@@ -80,10 +91,29 @@ def _painted(number: int, seed: int) -> Picture:
 
 
 def differs(picture: Picture, derivative: bytes) -> float:
-    """How far a derivative is from its image, from 0, the same, to 255."""
-    with Image.open(io.BytesIO(picture.content)) as original, Image.open(io.BytesIO(derivative)) as made:
-        one, other = (_small(image) for image in (ImageOps.exif_transpose(original), made))
+    """How far a derivative is from its image, from 0, the same, to 255.
+
+    Nothing can be said of an image with a side of a few pixels, or one that Pillow cannot read by itself.
+    """
+    original = _upright(picture.content)
+    if original is None or min(original.size) < SMALLEST_SIDE:
+        return 0.0
+    with Image.open(io.BytesIO(derivative)) as made:
+        one, other = _small(original), _small(made)
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
+
+
+def _upright(content: bytes) -> Image.Image | None:
+    """What Pillow sees in a file; hostile ones make it raise whatever there is."""
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    except Exception:  # noqa: BLE001
+        return None
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001
+        return image
 
 
 def _small(image: Image.Image) -> bytes:

@@ -1,42 +1,120 @@
 """A deployed lake under faults that a seed draws: what it has accepted is cataloged or reported, once, and right.
 
-A failure prints the seed, the plan and every fault that was injected: the same seed has the same faults again.
+After its days it goes, and what was erased goes at once.
+
+`make test` sends some sixty images, `make faults` as many as it is told. A failure prints the seed, the plans and every
+fault that was injected: the same seed has the same faults again.
 """
 
 import json
-import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 
 from local.emulator.faults import KINDS, Plan
 from local.lake import Lake
+from tests.e2e.faults import hours
 from tests.e2e.faults import ledger as books
-from tests.e2e.faults.doors import through_api, through_kafka
-from tests.e2e.faults.injection import injected
+from tests.e2e.faults.doors import Accepted, Erasures, api_of_operator, through_api, through_kafka
+from tests.e2e.faults.injection import Clock, held_stream, injected, wait_until_idle
 from tests.e2e.faults.ledger import Ledger
-from tests.e2e.faults.pictures import CLAIM, pictures
+from tests.e2e.faults.pictures import CLAIM, Picture, pictures
 
-IMAGES = 60
-SEED = int(os.environ.get("SEED", "1"))
 RATES = {"workflow": 0.12, "sdk": 0.06, "door": 0.1, "event": 0.2, "stream": 0.3, "worker": 0.06}
 STUBBORN = 0.25
+YOUNGER = 3
+"""One of so many images arrives when the others are hours old, and keeps its days when they are purged."""
+STREAM_KEEPS = timedelta(hours=24)
+JUST_BEFORE = timedelta(minutes=20)
 
 
-def test_what_was_accepted_under_faults_is_cataloged_once_or_reported(lake: Lake) -> None:
-    plan = Plan(SEED, RATES, STUBBORN)
-    print(plan)
-    sent = pictures(IMAGES, SEED)
+@dataclass
+class Run:
+    """One run: the lake and its clock, what is counted, and whatever was erased or went wrong until now."""
 
-    with injected(lake, plan) as report:
-        accepted = through_kafka(lake, [*sent[1::2], CLAIM]) | through_api(lake, sent[::2])
-        books.wait_until_taken(lake, accepted)
-        books.wait_until_idle(lake)
-    print(json.dumps(report, indent=1))
+    clock: Clock
+    ledger: Ledger
+    erasures: Erasures
+    faults: set[str]
 
-    ledger = Ledger()
-    books.reconciled(lake)
-    found = books.settled(lake, accepted, ledger)
-    ledger.counts["redriven"] = books.redriven(lake, found)
-    books.cataloged(lake, accepted, ledger)
+    @property
+    def lake(self) -> Lake:
+        return self.clock.lake
+
+    def send(self, sent: Sequence[Picture], plan: Plan) -> Accepted:
+        """Send images through both doors under faults; gives those that nobody has had erased."""
+        print(plan)
+        self.erasures.door = api_of_operator(self.lake)  # of the last time, its token is over
+        with injected(self.lake, plan) as report:
+            messages = through_kafka(self.lake, [*sent[1::2], CLAIM], self.clock.now)
+            uploads = through_api(self.lake, sent[::2], self.erasures)
+            books.wait_until_taken(self.lake, messages)
+            for image_id in sorted(messages)[9::10]:
+                self.erasures.ask(image_id)
+            wait_until_idle(self.lake)
+        print(json.dumps(report, indent=1))
+        self.faults |= {name.partition(" ")[0] for name in report["injected"]}
+        self.erasures.ask_again()
+        self.ledger.check("asked to be erased, without an answer", self.erasures.wanted - self.erasures.erased)
+        accepted = messages | uploads
+        return {one: picture for one, picture in accepted.items() if one not in self.erasures.erased}
+
+    def settle(self, accepted: Accepted) -> None:
+        """The faults are over: reconcile, check that nothing is lost and all is reported, redrive what can be."""
+        self.ledger.count("hours until reconciled", hours.reconciled(self.clock))
+        found = books.settled(self.lake, accepted, self.ledger)
+        self.ledger.count("redriven", books.redriven(self.lake, accepted, found))
+        hours.compacted(self.clock)  # rows that come late are seen when it is through
+
+    def check_erased(self) -> None:
+        """Check that of what was erased nothing has stayed, and nothing has come back."""
+        self.ledger.count("erased on request", len(self.erasures.erased))
+        for place, image_ids in hours.left(self.lake, self.erasures.erased).items():
+            self.ledger.check(f"erased, and its {place} is there", image_ids)
+
+
+def test_what_was_accepted_under_faults_is_cataloged_or_reported_and_goes_after_its_days(
+    lake: Lake, images: int, seed: int, tmp_path: Path
+) -> None:
+    run = Run(Clock(lake), Ledger(), Erasures(), set())
+    ledger, sent = run.ledger, pictures(images, seed)
+    many = images // YOUNGER
+
+    ledger.begin("Under faults, then reconciled and redriven")
+    older = run.send(sent[many:], Plan(seed, RATES, STUBBORN))
+    due = hours.due(lake, older)
+    run.settle(older)
+    books.cataloged(lake, older, ledger)
+    run.check_erased()
+
+    ledger.begin("Hours later, under faults, while the stream is held for a day")
+    with held_stream(lake):
+        younger = run.send(sent[:many], Plan(seed + 1, RATES, STUBBORN))
+        run.settle(younger)
+        run.clock.go_on(STREAM_KEEPS)
+    hours.purge(lake)
+    lacking = hours.found_missing(run.clock, younger, ledger)
+    ledger.count("rows brought back by imagelake catalog rebuild", hours.rebuilt(lake, lacking, tmp_path))
+    hours.compacted(run.clock)
+    books.cataloged(lake, younger, ledger)
+    run.check_erased()
+
+    ledger.begin("After seven days, when the older images are purged")
+    run.clock.go_to(due[0].start + hours.RETENTION + hours.PURGED_AT - JUST_BEFORE)
+    latest = run.send(sent[:2], Plan(seed, {}))
+    hours.purged(run.clock, due)
+    ledger.count("images purged", len(older))
+    for place, image_ids in hours.left(lake, older).items():
+        ledger.check(f"older, and its {place} is there", image_ids)
+    ledger.check("anything else of their hours, or of hours before", hours.older_left(lake, due))
+    books.cataloged(lake, younger | latest, ledger)
+    claims = {one for one, picture in latest.items() if picture is CLAIM}
+    ledger.check("a kept Kafka record of today that is gone", claims - hours.left(lake, claims)["kept Kafka record"])
+    run.check_erased()
+    ledger.check("findings of the audit", (json.dumps(finding) for finding in hours.audit(lake)))
+
     print(ledger)
     assert not ledger.wrong
-    assert len(accepted) > IMAGES * 0.9, "so few have been accepted that little was shown"
-    assert {name.partition(" ")[0] for name in report["injected"]} == KINDS.keys()
+    assert len(older) + len(younger) + len(run.erasures.erased) > images * 0.9, "so few are in that little was shown"
+    assert run.faults == KINDS.keys()

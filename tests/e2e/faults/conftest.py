@@ -1,0 +1,29 @@
+"""A lake of its own for what goes wrong: days pass on its clock, and nothing else is in it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from local import lake as local_lake
+from local.emulator import FAULTY
+from local.lake import Lake
+from tests.e2e.faults.progress import say
+
+
+@pytest.fixture(scope="session")
+def lake() -> Iterator[Lake]:
+    with local_lake.running(report=say, application=FAULTY) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def images() -> int:
+    """How many are sent."""
+    return int(os.environ.get("IMAGES", "60"))
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """Of all that is drawn."""
+    return int(os.environ.get("SEED", "1"))
