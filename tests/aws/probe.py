@@ -15,7 +15,6 @@ import importlib
 import os
 import platform
 import socket
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -117,18 +116,6 @@ def run_script(folder: str, image: str, params: dict[str, Any]) -> dict[str, Any
     return said
 
 
-def threads() -> int:
-    """How many of eight threads ran at once."""
-    barrier = threading.Barrier(8, timeout=10)
-    places: list[int] = []
-    started = [threading.Thread(target=lambda: places.append(barrier.wait())) for _ in range(8)]
-    for one in started:
-        one.start()
-    for one in started:
-        one.join()
-    return len(places)
-
-
 ANSWERS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (connect, resolve, get, read_object, kernel, measures, places, run_script, threads)
+    one.__name__: one for one in (connect, resolve, get, read_object, kernel, measures, places, run_script)
 }

@@ -1,6 +1,16 @@
-"""The scripts of all probes of the sandbox, each in a folder of the function in the engine's place."""
+"""The scripts that run in the engine's place, each in a folder there: all probes, and one with threads."""
 
 from tests.integration.probes import PROBES
+
+WITH_THREADS = "with-threads"
+_WITH_THREADS = """
+from concurrent.futures.thread import ThreadPoolExecutor
+from threading import Barrier
+def process(image, params):
+    barrier = Barrier(8, timeout=10)
+    with ThreadPoolExecutor(8) as pool:
+        return {"metadata": {"places": sorted(pool.map(lambda _: barrier.wait(), range(8)))}}
+"""
 
 
 def folders(probe: str) -> list[str]:
@@ -10,4 +20,4 @@ def folders(probe: str) -> list[str]:
 
 SCRIPTS = {
     folder: script for probe in PROBES for folder, script in zip(folders(probe), PROBES[probe].scripts(), strict=True)
-}
+} | {WITH_THREADS: _WITH_THREADS}

@@ -1,10 +1,13 @@
 """Lambda's kernel: what a child process can be kept from there. `make aws` prints it."""
 
+import base64
 import json
 
 import pytest
 
 from tests.aws.live import Probe
+from tests.aws.scripts import WITH_THREADS
+from tests.unit.pictures import encoded, photo
 
 
 @pytest.mark.usefixtures("deployed")
@@ -22,4 +25,9 @@ def test_what_confines_a_script(probe: Probe, capsys: pytest.CaptureFixture[str]
 
 
 def test_scripts_have_threads(probe: Probe) -> None:
-    assert probe("threads") == 8
+    """Eight that wait for each other."""
+    image = base64.b64encode(encoded(photo())).decode()
+
+    said = probe("run_script", folder=WITH_THREADS, image=image, params={})
+
+    assert said == {"places": list(range(8))}
