@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aws_lambda_powertools import Logger
 
-from imagelake.engine import transfer, work
+from imagelake.engine import environment, transfer, work
 from imagelake.engine.contract import EngineOrder, Form
 from imagelake.engine.limits import MEGABYTE
 from imagelake.errors import ImageLakeError, SettingsError, unforeseen
@@ -43,6 +43,7 @@ def main(order_url: str) -> int:
             answer = work.carry_out(work.with_memory(order, load(Task).script_memory_mb), order.seconds)
             content = json.dumps(answer.model_dump(mode="json")).encode()
             transfer.store(_result(order), f"{order.prefix}result.json", content, "application/json")
+        environment.report_measures()
     except ImageLakeError as error:
         logger.error("image without an answer", extra={"prefix": prefix, "reason": f"fault: {error}"})
         return 1

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imagelake.engine import environment, runner
+from imagelake.engine.runner import Measure
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, AwaitedUpload, Tombstone
 from imagelake.stores.images_table import ImagesTable
@@ -99,6 +101,24 @@ def awaited() -> None:
         hour=KEY.hour.hour,
     )
     ImagesTable(IMAGES_TABLE).expect_uploads([upload])
+
+
+def test_the_task_says_which_measures_do_not_confine_its_scripts(
+    picture: bytes,
+    workflow: Workflow,
+    started: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environment.report_measures.cache_clear()
+    monkeypatch.setattr(runner, "measures", lambda: {Measure.FILTER: False, Measure.HIDDEN: True})
+    arrive(workflow, picture)
+
+    assert main(*started) == 0
+
+    [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "MeasuresMissing" in line]
+    assert (line["MeasuresMissing"], line["measures"]) == (1, ["filter"])
+    assert line["service"] == resolve(task_variables()["POWERTOOLS_SERVICE_NAME"])
 
 
 def test_an_awaited_image_is_processed_exactly_once(picture: bytes, workflow: Workflow, started: list[str]) -> None:

@@ -11,8 +11,8 @@ Lambda's kernel refuses most of what confines a script (`engine.sandbox`). What 
 Where a script has changed how this process runs, which a start under the same number would keep, it ends: the next
 invocation then starts another.
 
-All of this is for Lambda only, which is known by its Runtime API. On other machines the next image gets a new warm
-process, and the large-image task has no next image.
+These are for Lambda only, which is known by its Runtime API. On other machines the next image gets a new warm process,
+and the large-image task has no next image; it reports its measures (`report_measures`) as the function does.
 """
 
 import functools
@@ -62,7 +62,7 @@ def begin() -> None:
 def gives_up[C: Context](handler: Handler[C]) -> Handler[C]:
     """Have the process that runs `handler` replaced after an invocation in which a script got out of hand.
 
-    Also says once, in a log line that is a metric too, which measures do not confine scripts here.
+    Also reports its measures.
     """
 
     @functools.wraps(handler)
@@ -75,7 +75,7 @@ def gives_up[C: Context](handler: Handler[C]) -> Handler[C]:
             if _is_soiled():
                 _leave(context.aws_request_id, "error", {"errorType": type(error).__name__, "errorMessage": str(error)})
             raise
-        _report_measures()
+        report_measures()
         if _is_soiled():
             _leave(context.aws_request_id, "response", answer)
         return answer
@@ -90,7 +90,8 @@ def _is_soiled() -> bool:
 
 
 @functools.cache
-def _report_measures() -> None:
+def report_measures() -> None:
+    """Say once, in a log line that is a metric too, which measures do not confine the scripts of this process."""
     from imagelake.engine import runner
 
     missing = [str(measure) for measure, holds in runner.measures().items() if not holds]
