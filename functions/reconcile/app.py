@@ -1,4 +1,4 @@
-"""Find images that got lost on their way, and start them again, and reports that got lost; called by the hour."""
+"""Start images again that got lost on their way, send reports that got lost, repeat erasures; runs hourly."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ class Request(BaseModel):
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, int]:
-    """Return how many arrivals were looked at, restarted and given up, and how many outcomes reported late."""
+    """Return counts: arrivals looked at, restarted and given up, outcomes reported late, images erased again."""
     request = Request.model_validate(event)
     result = load(Reconciliation).run(datetime.now(UTC), request.since)
     metrics.add_metric("ImagesRestarted", MetricUnit.Count, result.restarted)

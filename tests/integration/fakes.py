@@ -315,7 +315,7 @@ class _Pages:
 
 
 class FakeTable:
-    """A table of DynamoDB with the indexes `by_expiry` and `by_report` and a stream of new images."""
+    """A table of DynamoDB with the indexes `by_expiry` and `unsettled` and a stream of new images."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.calls = clock, Counter[str]()
@@ -343,9 +343,9 @@ class FakeTable:
         """Items of a shard up to a time."""
         self.calls["Query"] += 1
         shard, until = (one.get_expression()["values"][1] for one in KeyConditionExpression.get_expression()["values"])
-        if IndexName == "by_report":
+        if IndexName == "unsettled":
             marked = [self.items[image_id] for image_id in self._unreported]
-            shown = [one for one in marked if one["expiry_shard"] == shard and one["unreported_since"] <= until]
+            shown = [one for one in marked if one["expiry_shard"] == shard and one["unsettled_since"] <= until]
             return {"Items": shown}
         assert IndexName == "by_expiry"
         index = self._index.get(shard, [])
@@ -394,7 +394,7 @@ class FakeTable:
                 del shard[bisect_left(shard, (int(old["expires_at"]), image_id))]
             if item is not None:
                 self.items[image_id] = item
-                if "unreported_since" in item:
+                if "unsettled_since" in item:
                     self._unreported.add(image_id)
                 insort(self._index.setdefault(item["expiry_shard"], []), (int(item["expires_at"]), image_id))
                 if item != old:
@@ -509,6 +509,13 @@ class FakeGlue:
         if tuple(PartitionValues) not in self.partitions:
             raise refused("EntityNotFoundException", "DeletePartition")
         del self.partitions[tuple(PartitionValues)]
+
+    def get_partition(self, PartitionValues: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803
+        """One partition."""
+        self.calls["GetPartition"] += 1
+        if tuple(PartitionValues) not in self.partitions:
+            raise refused("EntityNotFoundException", "GetPartition")
+        return {"Partition": self.partitions[tuple(PartitionValues)]}
 
     def get_paginator(self, _operation: str) -> _Pages:
         """Pages of partitions."""

@@ -88,5 +88,9 @@ class PresignedS3:
                         return Response(403)
         if left:  # S3 takes no field that the policy does not name
             return Response(403)
-        self.client().put_object(Bucket=bucket, Key=fields["key"], Body=content, ContentType=content_type)
+        prefix = "x-amz-meta-"
+        metadata = {name.removeprefix(prefix): value for name, value in fields.items() if name.startswith(prefix)}
+        self.client().put_object(
+            Bucket=bucket, Key=fields["key"], Body=content, ContentType=content_type, Metadata=metadata
+        )
         return Response(204)

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 
 from functions.consume_image_topic.app import handler as consume_image_topic
 from functions.erase_image import app
 from functions.erase_image.app import handler as erase_image
+from functions.reconcile.app import handler as reconcile
 from imagelake.catalog import parquet
 from imagelake.errors import Fault, OutOfTime
 from imagelake.ingest.kafka_record import Position
-from imagelake.keys import RawKey, catalog_prefix
+from imagelake.keys import ImageVersion, RawKey, catalog_prefix
 from imagelake.model import Tombstone
+from imagelake.process import opening, reconciliation
 from imagelake.retention import receipts as receipt_writing
 from imagelake.retention.erasure import Caller, Erasure
 from imagelake.settings import load
@@ -190,6 +193,33 @@ def test_a_request_that_died_is_finished_by_the_stream(tell: Callable[[str], Con
     assert kept(RAW_BUCKET) == []
     [receipt] = receipts("erasures")
     assert (receipt["state"], receipt["asked_by"], receipt["versions"]) == ("completed", CALLER, 1)
+
+
+def test_what_an_engine_stores_after_the_erasure_is_erased_when_its_form_has_ended(
+    tell: Callable[[str], Context],
+) -> None:
+    record = cataloged(RECENT)
+    client("s3").put_object(Bucket=RAW_BUCKET, Key=str(record_key := RawKey(RECENT, record.image_id)), Body=b"image")
+    assert erase(record.image_id, tell("erase_image")) == 204
+    late = ImageVersion(record_key, "1").derived("thumb_256", "jpg")
+    client("s3").put_object(Bucket=LAKE_BUCKET, Key=late, Body=b"by an engine that dies before it answers")
+    asked = tell("reconcile")
+    erased_at = datetime.fromisoformat(tombstone_of(record.image_id)["erased_at"])
+
+    with time_machine.travel(erased_at + timedelta(minutes=34), tick=False):
+        assert reconcile({}, asked)["erased_again"] == 0
+    with time_machine.travel(erased_at + timedelta(minutes=36), tick=False):
+        assert [reconcile({}, asked)["erased_again"] for _ in range(2)] == [1, 0]
+        erase_image(on_the_stream(tombstone_of(record.image_id)), tell("erase_image"))
+
+    assert not kept(LAKE_BUCKET, "derived")
+    assert [receipt["derivatives"] for receipt in receipts("erasures")] == [1, 1]
+
+
+def test_forms_have_ended_when_an_image_is_erased_again() -> None:
+    longest = timedelta(seconds=max(opening.ORDER_SECONDS, opening.TASK_ORDER_SECONDS))
+
+    assert longest < reconciliation.FORMS_END <= longest + timedelta(minutes=10)
 
 
 def test_two_requests_at_once_leave_one_tombstone(

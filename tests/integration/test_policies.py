@@ -257,7 +257,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("s3:ListBucketVersions", "${RawBucket.Arn}"),
             ("dynamodb:BatchGetItem", "${ImagesTable.Arn}"),
             ("dynamodb:UpdateItem", "${ImagesTable.Arn}"),
-            ("dynamodb:Query", "${ImagesTable.Arn}/index/by_report"),
+            ("dynamodb:Query", "${ImagesTable.Arn}/index/unsettled"),
             ("states:StartExecution", "${IngestImageStateMachine}"),
             ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
             ("logs:CreateLogStream", "${ReconcileLogGroup.Arn}"),

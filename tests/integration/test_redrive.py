@@ -124,7 +124,7 @@ def test_a_rejection_by_a_limit_that_was_raised_is_processed(
     assert workflow.run(given)[-1] == "Finish"
     after = item(key.image_id)
     assert (after["status"], after["content_type"]) == ("processed", "image/jpeg")
-    assert not {"redriven_at", "reported_at", "unreported_since", "reason"} & after.keys()
+    assert not {"redriven_at", "reported_at", "unsettled_since", "reason"} & after.keys()
     assert workflow.run(given)[-1] == "Skip duplicate"
 
 

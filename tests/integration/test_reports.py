@@ -131,7 +131,7 @@ def test_an_outcome_is_reported_once_and_the_report_closed(status: str, run: Cal
     assert len(reported(status)) == 1
     assert item()["status"] == status
     assert "reported_at" in item()
-    assert "unreported_since" not in item()
+    assert "unsettled_since" not in item()
 
 
 @pytest.mark.parametrize("status", REASONS)
@@ -147,7 +147,7 @@ def test_an_outcome_whose_commit_was_not_answered_is_reported(
     assert "Read item" in states, "the retry has met the row of its own"
     assert states[-1] == ("Fail" if status == "failed" else "Finish")
     assert len(reported(status)) == 1
-    assert "unreported_since" not in item()
+    assert "unsettled_since" not in item()
 
 
 @pytest.mark.parametrize("status", REASONS)
@@ -161,7 +161,7 @@ def test_a_report_that_was_not_answered_is_sent_again(
 
     assert not lost
     assert len(reported(status)) == 2
-    assert "unreported_since" not in item()
+    assert "unsettled_since" not in item()
 
 
 @pytest.mark.parametrize("status", REASONS)
@@ -189,7 +189,7 @@ def test_an_execution_that_dies_after_its_commit_is_reported_by_reconcile_once(
     assert [answer["reported"] for answer in answers] == [1, 0]
     assert before == (state == "Close report")
     assert len(reported(status)) == 1, "of reconcile"
-    assert "unreported_since" not in item()
+    assert "unsettled_since" not in item()
     assert item()["status"] == status
 
 
@@ -234,7 +234,7 @@ def test_what_another_execution_has_committed_since_is_not_closed_with_the_first
 
     assert len(reported("failed")) == 1
     assert item()["status"] == "rejected"
-    assert "unreported_since" in item()
+    assert "unsettled_since" in item()
     assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 1
     assert len(reported("rejected")) == 1
 
@@ -260,7 +260,7 @@ def test_a_report_adds_no_row(status: str, workflow: Workflow, run: Callable[[st
     run(status)
     versions.append(item())
     changes = [new for old, new in zip([{}, *versions], versions, strict=False) if new != old]
-    assert [("unreported_since" in one, "reported_at" in one) for one in changes] == [(True, False), (False, True)]
+    assert [("unsettled_since" in one, "reported_at" in one) for one in changes] == [(True, False), (False, True)]
 
     written = [write_catalog(stream_of(one), tell("write_catalog"))["records"] for one in json_like(changes)]
 

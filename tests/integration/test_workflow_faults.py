@@ -114,7 +114,7 @@ class Lake:
     def outcome(self) -> str | None:
         found = client("dynamodb").get_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": self.key.image_id}})
         item = found.get("Item", {})
-        assert "unreported_since" not in item
+        assert "unsettled_since" not in item
         return item["status"]["S"] if item else None
 
     def check(self) -> None:

@@ -111,11 +111,11 @@ EXPIRY_SHARDS: Final = "0123456789abcdef"
 
 
 BOOKKEEPING: Final = frozenset(
-    {"expiry_shard", "attempts", "attempted_at", "version_id", "unreported_since", "reported_at", "redriven_at"}
+    {"expiry_shard", "attempts", "attempted_at", "version_id", "unsettled_since", "reported_at", "redriven_at"}
 )
 """Attributes of an item that are no columns: where it is found when it expires, how often it was started again, which
-version of the raw object it is of, since when its outcome waits to be reported, when that was done, and when an
-operator last asked for another try."""
+version of the raw object it is of, since when something is left to do (its outcome has to be reported, its erasure to
+be repeated), when its outcome was reported, and when an operator last asked for another try."""
 
 
 def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:
@@ -239,7 +239,8 @@ class Tombstone(BaseModel):
 
     `ingest_date` and `hour` are those of the object to erase. `owner_digest` lets the owner, and nobody else, repeat
     the request; images from Kafka have no owner. `asked_by` (the caller's Cognito subject) and `reason` are for the
-    receipt, whoever comes to write it. `returned_at` is when the image was last seen to have come back.
+    receipt, whoever comes to write it. `returned_at` is when the image was last seen to have come back,
+    `repeated_at` when it was erased once more, after all that could still store something of it had ended.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -252,6 +253,7 @@ class Tombstone(BaseModel):
     asked_by: str | None = None
     reason: ErasureReason = "unspecified"
     returned_at: str | None = None
+    repeated_at: str | None = None
     ingest_date: str
     hour: str
 
@@ -261,9 +263,9 @@ class Tombstone(BaseModel):
         return RawKey(ArrivalHour(self.ingest_date, self.hour), self.image_id)
 
     def to_item(self) -> dict[str, Any]:
-        """The tombstone as an item of the images table."""
+        """The tombstone as an item of the images table, which says that the erasure has to be repeated."""
         item = self.model_dump(mode="json", exclude_none=True)
-        return item | expiry_attributes(self.image_id, self.expires_at)
+        return item | expiry_attributes(self.image_id, self.expires_at) | {"unsettled_since": item["erased_at"]}
 
 
 MAX_REASON: Final = 1000

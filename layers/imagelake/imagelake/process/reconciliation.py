@@ -1,7 +1,8 @@
 """Reconciliation: images that arrived but have no outcome, because an event or a workflow got lost, are started again.
 
 Looks at the hours of recent arrivals only. Starting an image that is still under way, or done, does no harm. Outcomes
-that were committed and not reported, because a workflow died in between, are reported, whatever their age.
+that were committed and not reported, because a workflow died in between, are reported, whatever their age. Images that
+were erased are erased once more, when the forms have ended with which an engine at work may have stored derivatives.
 """
 
 from collections.abc import Iterator
@@ -15,13 +16,15 @@ from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import DeadLetter
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.dead_letters import DeadLetterQueue
-from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable, OpenReport
+from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable, OpenErasure, OpenReport
 from imagelake.stores.ingest_workflow import IngestWorkflow
 
 PATIENCE: Final = timedelta(minutes=15)
 """How long an image, or the report of its outcome, may take before it counts as lost."""
 LOOKBACK: Final = timedelta(hours=6)
 """How far back arrivals are looked at: three attempts, an hour apart, and then some for an outage of our own."""
+FORMS_END: Final = timedelta(minutes=35)
+"""From an erasure until no form is good any more that was granted before it: `opening.TASK_ORDER_SECONDS` and some."""
 MAX_ATTEMPTS: Final = 3
 REASON: Final = "lost: three attempts to process the image ended without an outcome"
 
@@ -34,6 +37,7 @@ class Reconciled:
     restarted: int = 0
     given_up: int = 0
     reported: int = 0
+    erased_again: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Reconciliation:
     def run(self, now: datetime, since: datetime | None = None) -> Reconciled:
         """Report what was not; start lost images again, at most `MAX_ATTEMPTS` times each; then fail and report them.
 
+        Erases again what was erased `FORMS_END` ago or longer, once.
+
         Args:
             now: the time.
             since: look at arrivals from then on, instead of those of the last `LOOKBACK`.
@@ -57,9 +63,13 @@ class Reconciliation:
             Fault: a service did not answer, or denied access; the next run goes on.
         """
         result = Reconciled()
-        for report in self.images_table.open_reports(now - PATIENCE):
-            self._report(report, now)
-            result.reported += 1
+        for left in self.images_table.unsettled(now - PATIENCE):
+            match left:
+                case OpenReport():
+                    self._report(left, now)
+                    result.reported += 1
+                case OpenErasure(erased_at=erased_at) if erased_at <= now - FORMS_END:
+                    result.erased_again += self.images_table.erase_again(left, now)
         for arrivals in batched(self._arrivals(now, since or now - LOOKBACK), BATCH_ITEMS, strict=False):
             result.seen += len(arrivals)
             statuses = self.images_table.statuses(sorted({key.image_id for key, _ in arrivals}))

@@ -82,6 +82,14 @@ class OpenReport:
 
 
 @dataclass(frozen=True)
+class OpenErasure:
+    """An erasure after which something of the image may have been stored."""
+
+    image_id: str
+    erased_at: datetime
+
+
+@dataclass(frozen=True)
 class Standing:
     """How far an image has come. `version_id` is of the version that was processed, where the item knows it."""
 
@@ -135,6 +143,13 @@ def _plain(value: Any) -> Any:
             return int(value) if value == value.to_integral_value() else float(value)
         case _:
             return value
+
+
+def _left_to_do(item: dict[str, Any]) -> OpenReport | OpenErasure:
+    if item["status"] == "erased":
+        return OpenErasure(item["image_id"], datetime.fromisoformat(item["erased_at"]))
+    key = RawKey(ArrivalHour(item["ingest_date"], item["hour"]), item["image_id"])
+    return OpenReport(key, item["status"], item["reason"])
 
 
 def _now() -> int:
@@ -390,29 +405,28 @@ class ImagesTable:
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        update = "SET reason = :reason, unreported_since = :now"
+        update = "SET reason = :reason, unsettled_since = :now"
         values = {":reason": reason, ":now": to_iso(now), ":status": "failed"}
         return self._update_open(key, update, values, received_at, expires_at) is not None
 
-    def open_reports(self, until: datetime) -> Iterator[OpenReport]:
-        """The outcomes that wait since `until` or longer to be reported; reads no other items.
+    def unsettled(self, until: datetime) -> Iterator[OpenReport | OpenErasure]:
+        """What is left to do since `until` or longer: outcomes to report, erasures to repeat; reads no other items.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
         for shard in EXPIRY_SHARDS:
             query: dict[str, Any] = {
-                "IndexName": "by_report",
-                "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("unreported_since").lte(to_iso(until)),
+                "IndexName": "unsettled",
+                "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("unsettled_since").lte(to_iso(until)),
             }
             while True:
                 with calling("Query"):
                     found = self._table.query(**query)
                 # The index trails the table.
                 for item in self._read([str(one["image_id"]) for one in found["Items"]], {}):
-                    if "unreported_since" in item and item["expires_at"] > _now():
-                        hour = ArrivalHour(item["ingest_date"], item["hour"])
-                        yield OpenReport(RawKey(hour, item["image_id"]), item["status"], item["reason"])
+                    if "unsettled_since" in item and item["expires_at"] > _now():
+                        yield _left_to_do(item)
                 if "LastEvaluatedKey" not in found:
                     break
                 query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
@@ -430,10 +444,28 @@ class ImagesTable:
             "UpdateItem",
             self._table.update_item,
             Key={"image_id": report.key.image_id},
-            UpdateExpression="SET reported_at = :now REMOVE unreported_since",
-            ConditionExpression=Attr("unreported_since").exists()
+            UpdateExpression="SET reported_at = :now REMOVE unsettled_since",
+            ConditionExpression=Attr("unsettled_since").exists()
             & Attr("status").eq(report.status)
             & Attr("reason").eq(report.reason),
+            ExpressionAttributeValues={":now": to_iso(now)},
+        )
+
+    def erase_again(self, erasure: OpenErasure, now: datetime) -> bool:
+        """Have the stream bring a tombstone once more, to whoever erases the image.
+
+        Returns:
+            False when that was done already.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        return _write_if(
+            "UpdateItem",
+            self._table.update_item,
+            Key={"image_id": erasure.image_id},
+            UpdateExpression="SET repeated_at = :now REMOVE unsettled_since",
+            ConditionExpression=Attr("unsettled_since").exists() & Attr("status").eq("erased"),
             ExpressionAttributeValues={":now": to_iso(now)},
         )
 
