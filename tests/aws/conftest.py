@@ -93,15 +93,25 @@ def canary(api: httpx.Client) -> Iterator[dict[str, Any]]:
     api.delete(path)
 
 
+def packed() -> bytes:
+    """The probe, the scripts it runs and a file for these to find.
+
+    Lambda wants files that everybody may read: https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
+    """
+    files = {"probe.py": (Path(__file__).parent / "probe.py").read_text(encoding="utf-8"), "of-user": SECRET}
+    files |= {f"{folder}/script.py": script for folder, script in SCRIPTS.items()}
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+    return package.getvalue()
+
+
 @pytest.fixture(scope="session")
 def probe(live: Live) -> Iterator[Probe]:
     functions, engine = live.client("lambda"), live.engine
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("probe.py", (Path(__file__).parent / "probe.py").read_text(encoding="utf-8"))
-        archive.writestr("of-user", SECRET)
-        for folder, script in SCRIPTS.items():
-            archive.writestr(f"{folder}/script.py", script)
     name = f"{live.stack}-probe-{secrets.token_hex(4)}"
     place = {key: engine["VpcConfig"][key] for key in ("SubnetIds", "SecurityGroupIds")} if live.is_in_network else {}
     functions.create_function(
@@ -110,7 +120,7 @@ def probe(live: Live) -> Iterator[Probe]:
         Architectures=engine["Architectures"],
         Role=engine["Role"],
         Handler="probe.handler",
-        Code={"ZipFile": packed.getvalue()},
+        Code={"ZipFile": packed()},
         Layers=[layer["Arn"] for layer in engine["Layers"]],
         VpcConfig=place,
         Environment={"Variables": {"SECRET": SECRET}},
