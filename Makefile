@@ -5,9 +5,10 @@ UV := .tools/uv-$(UV_VERSION)/bin/uv
 READY := .venv/.ready
 PIPELINES := layers/imagelake/imagelake/pipelines.json
 
-# sam builds with the Python it finds on PATH, and reports its use unless told not to.
+# sam builds with the Python it finds on PATH, reports its use unless told not to, and keeps a file in the user's home.
 ACTIVATED := PATH="$(CURDIR)/.venv/bin:$$PATH"
 export SAM_CLI_TELEMETRY := 0
+export __SAM_CLI_APP_DIR := $(CURDIR)/.aws-sam/settings
 
 # $(call step,what,command): one line when it passes, what the command said when it does not.
 step = printf '%-28s ' '$(1)'; if said=$$($(ACTIVATED) $(2) 2>&1); then echo ok; else echo FAILED; echo "$$said"; exit 1; fi

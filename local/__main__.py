@@ -1,5 +1,6 @@
 """`python -m local`: the whole lake on this machine."""
 
+import os
 import signal
 import sys
 import time
@@ -15,6 +16,8 @@ from local.deployment import DeploymentError
 from local.emulator import EmulatorError
 
 LOOK_SECONDS: Final = 2
+ASLEEP_SECONDS: Final = 5
+"""How long a machine that does much else may keep the lake waiting."""
 console = Console()
 app = typer.Typer(help="The whole of Image Lake on this machine, without an AWS account.", no_args_is_help=True)
 
@@ -49,15 +52,31 @@ def _show(folder: Path | None, *, stay: bool) -> None:
             console.print(demo.how_to_go_on(running), highlight=False, markup=False, soft_wrap=True)
             if stay:
                 console.print("The lake is running. Ctrl-C stops it.")
-                while (problem := running.problem()) is None:
-                    time.sleep(LOOK_SECONDS)
-                raise lake.LakeError(problem)
+                _keep_running(running)
     except KeyboardInterrupt:
         console.print("Stopped.")
     except (EmulatorError, BrokerError, DeploymentError, lake.LakeError, demo.DemoError) as error:
         console.print(f"[red]{type(error).__name__}[/red]", end=": ")
         console.print(str(error), markup=False, highlight=False)
         sys.exit(1)
+
+
+def _keep_running(running: lake.Lake) -> None:
+    """Look after the lake until somebody stops it.
+
+    Raises:
+        LakeError: it does not go on, or nobody is left who could stop it.
+    """
+    parent = os.getppid()
+    while (problem := running.problem()) is None:
+        looked = time.time()
+        time.sleep(LOOK_SECONDS)
+        stopped = time.time() - looked - LOOK_SECONDS
+        if stopped > ASLEEP_SECONDS:
+            console.print(f"The lake was stopped for {stopped:.0f} s, as when a laptop sleeps. It goes on.")
+        if "MAKELEVEL" in os.environ and os.getppid() != parent:
+            raise lake.LakeError("the `make` that started it was killed")
+    raise lake.LakeError(problem)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

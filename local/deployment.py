@@ -105,6 +105,7 @@ def _sam(emulator: Emulator, *arguments: str) -> None:
     sam = Path(sys.executable).with_name("sam")
     environment = emulator.environment | {
         "PATH": f"{sam.parent}:{emulator.environment['PATH']}",  # SAM builds with the python3.13 it finds there
+        "TMPDIR": str(emulator.folder / "tmp"),  # it leaves empty folders behind
         "SAM_CLI_TELEMETRY": "0",
         "SAM_CLI_CHECK_VERSION": "0",
         "SAM_CLI_POLL_DELAY": "0.2",

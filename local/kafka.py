@@ -28,6 +28,7 @@ class KafkaSide:
 
     bootstrap_servers: str
     topic: str
+    log: Path | None = None
 
     def image_id(self, topic: str, partition: int, offset: int) -> str:
         """The image that a message becomes."""
@@ -39,7 +40,8 @@ class KafkaSide:
         try:
             socket.create_connection((host, int(port)), timeout=30).close()
         except OSError as error:
-            return f"the Kafka broker at {self.bootstrap_servers} does not answer: {error}"
+            where = f"; its log is {self.log}" if self.log else ""
+            return f"the Kafka broker at {self.bootstrap_servers} does not answer: {error.strerror or error}{where}"
         return next((f"a Kafka poller has ended: {poller.error}" for poller in pollers if poller.error), None)
 
     @contextmanager
@@ -82,4 +84,4 @@ def brokered(folder: Path) -> Iterator[KafkaSide]:
         return
     with broker.running(folder=folder) as address:
         broker.create_topic(address, TOPIC, PARTITIONS)
-        yield KafkaSide(address, TOPIC)
+        yield KafkaSide(address, TOPIC, folder / broker.LOG)

@@ -25,6 +25,9 @@ from local.kafka import KafkaSide, brokered
 
 DESCRIPTION: Final = ROOT / connection.DESCRIPTION
 USERNAME: Final = "demo"
+SPARE_BYTES: Final = 64_000_000
+"""An image, what is made of it, and its row, with room to say that there is no more."""
+_TRIED_BYTES: Final = 100_000
 _TEMPORARY: Final = "image-lake-"
 
 type Report = Callable[[str], None]
@@ -47,7 +50,7 @@ class Lake:
 
     def problem(self) -> str | None:
         """Why the lake does nothing, or only half of it, any more; nothing if it is well."""
-        return self.emulator.problem() or self.kafka.problem(self.pollers)
+        return _fullness(self.emulator.folder) or self.emulator.problem() or self.kafka.problem(self.pollers)
 
     @property
     def api_url(self) -> str:
@@ -136,14 +139,10 @@ def running(
         BrokerError: the broker did not start.
         EmulatorError: the emulator did not start, or another lake runs in `folder`.
         DeploymentError: the stack could not be built or deployed.
+        LakeError: there is no space left.
     """
     _clear_what_was_killed()
-    home = folder or Path(tempfile.mkdtemp(prefix=_TEMPORARY))
-    home.mkdir(parents=True, exist_ok=True)
-    lock = _locked(home)
-    if lock is None:
-        raise EmulatorError(f"another lake runs in {home}")
-    try:
+    with _home(folder) as home:
         report("Starting the emulator and a Kafka broker")
         with emulator.running(home, address, application) as aws, brokered(home / "kafka") as kafka:
             report("Building functions and layers (sam build)")
@@ -153,10 +152,55 @@ def running(
             with kafka.polled(aws, stack) as pollers:
                 lake = Lake(aws, stack, kafka, USERNAME, "", pollers)
                 yield replace(lake, password=lake.add_user(USERNAME))
+
+
+@contextmanager
+def _home(folder: Path | None) -> Iterator[Path]:
+    """A folder that no other lake uses; a temporary one is removed at the end, but for its logs after an error.
+
+    Raises:
+        EmulatorError: another lake runs there.
+        LakeError: whatever went wrong, there is no space left.
+    """
+    home = folder or Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+    home.mkdir(parents=True, exist_ok=True)
+    lock = _locked(home)
+    if lock is None:
+        raise EmulatorError(f"another lake runs in {home}")
+    kept: Sequence[Path] = ()
+    try:
+        yield home
+    except Exception as error:
+        kept = [*home.glob("*.log"), *home.glob("kafka/*.log")]
+        if fullness := _fullness(home):
+            raise LakeError(fullness) from error
+        raise
     finally:
         if folder is None:
-            shutil.rmtree(home, ignore_errors=True)
+            _remove(home, kept)
         os.close(lock)
+
+
+def _remove(home: Path, kept: Sequence[Path]) -> None:
+    """What is kept goes when the next lake starts, which its lock shows to be nobody's."""
+    for path in (*home.glob("*/*/"), *home.glob("*/")):
+        if not any(path in file.parents for file in kept):
+            shutil.rmtree(path, ignore_errors=True)
+    if not kept:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _fullness(home: Path) -> str | None:
+    """Why nothing more can be kept in a folder, if so."""
+    free = shutil.disk_usage(home).free
+    if free < SPARE_BYTES:
+        return f"no space left in {home}: {free / 1e6:.0f} MB are free, and a lake needs {SPARE_BYTES / 1e6:.0f}"
+    try:
+        with tempfile.TemporaryFile(dir=home) as file:
+            file.write(bytes(_TRIED_BYTES))
+    except OSError as error:
+        return f"nothing can be written to {home}: {error.strerror}"
+    return None
 
 
 def _locked(home: Path) -> int | None:

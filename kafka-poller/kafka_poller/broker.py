@@ -23,6 +23,7 @@ type Implementation = Literal["noida", "tansu"]
 
 MESSAGE_LIMIT: Final = 5 * 1024 * 1024
 """Bytes of the largest message the topics made here take; a larger one could not reach a function anyway."""
+LOG: Final = "broker.log"
 START_SECONDS: Final = 20.0
 
 
@@ -52,7 +53,7 @@ def running(
     with nullcontext(folder) if folder else TemporaryDirectory(prefix="kafka-") as chosen:
         home = Path(chosen)
         home.mkdir(parents=True, exist_ok=True)
-        log = home / "broker.log"
+        log = home / LOG
         with log.open("ab") as output:
             process = subprocess.Popen(  # our own pinned binary, no shell
                 _command(implementation, port, home),

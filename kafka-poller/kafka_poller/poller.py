@@ -8,6 +8,7 @@ less than once.
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ _UNAVAILABLE: Final = {
 
 _REST_SECONDS: Final = 0.25
 _REQUEST_SECONDS: Final = 10.0
+_SETTLED_SECONDS: Final = 10.0
+"""A member that is shut out before has a namesake."""
 
 
 class PollerError(Exception):
@@ -245,9 +248,22 @@ class Poller:
     def run(self) -> None:
         """Read and deliver until `stop`.
 
+        A member that its group has shut out, as when the machine slept, joins again.
+
         Raises:
-            PollerError: the broker refuses the poller for good.
+            PollerError: the broker refuses the poller for good, or has shut it out right after it joined, which means
+                that somebody else goes by its `group.instance.id`.
         """
+        while not self.stopping.is_set():
+            joined = time.monotonic()
+            try:
+                self._run_as_member()
+            except KafkaException as error:
+                is_shut_out = error.args[0].code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL)
+                if not is_shut_out or time.monotonic() - joined < _SETTLED_SECONDS:
+                    raise PollerError(error.args[0].str()) from error
+
+    def _run_as_member(self) -> None:
         consumer = Consumer(self._config)
         consumer.subscribe([self.mapping.topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke)
         try:
@@ -261,8 +277,6 @@ class Poller:
                 self._rest_or_go_on(consumer, idle=not messages)
         except StoppedError:
             pass
-        except KafkaException as error:
-            raise PollerError(error.args[0].str()) from error
         finally:
             consumer.close()
 

@@ -3,6 +3,26 @@
 What belongs here stands in for AWS itself. The stack, its deployment and its samples do not.
 """
 
-from local.emulator.process import ACCOUNT, APPLICATION, FAULTY, REGION, ROOT, Emulator, EmulatorError, running
+from local.emulator.process import (
+    ACCOUNT,
+    APPLICATION,
+    ENVIRONMENTS,
+    FAULTY,
+    REGION,
+    ROOT,
+    Emulator,
+    EmulatorError,
+    running,
+)
 
-__all__ = ["ACCOUNT", "APPLICATION", "FAULTY", "REGION", "ROOT", "Emulator", "EmulatorError", "running"]
+__all__ = [
+    "ACCOUNT",
+    "APPLICATION",
+    "ENVIRONMENTS",
+    "FAULTY",
+    "REGION",
+    "ROOT",
+    "Emulator",
+    "EmulatorError",
+    "running",
+]

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import zipfile
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,16 +24,14 @@ from jsonata.jsonata import Jsonata
 from jsonata.parser import Parser
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
-from ministack.core.responses import error_response_json
-from ministack.services import apigateway_v1, athena, cognito, dynamodb, eventbridge, lambda_svc, s3
+from ministack.core.responses import AccountScopedDict, error_response_json, get_account_id
+from ministack.services import apigateway_v1, athena, cognito, dynamodb, eventbridge, lambda_svc, s3, stepfunctions
 from ministack.services.cloudformation import engine, provisioners
 
-from local.emulator import ROOT, emulated_athena, lambda_like
+from local.emulator import ENVIRONMENTS, ROOT, emulated_athena, lambda_like
 
 type Message = MutableMapping[str, Any]
 
-ENVIRONMENTS: Final = max(4, os.cpu_count() or 1)
-"""Of a function, at most."""
 PATIENCE_SECONDS: Final = 900.0
 """The longest that a function may run on AWS."""
 _INHERITED: Final = ("PATH", "TZ")
@@ -300,19 +298,39 @@ def _alarms_may_have_an_expression() -> None:
     provisioners._cw_metric_alarm_record = without_expression
 
 
+class _FunctionFailedError(Exception):
+    """A function behind the API raised, was killed or timed out."""
+
+
 def _callers_are_not_told_why_a_function_failed() -> None:
-    """API Gateway answers `Internal server error`; the emulator answers the error, with paths of this machine."""
-    answer = lambda_svc.lambda_execute_result_to_api_proxy_response
+    """API Gateway answers with its own response of status 502; the emulator answers the error, with paths in it."""
+    shape, invoke = apigateway_v1._lambda_proxy_response, apigateway_v1._invoke_lambda_proxy_v1
+    answer = apigateway_v1._gateway_error_response
+
+    @functools.wraps(shape)
+    def without_error(result: dict[str, Any]) -> Any:
+        response, error = shape(result)
+        if error:
+            raise _FunctionFailedError
+        return response, None
+
+    @functools.wraps(invoke)
+    async def invoke_and_hide(*arguments: Any, **options: Any) -> Any:
+        try:
+            return await invoke(*arguments, **options)
+        except _FunctionFailedError:
+            failure = apigateway_v1._gw_error("DEFAULT_5XX", "Internal server error")
+            failure.status = HTTPStatus.BAD_GATEWAY
+            return failure
 
     @functools.wraps(answer)
-    def corrected(result: dict[str, Any]) -> Any:
-        if result.get("error") and not result.get("throttle"):
-            body = json.dumps({"message": "Internal server error"})
-            headers = {"Content-Type": "application/json"}
-            return {"statusCode": HTTPStatus.BAD_GATEWAY, "headers": headers, "body": body}, None
-        return answer(result)
+    def with_status(error: Any, request: dict[str, Any]) -> Any:
+        status, headers, body = answer(error, request)
+        return getattr(error, "status", status), headers, body
 
-    lambda_svc.lambda_execute_result_to_api_proxy_response = corrected
+    apigateway_v1._lambda_proxy_response = without_error
+    apigateway_v1._invoke_lambda_proxy_v1 = invoke_and_hide
+    apigateway_v1._gateway_error_response = with_status
 
 
 def _expressions_are_parsed_once() -> None:
@@ -406,6 +424,60 @@ def _object_lock(configuration: dict[str, Any]) -> dict[str, Any]:
     return {"enabled": True, "default_retention": {"Mode": retention["Mode"], "Days": int(retention["Days"])}}
 
 
+def _express_workflows_keep_no_history() -> None:
+    """On AWS only Standard workflows do; the emulator keeps 100 KB in memory for each image."""
+    run = stepfunctions._run_execution
+
+    @functools.wraps(run)
+    def run_and_forget(execution_arn: str) -> None:
+        run(execution_arn)
+        execution = stepfunctions._executions.get(execution_arn)
+        machine = stepfunctions._state_machines.get(execution and execution["stateMachineArn"])
+        if machine and machine["type"] == "EXPRESS":
+            execution["events"].clear()
+
+    stepfunctions._run_execution = run_and_forget
+
+
+def _objects_lie_on_disk() -> None:
+    """With `S3_PERSIST`, all bytes are in files, but those of versions stay in memory too until a restart."""
+    record = s3._record_object_version
+
+    @functools.wraps(record)
+    def record_without_content(bucket: str, key: str, prior: Any, current: Any, _content: Any) -> Any:
+        return record(bucket, key, prior, current, None)
+
+    s3._record_object_version = record_without_content
+
+
+def _stores_are_walked_for_one_account() -> None:
+    """The emulator asks for each key which account the caller has; every image has S3 walk through all objects."""
+
+    def keys(store: AccountScopedDict) -> Iterator[Any]:
+        mine = get_account_id()
+        return iter([key for account, key in list(store._data) if account == mine])
+
+    AccountScopedDict.__iter__ = keys
+
+
+def _an_environment_that_dies_takes_no_other_along() -> None:
+    """Lambda gives the next event a new one; the emulator kills all of the function, those at work included.
+
+    That goes on and on, since those at work die with an error, too.
+    """
+    invoke = lambda_runtime.Worker.invoke
+
+    @functools.wraps(invoke)
+    def invoke_alone(worker: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return invoke(worker, *arguments, **options)
+        except Exception as error:  # noqa: BLE001  # whatever it is, this environment is of no use any more
+            lambda_runtime.kill_workers([worker])
+            return {"status": "error", "error": str(error)}
+
+    lambda_runtime.Worker.invoke = invoke_alone
+
+
 def _streams_bring_a_failed_batch_again_as_it_was() -> None:
     """Lambda tries the same batch again; the emulator adds what has come meanwhile."""
     read, sizes = dynamodb.stream_records_since, dict[tuple[str, int], int]()
@@ -438,5 +510,9 @@ _alarms_may_have_an_expression()
 _callers_are_not_told_why_a_function_failed()
 _expressions_are_parsed_once()
 _events_wait_for_a_warm_environment()
+_an_environment_that_dies_takes_no_other_along()
+_express_workflows_keep_no_history()
+_objects_lie_on_disk()
+_stores_are_walked_for_one_account()
 _streams_bring_a_failed_batch_again_as_it_was()
 _stacks_set_lifecycle_lock_and_time_to_live()

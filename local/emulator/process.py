@@ -1,6 +1,7 @@
 """An AWS emulator of one's own: ministack, on loopback and a free port, with IAM enforcement."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,8 @@ LOG: Final = "emulator.log"
 APPLICATION: Final = "local.emulator.emulated_aws:app"
 FAULTY: Final = "local.emulator.faulty_aws:app"
 """The emulator, with faults as tests ask for them."""
+ENVIRONMENTS: Final = max(4, os.cpu_count() or 1)
+"""Of a function, at most."""
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 2
 """It keeps nothing for a next time, so it need not be waited for long."""
@@ -85,6 +88,7 @@ def running(folder: Path, address: str | None = None, application: str = APPLICA
     Raises:
         EmulatorError: it did not come up within `START_SECONDS`.
     """
+    shutil.rmtree(folder / "s3", ignore_errors=True)  # it starts with nothing
     port = _free_port()
     log = folder / LOG
     with log.open("ab") as output:
@@ -127,6 +131,7 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "MINISTACK_REGION": REGION,
         "STATE_DIR": str(folder / "state"),
         "S3_DATA_DIR": str(folder / "s3"),
+        "S3_PERSIST": "1",  # a laptop has more disk than memory
         "LAMBDA_RUNTIME_PYTHON": str(ROOT / ".venv-lambda" / "bin" / "python"),
         "LAMBDA_ACCOUNT_CONCURRENCY": "0",  # events wait instead, see emulated_aws
         "AUTH": "true",

@@ -99,7 +99,7 @@ def test_functions_run_as_on_lambda(lake: Lake, samples: dict[str, Sample], uplo
     workers = [
         process
         for process in psutil.Process().children(recursive=True)
-        if any(part.endswith("_worker.py") for part in process.cmdline())
+        if process.status() != psutil.STATUS_ZOMBIE and any(part.endswith("_worker.py") for part in process.cmdline())
     ]
 
     assert workers
