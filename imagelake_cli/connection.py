@@ -12,6 +12,7 @@ import boto3
 import platformdirs
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 
 from imagelake_cli import redriving, sign_in
 from imagelake_cli.athena import WorkGroup
@@ -197,7 +198,15 @@ def _of_stack(session: boto3.Session, stack: str, endpoint_url: str | None) -> W
 def _outputs(session: boto3.Session, stack: str, endpoint_url: str | None, wanted: set[str]) -> dict[str, str]:
     """The outputs of a stack, with those that are wanted among them."""
     formation: CloudFormationClient = session.client("cloudformation", endpoint_url=endpoint_url)
-    [described] = formation.describe_stacks(StackName=stack)["Stacks"]
+    try:
+        [described] = formation.describe_stacks(StackName=stack)["Stacks"]
+    except EndpointConnectionError:
+        if endpoint_url is None:
+            raise
+        raise NoLakeError(
+            f"The local lake at {endpoint_url} does not answer: it was killed. Start another with make run in its "
+            "repository."
+        ) from None
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
     if missing := wanted - outputs.keys():
         raise NoLakeError(

@@ -265,6 +265,7 @@ def described(lake: Lake, report: Report = lambda _step: None) -> Iterator[None]
             with suppress(OSError):
                 if points_here():
                     connection.pointer().unlink()
+                    connection.pointer().parent.rmdir()
 
 
 def points_here() -> bool:

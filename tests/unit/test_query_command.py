@@ -1,5 +1,7 @@
 """What `imagelake query` accepts, refuses and says; the lake is a stand-in."""
 
+import json
+import socket
 from pathlib import Path
 from unittest.mock import MagicMock, create_autospec
 
@@ -192,6 +194,26 @@ def test_a_damaged_description_of_a_lake_is_named(
 
     said = f"Error: {damaged} does not describe a local lake: remove it, and start the lake with make run.\n"
     assert (result.exit_code, result.stderr) == (1, said)
+
+
+def test_a_lake_that_was_killed_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    (tmp_path / ".local").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        lake = {
+            "endpoint_url": f"http://127.0.0.1:{free.getsockname()[1]}",
+            "region": "us-east-1",
+            "stack_name": "lake",
+        }
+        (tmp_path / ".local/lake.json").write_text(json.dumps(lake))
+
+        result = query("SELECT 1")
+
+    said = f"Error: The local lake at {lake['endpoint_url']} does not answer: it was killed."
+    assert result.exit_code == 1
+    assert result.stderr.startswith(said)
 
 
 def test_a_statement_that_is_no_text_is_named(group: MagicMock, tmp_path: Path) -> None:
