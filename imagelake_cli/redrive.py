@@ -47,9 +47,9 @@ def redrive(
 ) -> None:
     """Start images again that failed, or that a script, a limit or the memory made the lake reject.
 
-    Mend the cause first. The first version of the raw object is processed, as it came in. The outcome of an image stays
-    until there is another, so it may be interrupted and run again. Ends with 0 when all images were started, with 3
-    when one was not, and with 1 when something failed.
+    Correct the cause first. The first version of the raw object is processed, as it came in. The outcome of an image
+    stays until there is another, so it may be interrupted and run again. Ends with 0 when all images were started, with
+    3 when one was not, and with 1 when something failed.
     """
     chosen = _chosen(image_ids, hour, first, last, code, everything=everything)
     counts, final = Counter[str](), 0

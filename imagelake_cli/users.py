@@ -27,13 +27,13 @@ def add(
     region: options.Region = None,
     profile: options.Profile = None,
 ) -> None:
-    """Add a user, and print the password."""
+    """Add a user, and print the password; also where the user could not be put into the group afterwards."""
     with explained(connection.NoLakeError, BotoCoreError, ClientError):
         pool = connection.user_pool(stack, region, profile)
         pool.add(name, password := _password())
+        typer.echo(password)
         if operator:
             pool.join(name, "operators")
-    typer.echo(password)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What a function in the engine's place finds there.
 
 It runs on Lambda: `conftest.py` makes a function of this file, with the role, network and layers of `process_image`,
-and deletes it at the end. As there, its process is hidden, and given up after a script got out of hand.
+and deletes it at the end. As there, its process is hidden, and given up after a script misbehaved.
 """
 
 # ruff: noqa: E402  # as in functions/process_image/app.py

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
 from imagelake.catalog import parquet
@@ -19,7 +20,7 @@ from imagelake.stores import images_table
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.images_table import ImagesTable
-from tests.application import REGION, STACK, physical_name, resolve
+from tests.application import ACCOUNT, REGION, STACK, physical_name, resolve
 from tests.integration.conftest import (
     CALLER,
     DATABASE,
@@ -512,7 +513,7 @@ def a_purge_that_was_interrupted() -> None:
     receipt(state="started", purged_at=(NOW - timedelta(hours=3)).isoformat())
 
 
-@found(("incomplete", "derived", "deletions that two receipts count"))
+@found(("incomplete", "derived", "two receipts have the same digest"))
 def two_receipts_of_the_same_deletions() -> None:
     for run in ("0001", "0002"):
         receipt(run=run, purged_at=on_time().isoformat(), keys_sha256="0" * 64)
@@ -640,6 +641,14 @@ def point_in_time_recovery() -> None:
 @found(("configuration", "items", "a backup, which keeps what is deleted"))
 def a_backup_of_the_table() -> None:
     client("dynamodb").create_backup(TableName=IMAGES_TABLE, BackupName="just-in-case")
+
+
+@found(("configuration", "items", "a backup, which keeps what is deleted"))
+def a_backup_that_dynamodb_made() -> None:
+    name = f"{IMAGES_TABLE}$DeletedTableBackup"
+    client("dynamodb").create_backup(TableName=IMAGES_TABLE, BackupName=name)
+    (backup,) = dynamodb_backends[ACCOUNT][REGION].list_backups(IMAGES_TABLE)
+    backup.type = "SYSTEM"
 
 
 @found(("configuration", "items", "no time to live that deletes what the purge left"))

@@ -3,28 +3,44 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 import pytest
+from moto.dynamodb.responses import DynamoHandler, DynamoResult
 
 from functions.audit_retention.app import handler as audit_retention
 from imagelake.catalog import parquet
 from imagelake.keys import ArrivalHour, catalog_prefix
 from tests.application import event
 from tests.integration import plants
-from tests.integration.conftest import LAKE_BUCKET, RAW_BUCKET, Context, client
+from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client
 from tests.integration.plants import AUDIT_BUCKET, CATALOG, DUE, FUTURE, NOW, RECENT, VIOLATIONS
 from tests.integration.settings_of_stores import configure_stores
 from tests.integration.test_retention import cataloged, kept, run_purge
 
 __all__ = ["run_purge"]  # a fixture
 
+PAGE_BACKUPS = 2
+
 type RunAudit = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def _stores(aws: None) -> None:  # noqa: ARG001  # the stores are there first
+def _stores(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001  # the stores are there first
     configure_stores()
+    monkeypatch.setattr(DynamoHandler, "list_backups", _list_backups)
+
+
+def _list_backups(request: DynamoHandler) -> DynamoResult:
+    """List backups as DynamoDB does, where moto has neither types nor pages: those of users unless asked for all."""
+    wanted, begin = request.body.get("BackupType", "USER"), request.body.get("ExclusiveStartBackupArn", "")
+    backups = request.dynamodb_backend.list_backups(request.body["TableName"])
+    listed = [one.summary for one in backups if wanted in (one.type, "ALL")]
+    listed = [one for one in sorted(listed, key=itemgetter("BackupArn")) if one["BackupArn"] > begin]
+    page = listed[:PAGE_BACKUPS]
+    more = {"LastEvaluatedBackupArn": page[-1]["BackupArn"]} if page != listed else {}
+    return DynamoResult({"BackupSummaries": page, **more})
 
 
 @pytest.fixture
@@ -82,6 +98,18 @@ def test_the_audit_finds(name: str, run_audit: RunAudit, record_property: Callab
     assert (report["overdue"] > 0) == bool(kinds & {"overdue", "late"})
     assert (report["early"] > 0) == ("early" in kinds)
     assert (report["other"] > 0) == bool(kinds - {"overdue", "late", "early"})
+
+
+def test_the_audit_finds_the_backups_of_every_page(run_audit: RunAudit) -> None:
+    plants.lake_as_promised()
+    names = {f"backup-{number}" for number in range(PAGE_BACKUPS + 1)}
+    for name in names:
+        client("dynamodb").create_backup(TableName=IMAGES_TABLE, BackupName=name)
+
+    report = run_audit()
+
+    (finding,) = report["findings"]
+    assert set(finding["names"]) == names
 
 
 def test_the_violations_that_the_audit_once_missed_are_among_them() -> None:

@@ -1,8 +1,10 @@
 """A cursor goes on within one listing of one caller, and opens no other."""
 
 import base64
+import time
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +39,30 @@ def table(monkeypatch: pytest.MonkeyPatch) -> FakeTable:
     fake = FakeTable()
     monkeypatch.setattr(images_table, "_resource", lambda _: fake)
     return fake
+
+
+def test_what_a_batch_leaves_is_asked_for_again_after_ever_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[dict[str, str]]] = []
+    pauses: list[float] = []
+
+    def batch_get_item(RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803
+        """Answer for the first key alone, as DynamoDB may when it is throttled."""
+        request = RequestItems["images"]
+        assert request["ConsistentRead"]
+        asked.append(request["Keys"])
+        first, *others = request["Keys"]
+        left = {"images": request | {"Keys": others}} if others else {}
+        return {"Responses": {"images": [first | {"status": "processed"}]}, "UnprocessedKeys": left}
+
+    table = SimpleNamespace(meta=SimpleNamespace(client=SimpleNamespace(batch_get_item=batch_get_item)))
+    monkeypatch.setattr(images_table, "_resource", lambda _: table)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    image_ids = [str(number) for number in range(8)]
+
+    assert ImagesTable("images").statuses(image_ids) == dict.fromkeys(image_ids, "processed")
+
+    assert [len(keys) for keys in asked] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
 
 
 def _cursor(place: str) -> str:

@@ -96,7 +96,7 @@ def _check_receipt(result: Audit, name: str, receipt: dict[str, Any], counted: s
         return
     # Keys and versions are in the digest: the same one means the same deletions.
     if (digest := (store, receipt["keys_sha256"])) in counted:
-        result.report("incomplete", store, "deletions that two receipts count", name, objects)
+        result.report("incomplete", store, "two receipts have the same digest", name, objects)
     counted.add(digest)
     if store in ("awaited_uploads", "tombstones"):
         return

@@ -1,4 +1,4 @@
-"""The function's own process, where scripts of others run beside it: hidden from them, and given up after one got out.
+"""The function's own process, beside which scripts of others run: hidden from them, and replaced after one misbehaved.
 
 Lambda's kernel refuses most of what confines a script (`engine.sandbox`). What is left to do, and done here:
 
@@ -6,7 +6,7 @@ Lambda's kernel refuses most of what confines a script (`engine.sandbox`). What 
   same user, which scripts are, out of its memory and its environment. It also ends what an earlier process has left,
   and empties `/tmp`, which Lambda keeps when it starts a function's process again.
 - `gives_up` does the same after an invocation in which a script crashed, was stopped, left something behind or made up
-  a result. The answer is sent first, so no invocation fails for it: the next one waits for a start of the function.
+  its result. The answer is sent first, so no invocation fails for it: the next one waits for a start of the function.
 
 Where a script has changed how this process runs, which a start under the same number would keep, it ends: the next
 invocation then starts another.
@@ -60,7 +60,7 @@ def begin() -> None:
 
 
 def gives_up[C: Context](handler: Handler[C]) -> Handler[C]:
-    """Have the process that runs `handler` replaced after an invocation in which a script got out of hand.
+    """Have the process that runs `handler` replaced where a script has misbehaved, as the module says.
 
     Also reports its measures.
     """
@@ -104,7 +104,7 @@ def _leave(request_id: str, kind: str, answer: dict[str, Any]) -> None:
     global _is_lost
     from imagelake.engine import runner
 
-    _add_metric("EnvironmentsGivenUp", 1, "a script got out of hand: the next image gets a new process")
+    _add_metric("EnvironmentsGivenUp", 1, "a script did not end normally: the next image gets a new process")
     if _RUNTIME_API not in os.environ:
         return
     runner.shut_down()
@@ -129,7 +129,7 @@ def _send(request_id: str, kind: str, answer: dict[str, Any]) -> bool:
     try:
         api.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/{kind}", json.dumps(answer), headers)
         return api.getresponse().status == HTTPStatus.ACCEPTED
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         api.close()

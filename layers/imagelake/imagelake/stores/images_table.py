@@ -6,6 +6,7 @@ Reads never show an item past its `expires_at`, whether or not DynamoDB has come
 import base64
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 QUERY_ITEMS: Final = 100
 BATCH_ITEMS: Final = 100
 """The most that DynamoDB reads in one batch."""
+BATCH_PAUSE, LONGEST_BATCH_PAUSE = 0.05, 1.0
+"""Seconds before what DynamoDB left of a batch is asked for again: twice as long each time, up to the second."""
 ATTEMPT_SECONDS: Final = 900
 """How long an image that was started again is left alone."""
 OUTCOMES: Final = ["processed", "rejected", "failed"]
@@ -366,11 +369,15 @@ class ImagesTable:
         for some in batched(image_ids, BATCH_ITEMS, strict=False):
             keys = [{"image_id": image_id} for image_id in some]
             request: Any = {self.name: {"Keys": keys, "ConsistentRead": True} | wanted}
-            while request:
+            pause = BATCH_PAUSE
+            while True:
                 with calling("BatchGetItem"):
                     response = self._table.meta.client.batch_get_item(RequestItems=request)
                 yield from response["Responses"].get(self.name, [])
-                request = response.get("UnprocessedKeys")
+                if not (request := response.get("UnprocessedKeys")):
+                    break
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_BATCH_PAUSE)
 
     def count_attempt(self, key: RawKey, received_at: datetime, now: datetime, expires_at: datetime) -> int | None:
         """Note that an image without an outcome is started again.
