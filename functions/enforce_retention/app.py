@@ -34,8 +34,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     now = min(request.as_of, datetime.now(UTC))  # nobody can have tomorrow's images purged today
     if request.work is None:
         work = purge.find_work(now)
-        due_hours = sum(piece.hour is not None for piece in work)
-        return {"work": [piece.model_dump(exclude_none=True) for piece in work], "due_hours": due_hours}
+        return {"work": [piece.model_dump(exclude_none=True) for piece in work], "left": len(work)}
     seconds = context.get_remaining_time_in_millis() / 1000 - RECEIPT_SECONDS
     progress = purge.run(request.work, now, seconds)
     metrics.add_metric("ObjectsPurged", MetricUnit.Count, progress.deleted)

@@ -10,7 +10,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamModel
+from aws_lambda_powertools.utilities.parser.models.dynamodb import DynamoDBStreamRecordModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import ValidationError
 
 from imagelake.api import problems
 from imagelake.errors import OutOfTime, unforeseen
@@ -73,6 +75,17 @@ def _caller() -> Caller:
     return Caller(claims["sub"], "operators" in groups, reason)
 
 
+def _read(entry: DynamoDBStreamRecordModel) -> Tombstone | None:
+    """The tombstone, or None when nobody can read it: `write_catalog`, which gets the same record, reports that."""
+    item: Any = entry.dynamodb.NewImage
+    try:
+        return Tombstone.model_validate(item or {})
+    except ValidationError:
+        # Without the error, which has values of the item in it.
+        logger.error("unreadable tombstone", extra={"image_id": entry.dynamodb.Keys["image_id"]})
+        return None
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a request that API Gateway passed on, or erase what a batch of the stream names; raise to get it again."""
@@ -81,7 +94,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     with unforeseen():
         erasure = load(Erasure)
         batch = DynamoDBStreamModel.model_validate(event).Records
-        for tombstone in [Tombstone.model_validate(entry.dynamodb.NewImage) for entry in batch]:
+        for tombstone in filter(None, map(_read, batch)):
             while erasure.is_under_way(tombstone, datetime.now(UTC)):
                 time.sleep(PAUSE_SECONDS)
             seconds = context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS

@@ -39,13 +39,13 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     with unforeseen():
         writing = load(CatalogWriting)
         batch = DynamoDBStreamModel.model_validate(event).Records
-        erased = _erased(batch)
-        buried = set().union(*erased.values())
+        erased = _erased(batch, writing.dead_letter_queue_url)
+        buried = {entry.dynamodb.Keys["image_id"] for entry in batch if _is_erased(entry)}
         rows = [entry for entry in batch if entry.dynamodb.Keys["image_id"] not in buried and _is_outcome(entry)]
         records = [
             record
             for entry in rows
-            if (record := _read(entry, writing.dead_letter_queue_url)) is not None and _is_kept(record)
+            if (record := _read(entry, ImageRecord, writing.dead_letter_queue_url)) is not None and _is_kept(record)
         ]
         name = parquet.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
         keys = parquet.write(records, name, writing.catalog, late=_is_late(batch)) if records else []
@@ -72,22 +72,27 @@ def _is_kept(record: ImageRecord) -> bool:
     return record.expires_at > datetime.now(UTC)
 
 
-def _erased(batch: list[DynamoDBStreamRecordModel]) -> dict[ArrivalHour, set[str]]:
+def _erased(batch: list[DynamoDBStreamRecordModel], dead_letters: DeadLetterQueue) -> dict[ArrivalHour, set[str]]:
     """The images that were erased on request, by hour. The stream has them after every row of theirs."""
     erased: dict[ArrivalHour, set[str]] = defaultdict(set)
     for entry in batch:
-        item: Any = entry.dynamodb.NewImage
-        if item and item.get("status") == "erased":
-            tombstone = Tombstone.model_validate(item)
+        if _is_erased(entry) and (tombstone := _read(entry, Tombstone, dead_letters)) is not None:
             erased[tombstone.raw_key.hour].add(tombstone.image_id)
     return erased
 
 
-def _read(entry: DynamoDBStreamRecordModel, dead_letters: DeadLetterQueue) -> ImageRecord | None:
-    """The record, or None when nobody can read it: then the dead-letter queue has it, and its neighbours go on."""
+def _is_erased(entry: DynamoDBStreamRecordModel) -> bool:
+    item: Any = entry.dynamodb.NewImage
+    return bool(item and item.get("status") == "erased")
+
+
+def _read[Item: (ImageRecord, Tombstone)](
+    entry: DynamoDBStreamRecordModel, model: type[Item], dead_letters: DeadLetterQueue
+) -> Item | None:
+    """The item, or None when nobody can read it: then the dead-letter queue has it, and its neighbours go on."""
     item: Any = entry.dynamodb.NewImage
     try:
-        return ImageRecord.model_validate(item or {})
+        return model.model_validate(item or {})
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
         reason = f"unreadable_item: {', '.join(fields)}"

@@ -303,6 +303,7 @@ class Lake:
         assert "unsettled_since" not in item
         assert current[image_id] == [item["status"]]
         assert set(self.outcomes[image_id]) - {"processed"} <= self.letters[image_id]
+        assert self.outcomes[image_id].count("processed") <= 1
         assert self.lost_rows or every[image_id] == sorted(self.outcomes[image_id]), self.outcomes[image_id]
         version = client("s3").get_object(Bucket=RAW_BUCKET, Key=str(sent.key), VersionId=item["version_id"])
         assert version["Body"].read() == KINDS[sent.kind].content

@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,10 +23,12 @@ from imagelake.ingest.kafka_record import Position
 from imagelake.keys import ImageVersion, RawKey, catalog_prefix
 from imagelake.model import Tombstone
 from imagelake.process import opening, reconciliation
+from imagelake.retention import erasure as erasing
 from imagelake.retention import receipts as receipt_writing
 from imagelake.retention.erasure import Caller, Erasure
 from imagelake.settings import load
 from imagelake.stores import buckets
+from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.images_table import ImagesTable
 from tests.application import event, physical_name, translated
 from tests.integration.conftest import CALLER, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client
@@ -298,12 +300,56 @@ def test_receipts_of_the_same_deletions_have_the_same_name_and_are_one(tell: Cal
     tombstone = Tombstone.model_validate(tombstone_of(gone.image_id))
     tally = receipt_writing.ErasureTally(rows=1)
 
-    for _ in range(2):
-        receipt_writing.erasure(load(Erasure).audit_bucket, tombstone, tally, "completed")
+    tally.add([Version("raw/x", "1", datetime.now(UTC), 1, is_marker=False)], [])
+
+    for seconds in range(2):
+        now = datetime.now(UTC) + timedelta(seconds=seconds)
+        receipt_writing.erasure(load(Erasure).audit_bucket, tombstone, tally, "completed", now)
 
     assert len(receipts("erasures")) == 2
     versions = client("s3").list_object_versions(Bucket=load(Erasure).audit_bucket.name)["Versions"]
     assert len(versions) == 2
+
+
+def test_runs_that_have_each_deleted_a_row_have_a_receipt_each(tell: Callable[[str], Context]) -> None:
+    gone, context = cataloged(RECENT), tell("erase_image")
+    erase(gone.image_id, context)
+    tombstone = Tombstone.model_validate(tombstone_of(gone.image_id))
+
+    for seconds in range(2):
+        now, tally = datetime.now(UTC) + timedelta(seconds=seconds), receipt_writing.ErasureTally(rows=1)
+        receipt_writing.erasure(load(Erasure).audit_bucket, tombstone, tally, "to be continued", now)
+
+    assert sum(receipt["rows"] for receipt in receipts("erasures")) == 2
+
+
+def test_derivatives_that_cannot_be_deleted_keep_the_file_in_its_receipt(
+    tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, context, real = cataloged(RECENT), tell("erase_image"), Bucket.delete_versions
+
+    def delete(bucket: Bucket, doomed: Sequence[Version]) -> None:
+        if bucket.name == LAKE_BUCKET:
+            raise Fault("AccessDenied on DeleteObjects", "AccessDenied")
+        real(bucket, doomed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "delete_versions", delete)
+        assert erase(gone.image_id, context) == 500
+    assert erase(gone.image_id, context) == 204
+
+    counted = [(one["state"], one["versions"], one["derivatives"]) for one in receipts("erasures")]
+    assert sorted(counted) == [("completed", 0, 1), ("interrupted", 1, 0)]
+
+
+def test_a_tombstone_that_nobody_can_read_keeps_no_other_from_its_erasure(tell: Callable[[str], Context]) -> None:
+    gone, context = cataloged(RECENT), tell("erase_image")
+    buried_by_another_request(gone.image_id, 60)
+    unreadable = tombstone_of(gone.image_id) | {"image_id": str(uuid.uuid4()), "erased_at": "yesterday"}
+
+    erase_image(on_the_stream(unreadable, tombstone_of(gone.image_id)), context)
+
+    assert not kept(RAW_BUCKET)
 
 
 # Kept records of Kafka
@@ -383,6 +429,22 @@ def test_records_that_were_given_up_over_a_day_ago_go_together_since_they_may_no
     assert kept(FAILED_RECORDS) == []
     [receipt] = receipts("erasures")
     assert receipt["records"] == 2
+
+
+def test_records_that_nobody_has_looked_through_in_time_are_left_to_the_stream(
+    with_kafka: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id, _ = given_up_records(range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing, "LOOK_SECONDS", -1.0)
+        patch.setattr(app, "ANSWER_SECONDS", -1.0)
+        assert erase(image_id, with_kafka, groups="operators") == 202
+    [receipt] = receipts("erasures")
+    assert (receipt["state"], receipt["records"]) == ("to be continued", 0)
+
+    erase_image(on_the_stream(tombstone_of(image_id)), with_kafka)
+
+    assert sum(receipt["records"] for receipt in receipts("erasures")) == 1
 
 
 NOBODYS_IDS = ["019ab3c1-0000-4000-8000-000000000000", str(uuid.uuid5(uuid.NAMESPACE_URL, "x")), "no id", "..", "A"]

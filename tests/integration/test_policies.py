@@ -200,6 +200,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("s3:AbortMultipartUpload", "${LakeBucket.Arn}/*"),
             ("dynamodb:Query", "${ImagesTable.Arn}/index/by_expiry"),
             ("dynamodb:DeleteItem", "${ImagesTable.Arn}"),
+            ("dynamodb:BatchGetItem", "${ImagesTable.Arn}"),
             ("s3:ListBucket", "${AuditBucket.Arn}"),
             ("s3:GetObject", "${AuditBucket.Arn}/receipts/purges/*"),
             ("s3:PutObject", "${AuditBucket.Arn}/receipts/purges/*"),

@@ -18,7 +18,7 @@ from functions.write_catalog.app import handler as write_catalog
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival, ImageRecord
 from imagelake.process import reconciliation
-from imagelake.stores import ingest_workflow
+from imagelake.stores import images_table, ingest_workflow
 from local.samples import make_samples
 from tests.application import WORKFLOW, event
 from tests.integration.conftest import (
@@ -251,6 +251,24 @@ def test_outcomes_of_earlier_versions_are_not_reported_again(
 
     assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 0
     assert dead_letters_sent() == []
+
+
+def test_an_item_that_nobody_can_read_keeps_no_other_from_being_reported(
+    run: Callable[[str], list[str]], workflow: Workflow, tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow.before = dying_at("Report to dead-letter queue")
+    with pytest.raises(Died):
+        run("rejected")
+    changes: list[dict[str, Any]] = [{"hour": "9"}, {"reason": None}, {"status": "erased"}]
+    for digit, change in enumerate(changes):
+        malformed = {name: value for name, value in (item() | change).items() if value is not None}
+        images_table._resource(IMAGES_TABLE).put_item(
+            Item=malformed | {"image_id": str(uuid.uuid4()), "expiry_shard": str(digit)}
+        )
+
+    assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 1
+
+    assert len(reported("rejected")) == 1
 
 
 @pytest.mark.parametrize("status", REASONS)

@@ -1,9 +1,11 @@
 """The purge, the audit, erasure and reconciliation on stores in process."""
 
+import contextlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from functions.erase_image.app import handler as erase_image
 from functions.reconcile.app import handler as reconcile
 from functions.write_catalog.app import handler as write_catalog
 from imagelake.catalog import parquet
-from imagelake.errors import InvalidKeyError
+from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
 from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
+from imagelake.retention import purge as purging
 from imagelake.retention.purge import Purge, Work
 from imagelake.settings import load
 from imagelake.stores import images_table, ingest_workflow
@@ -114,7 +117,7 @@ def run_purge(tell: Callable[[str], Context]) -> Callable[[], list[dict[str, Any
 def test_answers_its_sample(tell: Callable[[str], Context]) -> None:
     answer = enforce_retention(event("enforce_retention"), tell("enforce_retention"))
 
-    assert answer == {"work": [{"store": "items"}, {"store": "uploads"}], "due_hours": 0}
+    assert answer == {"work": [], "left": 0}
 
 
 def test_purges_a_due_hour_everywhere_and_leaves_the_others(run_purge: Callable[[], list[dict[str, Any]]]) -> None:
@@ -180,6 +183,79 @@ def test_items_go_with_their_own_time_and_an_awaited_upload_after_a_day(
     assert (receipt["store"], receipt["objects"], receipt["oldest_age_hours"]) == ("awaited_uploads", 1, None)
 
 
+def expired_items(count: int) -> list[str]:
+    """Items whose time is up, of two hours; their image_ids."""
+    hours = (DUE, ArrivalHour.of(DUE.start - timedelta(hours=1)))
+    return [cataloged(hours[number % 2]).image_id for number in range(count)]
+
+
+def test_items_that_cannot_be_deleted_are_left_when_the_workflow_looks_again(
+    tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expired_items(2)
+    context, asked = tell("enforce_retention"), {"as_of": NOW.isoformat()}
+    with monkeypatch.context() as patch:
+        patch.setattr(ImagesTable, "delete_expired", _refuse)
+        for work in enforce_retention(asked, context)["work"]:
+            with contextlib.suppress(Fault):
+                enforce_retention(asked | {"work": work}, context)
+
+        assert enforce_retention(asked, context)["left"] == 1
+
+    enforce_retention(asked | {"work": {"store": "items"}}, context)
+    assert enforce_retention(asked, context)["left"] == 0
+
+
+def _refuse(*_: object) -> bool:
+    raise Fault("AccessDeniedException on DeleteItem", "AccessDeniedException")
+
+
+def test_expired_items_that_nobody_can_read_are_purged_with_their_neighbours_and_have_receipts(
+    run_purge: Callable[[], list[dict[str, Any]]],
+) -> None:
+    malformed: list[dict[str, Any]] = [
+        *({"hour": "9"}, {"hour": None}, {"hour": 9}, {"ingest_date": None}, {"ingest_date": "2026-13-45"}),
+        *({"received_at": "yesterday"}, {"received_at": None}, {"received_at": "2026-11-01"}, {"status": None}),
+    ]
+    ids = expired_items(len(malformed))
+    table = images_table._resource(IMAGES_TABLE)
+    for image_id, attributes in zip(ids, malformed, strict=True):
+        changed: dict[str, Any] = table.get_item(Key={"image_id": image_id})["Item"] | attributes
+        table.put_item(Item={name: value for name, value in changed.items() if value is not None})
+
+    run_purge()
+
+    assert [image_id for image_id in ids if item(image_id)] == []
+    assert sum(receipt["objects"] for receipt in receipts() if receipt["store"] == "items") == len(ids)
+
+
+class KilledError(BaseException):
+    """Lambda's time was up."""
+
+
+@pytest.mark.parametrize("error", [Fault("ThrottlingException on Query"), KilledError()])
+def test_items_that_went_before_a_run_ended_early_have_their_receipt(
+    error: BaseException, tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, real = expired_items(6), ImagesTable.expired
+
+    def failing(table: ImagesTable, now: datetime) -> Iterator[Any]:
+        yield from islice(real(table, now), 5)
+        raise error
+
+    tell("enforce_retention")
+    monkeypatch.setattr(ImagesTable, "expired", failing)
+    monkeypatch.setattr(purging, "SLICE_ITEMS", 2)
+    if isinstance(error, KilledError):  # it says what is gone from time to time
+        monkeypatch.setattr(purging, "NOTE_SECONDS", -1.0)
+
+    with pytest.raises(type(error)):
+        load(Purge).run(Work(store="items"), NOW, 60)
+
+    assert sum(item(image_id) is None for image_id in ids) == 4
+    assert sum(receipt["objects"] for receipt in receipts()) == 4
+
+
 def test_an_hour_that_is_not_due_is_not_purged_whoever_asks(tell: Callable[[str], Context]) -> None:
     record = cataloged(RECENT)
     work = {"store": "raw", "hour": RECENT.path}
@@ -208,7 +284,7 @@ def test_a_second_run_finds_nothing(run_purge: Callable[[], list[dict[str, Any]]
     cataloged(DUE)
     run_purge()
 
-    assert [one["store"] for one in run_purge()] == ["items", "uploads"]
+    assert run_purge() == []
 
 
 def test_a_partition_whose_files_the_backstop_took_is_dropped(run_purge: Callable[[], list[dict[str, Any]]]) -> None:
@@ -235,7 +311,7 @@ def test_work_is_found_without_listing_what_is_stored(tell: Callable[[str], Cont
     for hours in range(40):
         cataloged(ArrivalHour.of(NOW - timedelta(hours=hours)))
 
-    assert [work.store for work in load(Purge).find_work(NOW)] == ["items", "uploads"]
+    assert [work.store for work in load(Purge).find_work(NOW)] == []
 
 
 # Erasure

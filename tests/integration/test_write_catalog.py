@@ -195,6 +195,15 @@ def test_an_unreadable_item_is_reported_and_its_neighbours_are_written(
     assert "private-holiday" not in str(message)
 
 
+def test_an_unreadable_tombstone_is_reported_once_and_its_neighbours_are_written(write: Invoke) -> None:
+    tombstone = _record(2).to_item() | {"status": "erased", "erased_at": "yesterday"}
+
+    assert write(stream_of(_record(1).to_item(), tombstone, _record(3).to_item()))["records"] == 2
+
+    [message] = dead_letters_sent()
+    assert (message["image_id"], message["reason"]) == (str(UUID(int=2)), "unreadable_item: erased_at")
+
+
 def test_a_batch_of_nothing_readable_writes_no_file(write: Invoke) -> None:
     assert write(stream_of(_record(1).to_item() | {"status": "lost"})) == {"records": 0, "files": []}
     assert _files() == {}

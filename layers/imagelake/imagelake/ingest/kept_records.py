@@ -5,13 +5,17 @@ aws/lambda/<mapping>/<topic-partition>/…         records that Lambda gave up, 
 """
 
 import json
+import math
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import batched
 from typing import Any, Final
 
-from imagelake.errors import Fault, Rejection
+from imagelake.errors import Fault, OutOfTime, Rejection
 from imagelake.ingest.kafka_record import Position, unplaced_image_id
 from imagelake.keys import ArrivalHour
 from imagelake.stores.buckets import Bucket, StoredObject
@@ -20,6 +24,8 @@ KEPT: Final = timedelta(days=6, hours=2)
 """How long the bucket has a record at most: its lifecycle of 4 days, and what S3 takes."""
 MAY_BE_RENEWED: Final = timedelta(days=1)
 """A younger object may be written again, which begins its 4 days anew: it still goes before its images would."""
+READERS: Final = 16
+"""Objects that are read at once; each may have 6 MB."""
 _GIVEN_UP: Final = "aws/lambda/"
 
 
@@ -30,28 +36,34 @@ class KeptRecords:
     failed_records_bucket: Bucket
     kafka_cluster_name: str
 
-    def has(self, image_id: str, now: datetime) -> bool:
+    def has(self, image_id: str, now: datetime, deadline: float) -> bool:
         """Whether a record of this image is kept.
 
         Raises:
+            OutOfTime: the deadline, by `time.monotonic`, has passed.
             Fault: S3 did not answer, or denied access.
         """
-        return bool(self._refused(image_id, now)) or any(self._given_up(image_id))
+        return bool(self._refused(image_id, now)) or any(self._given_up(image_id, deadline))
 
-    def erase(self, image_id: str, now: datetime) -> int:
+    def erase(self, image_id: str, now: datetime, deadline: float = math.inf) -> int:
         """Delete the records of this image, and with one that was given up over a day ago the others given up with it.
 
         Returns:
             How many records are gone.
 
         Raises:
+            OutOfTime: the deadline, by `time.monotonic`, has passed; says how many records are gone until then.
             Fault: S3 did not answer, denied access, or somebody kept replacing an object.
         """
         refused = self._refused(image_id, now)
         self.failed_records_bucket.delete(refused)
-        return len(refused) + sum(
-            self._take_out(stored, etag, kept, image_id, now) for stored, etag, kept in self._given_up(image_id)
-        )
+        gone = len(refused)
+        try:
+            for stored, etag, kept in self._given_up(image_id, deadline):
+                gone += self._take_out(stored, etag, kept, image_id, now)
+        except OutOfTime:
+            raise OutOfTime(gone) from None
+        return gone
 
     def _refused(self, image_id: str, now: datetime) -> list[str]:
         if not self._may_have(image_id):
@@ -60,15 +72,19 @@ class KeptRecords:
         keys = [f"rejected/{ArrivalHour.of(now - timedelta(hours=age)).path}/{image_id}.json" for age in hours]
         return sorted(self.failed_records_bucket.existing(keys))
 
-    def _given_up(self, image_id: str) -> Iterator[tuple[StoredObject, str, dict[str, Any]]]:
+    def _given_up(self, image_id: str, deadline: float) -> Iterator[tuple[StoredObject, str, dict[str, Any]]]:
         """What Lambda kept that has a record of this image: the object, its ETag and its content."""
         if not self._may_have(image_id):
             return
-        for stored in self.failed_records_bucket.objects(_GIVEN_UP):
-            found = self.failed_records_bucket.read(stored.key)
-            # Whatever else there is under the prefix is none of Lambda's, and has no records.
-            if found and (kept := _read(found[0])) and image_id in self._image_ids(kept["event"]):
-                yield stored, found[1], kept
+        with ThreadPoolExecutor(READERS) as pool:
+            for some in batched(self.failed_records_bucket.objects(_GIVEN_UP), READERS, strict=False):
+                if time.monotonic() > deadline:
+                    raise OutOfTime(0)
+                contents = pool.map(self.failed_records_bucket.read, [stored.key for stored in some])
+                for stored, found in zip(some, contents, strict=True):
+                    # Whatever else there is under the prefix is none of Lambda's, and has no records.
+                    if found and (kept := _read(found[0])) and image_id in self._image_ids(kept["event"]):
+                        yield stored, found[1], kept
 
     def _may_have(self, image_id: str) -> bool:
         """Records have ids of version 5, and nothing else has."""

@@ -63,6 +63,13 @@ class Reconciliation:
             Fault: a service did not answer, or denied access; the next run goes on.
         """
         result = Reconciled()
+        try:
+            self._start_lost(now, since or now - LOOKBACK, result)
+        finally:  # neither keeps the other
+            self._settle(now, result)
+        return result
+
+    def _settle(self, now: datetime, result: Reconciled) -> None:
         for left in self.images_table.unsettled(now - PATIENCE):
             match left:
                 case OpenReport():
@@ -70,7 +77,9 @@ class Reconciliation:
                     result.reported += 1
                 case OpenErasure(erased_at=erased_at) if erased_at <= now - FORMS_END:
                     result.erased_again += self.images_table.erase_again(left, now)
-        for arrivals in batched(self._arrivals(now, since or now - LOOKBACK), BATCH_ITEMS, strict=False):
+
+    def _start_lost(self, now: datetime, since: datetime, result: Reconciled) -> None:
+        for arrivals in batched(self._arrivals(now, since), BATCH_ITEMS, strict=False):
             result.seen += len(arrivals)
             statuses = self.images_table.statuses(sorted({key.image_id for key, _ in arrivals}))
             for key, stored in arrivals:
@@ -80,7 +89,6 @@ class Reconciliation:
                     case "erased":  # the workflow will find the tombstone, and erase what has come back
                         self._start(stored)
                         result.restarted += 1
-        return result
 
     def _arrivals(self, now: datetime, since: datetime) -> Iterator[tuple[RawKey, Version]]:
         moment = since

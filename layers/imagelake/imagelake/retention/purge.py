@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from imagelake.errors import Fault, InvalidKeyError
 from imagelake.keys import ArrivalHour
-from imagelake.retention.receipts import Receipt, Tally
+from imagelake.retention.receipts import Receipt, RunState, Tally
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.images_table import ExpiredItem, ImagesTable
@@ -32,6 +32,8 @@ WORKERS: Final = 8
 """Deletions under way at once; listing goes on meanwhile."""
 MISDATED_LEAD: Final = timedelta(days=1)
 """An hour is empty that long before it begins; 48 runs of the purge see to it."""
+SLICE_ITEMS: Final = 1_000
+"""Items whose deletion is under way at once."""
 NOTE_SECONDS: Final = 10.0
 """How often a run says in its receipt what it has deleted so far."""
 
@@ -79,7 +81,7 @@ class Purge:
     retention_days: int
 
     def find_work(self, now: datetime) -> list[Work]:
-        """All there is to do at `now`: each due hour that a store still has, and what has no hours.
+        """All there is to do at `now`: each due hour that a store still has, and items and uploads whose time is up.
 
         Raises:
             Fault: S3 or Glue did not answer, or denied access.
@@ -88,7 +90,11 @@ class Purge:
         hours = {store.name: {*_due_hours(store, latest), *self._misdated(store, now)} for store in self._stores()}
         hours["catalog"] |= {registered.hour for registered in self.catalog.registered(latest)}
         due = [Work(store=name, hour=hour.path) for name, found in hours.items() for hour in sorted(found)]
-        return [*due, Work(store="items"), Work(store="uploads")]
+        if self.images_table.has_expired(now):
+            due.append(Work(store="items"))
+        if any(bucket.has_uploads(now - STALE_UPLOAD) for bucket in self._buckets()):
+            due.append(Work(store="uploads"))
+        return due
 
     def run(self, work: Work, now: datetime, seconds: float) -> Progress:
         """Do a piece of work, or as much of it as `seconds` allow.
@@ -100,10 +106,11 @@ class Purge:
         """
         deadline = time.monotonic() + seconds
         if work.store == "items":
-            return self._purge_items(now, deadline)
+            run = _ItemRun(self, now)
+            finished = run.delete_items(deadline)
+            return Progress(store=work.store, finished=finished, deleted=run.deleted)
         if work.store == "uploads":
-            both = (self.raw_bucket, self.catalog.lake_bucket)
-            aborted = sum(len(bucket.abort_uploads(now - STALE_UPLOAD)) for bucket in both)
+            aborted = sum(len(bucket.abort_uploads(now - STALE_UPLOAD)) for bucket in self._buckets())
             return Progress(store=work.store, finished=True, deleted=aborted)
         hour = ArrivalHour.parse(work.hour or "")
         (store,) = (store for store in self._stores() if store.name == work.store)
@@ -116,6 +123,9 @@ class Purge:
             self.catalog.unregister(hour)
         return self._purge_hour(store, hour, now, deadline, stored_until=None)
 
+    def _buckets(self) -> tuple[Bucket, Bucket]:
+        return self.raw_bucket, self.catalog.lake_bucket
+
     def _stores(self) -> tuple[_Store, ...]:
         lake = self.catalog.lake_bucket
         of_lake = (_Store("derived", lake), _Store("catalog", lake), _Store("compaction", lake))
@@ -123,13 +133,14 @@ class Purge:
 
     def _latest_due(self, now: datetime) -> ArrivalHour:
         """The last hour in which nothing can have arrived less than the promised days before `now`."""
-        hour = ArrivalHour.of(now - self._retention)
-        while hour.closed_at > now - self._retention:
+        hour = ArrivalHour.of(now - self.retention)
+        while hour.closed_at > now - self.retention:
             hour = ArrivalHour.of(hour.start - timedelta(hours=1))
         return hour
 
     @property
-    def _retention(self) -> timedelta:
+    def retention(self) -> timedelta:
+        """How long images are kept."""
         return timedelta(days=self.retention_days)
 
     def _misdated(self, store: _Store, now: datetime) -> Iterator[ArrivalHour]:
@@ -141,7 +152,7 @@ class Purge:
 
     def _misdated_until(self, hour: ArrivalHour, now: datetime) -> datetime:
         """When an object of an hour that has not begun must have been stored, at the latest, to go now."""
-        return now if hour.start - now <= MISDATED_LEAD else now - self._retention
+        return now if hour.start - now <= MISDATED_LEAD else now - self.retention
 
     def _purge_misdated(self, store: _Store, hour: ArrivalHour, now: datetime, deadline: float) -> Progress:
         progress = self._purge_hour(store, hour, now, deadline, stored_until=self._misdated_until(hour, now))
@@ -157,31 +168,67 @@ class Purge:
         deleted = run.tally.versions + run.tally.delete_markers
         return Progress(store=store.name, hour=hour.path, finished=finished, deleted=deleted)
 
-    def _purge_items(self, now: datetime, deadline: float) -> Progress:
-        gone: dict[tuple[str, ArrivalHour], list[ExpiredItem]] = defaultdict(list)
-        finished, failures = True, list[BaseException]()
+
+@dataclass
+class _ItemRun:
+    """A run over the items whose time is up. Receipts of them are written every `NOTE_SECONDS`, and in the end."""
+
+    purge: Purge
+    now: datetime
+    deleted: int = 0
+    _unwritten: list[ExpiredItem] = field(default_factory=list)
+
+    def delete_items(self, deadline: float) -> bool:
+        """Delete until `deadline`, and say in receipts what is gone, whatever happens.
+
+        Returns:
+            Whether nothing is left.
+
+        Raises:
+            Fault: DynamoDB or S3 did not answer, or denied access.
+        """
+        try:
+            finished = self._delete(deadline)
+        except Exception:
+            self._write_receipts("failed")
+            raise
+        self._write_receipts("completed")
+        return finished
+
+    def _delete(self, deadline: float) -> bool:
+        written_at, table = time.monotonic(), self.purge.images_table
         with ThreadPoolExecutor(WORKERS) as pool:
             # In slices, so that neither the queue nor the time runs away.
-            for items in batched(self.images_table.expired(now), 1000, strict=False):
-                if failures or time.monotonic() > deadline:
-                    finished = False
-                    break
-                deletions = [pool.submit(self.images_table.delete_expired, item.image_id, now) for item in items]
-                for item, deletion in zip(items, deletions, strict=True):
-                    if failure := deletion.exception():
-                        failures.append(failure)
-                    elif deletion.result():
-                        kind = {"awaiting_upload": "awaited_uploads", "erased": "tombstones"}.get(item.status, "items")
-                        gone[kind, ArrivalHour(item.ingest_date, item.hour)].append(item)
-        for (kind, hour), deleted_items in sorted(gone.items()):
+            for items in batched(table.expired(self.now), SLICE_ITEMS, strict=False):
+                if time.monotonic() > deadline:
+                    return False
+                deletions = [pool.submit(table.delete_expired, item.image_id, self.now) for item in items]
+                failures = [failure for deletion in deletions if (failure := deletion.exception())]
+                self._unwritten += [
+                    item
+                    for item, deletion in zip(items, deletions, strict=True)
+                    if not deletion.exception() and deletion.result()
+                ]
+                if failures:
+                    raise failures[0]
+                if time.monotonic() - written_at > NOTE_SECONDS:
+                    written_at = time.monotonic()
+                    self._write_receipts("completed")
+        return True
+
+    def _write_receipts(self, state: RunState) -> None:
+        gone: dict[tuple[str, ArrivalHour], list[ExpiredItem]] = defaultdict(list)
+        for item in self._unwritten:
+            kind = {"awaiting_upload": "awaited_uploads", "erased": "tombstones"}.get(item.status, "items")
+            gone[kind, item.hour or ArrivalHour.of(item.expires_at - self.purge.retention)].append(item)
+        for (kind, hour), items in sorted(gone.items()):
             tally = Tally()
-            for item in sorted(deleted_items, key=lambda item: item.image_id):
-                age = _hours(now - item.received_at) if item.received_at and kind == "items" else None
+            for item in sorted(items, key=lambda item: item.image_id):
+                age = _hours(self.now - item.received_at) if item.received_at and kind == "items" else None
                 tally.add(item.image_id, "", 0, age)
-            Receipt(self.audit_bucket, kind, hour, now).end(tally, "failed" if failures else "completed")
-        if failures:
-            raise failures[0]
-        return Progress(store="items", finished=finished, deleted=sum(map(len, gone.values())))
+            Receipt(self.purge.audit_bucket, kind, hour, self.now).end(tally, state)
+        self.deleted += len(self._unwritten)
+        self._unwritten.clear()
 
 
 @dataclass

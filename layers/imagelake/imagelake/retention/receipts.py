@@ -152,16 +152,19 @@ def _is_at_work(bucket: Bucket, key: str) -> bool:
 type ErasureState = Literal["completed", "to be continued", "interrupted"]
 
 
-def erasure(bucket: Bucket, tombstone: Tombstone, tally: "ErasureTally", state: ErasureState) -> None:
-    """Write the receipt of an erasure on request: who asked for it and why, and how much is gone by this run.
+def erasure(bucket: Bucket, tombstone: Tombstone, tally: "ErasureTally", state: ErasureState, now: datetime) -> None:
+    """Write the receipt of an erasure on request: who asked for it and why, and how much is gone by the run of `now`.
 
-    A run that is repeated with the same result leaves the receipt it has left.
+    Two runs at once delete the same objects, which S3 takes twice, and leave one receipt. Rows and records go once:
+    runs that have deleted nothing else have receipts of their own.
 
     Raises:
         Fault: S3 did not answer, or denied access.
     """
     asked = tombstone.model_dump(mode="json", include={"image_id", "erased_at", "returned_at", "asked_by", "reason"})
     body = {"state": state, **asked, **_hour(tombstone.raw_key.hour), **tally.describe()}
+    if (tally.rows or tally.records) and not tally.versions and not tally.derivatives:
+        body["run_at"] = to_iso(now)
     run = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
     content = (json.dumps(body, indent=2) + "\n").encode()
     bucket.store_once(f"{_erasure_prefix(tombstone)}{run}.json", content, "application/json")

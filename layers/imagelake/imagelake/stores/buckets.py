@@ -288,6 +288,16 @@ class Bucket:
         """
         self._delete([{"Key": one.key, "VersionId": one.version_id} for one in doomed])
 
+    def has_uploads(self, begun_before: datetime) -> bool:
+        """Whether there are multipart uploads that began by then.
+
+        Raises:
+            Fault: S3 did not answer, or denied access.
+        """
+        with calling("ListMultipartUploads"):
+            pages = s3_client().get_paginator("list_multipart_uploads").paginate(Bucket=self.name)
+            return any(upload["Initiated"] <= begun_before for page in pages for upload in page.get("Uploads", []))
+
     def abort_uploads(self, begun_before: datetime) -> list[datetime]:
         """Abort multipart uploads and free their parts; say when each had begun.
 

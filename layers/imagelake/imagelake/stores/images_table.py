@@ -19,7 +19,7 @@ import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from boto3.dynamodb.types import TypeSerializer
 
-from imagelake.errors import Fault, InvalidCursorError
+from imagelake.errors import Fault, InvalidCursorError, InvalidKeyError
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import EXPIRY_SHARDS, AwaitedUpload, Tombstone, expiry_attributes
 from imagelake.stores.session import calling, session
@@ -66,13 +66,13 @@ class Listing:
 
 @dataclass(frozen=True)
 class ExpiredItem:
-    """An item past its time, as the index of expiring items knows it."""
+    """An item past its time, as the index of expiring items knows it; times that are malformed are None."""
 
     image_id: str
     status: str
+    expires_at: datetime
     received_at: datetime | None
-    ingest_date: str
-    hour: str
+    hour: ArrivalHour | None
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,34 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _left_to_do(item: dict[str, Any]) -> OpenReport | OpenErasure:
-    if item["status"] == "erased":
-        return OpenErasure(item["image_id"], datetime.fromisoformat(item["erased_at"]))
-    key = RawKey(ArrivalHour(item["ingest_date"], item["hour"]), item["image_id"])
-    return OpenReport(key, item["status"], item["reason"])
+def _left_to_do(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
+    """None for an item that nobody can read, which is for the auditor to report."""
+    try:
+        if item["status"] == "erased":
+            return OpenErasure(item["image_id"], datetime.fromisoformat(item["erased_at"]))
+        hour = ArrivalHour.parse(f"ingest_date={item['ingest_date']}/hour={item['hour']}")
+        return OpenReport(RawKey(hour, item["image_id"]), item["status"], item["reason"])
+    except (KeyError, TypeError, ValueError, InvalidKeyError):
+        return None
+
+
+def _expired(item: dict[str, Any]) -> ExpiredItem:
+    """An entry of the index; whatever else it says, its item has to go."""
+    try:
+        hour = ArrivalHour.parse(f"ingest_date={item.get('ingest_date')}/hour={item.get('hour')}")
+    except InvalidKeyError:
+        hour = None
+    try:
+        received_at = datetime.fromisoformat(str(item.get("received_at")))
+    except ValueError:
+        received_at = None
+    return ExpiredItem(
+        image_id=str(item["image_id"]),
+        status=str(item.get("status")),
+        expires_at=datetime.fromtimestamp(int(item["expires_at"]), UTC),
+        received_at=received_at if received_at and received_at.tzinfo else None,
+        hour=hour,
+    )
 
 
 def _now() -> int:
@@ -288,17 +311,22 @@ class ImagesTable:
                 with calling("Query"):
                     found = self._table.query(**query)
                 for item in found["Items"]:
-                    received_at = item.get("received_at")
-                    yield ExpiredItem(
-                        image_id=str(item["image_id"]),
-                        status=str(item["status"]),
-                        received_at=datetime.fromisoformat(str(received_at)) if received_at else None,
-                        ingest_date=str(item["ingest_date"]),
-                        hour=str(item["hour"]),
-                    )
+                    yield _expired(item)
                 if "LastEvaluatedKey" not in found:
                     break
                 query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether there is an item whose time is up. Items that the index names are read, since it trails the table.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        for some in batched(self.expired(now), BATCH_ITEMS, strict=False):
+            items = self._read([item.image_id for item in some], {"ProjectionExpression": "expires_at"})
+            if any(int(item["expires_at"]) <= now.timestamp() for item in items):
+                return True
+        return False
 
     def outcomes(
         self, hour: ArrivalHour, retention_days: int, statuses: Sequence[str] = OUTCOMES
@@ -432,8 +460,9 @@ class ImagesTable:
                     found = self._table.query(**query)
                 # The index trails the table.
                 for item in self._read([str(one["image_id"]) for one in found["Items"]], {}):
-                    if "unsettled_since" in item and item["expires_at"] > _now():
-                        yield _left_to_do(item)
+                    is_left = "unsettled_since" in item and item["expires_at"] > _now()
+                    if is_left and (left := _left_to_do(item)):
+                        yield left
                 if "LastEvaluatedKey" not in found:
                     break
                 query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
