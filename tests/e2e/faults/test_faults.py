@@ -50,12 +50,11 @@ class Run:
             messages = through_kafka(self.lake, [*sent[1::2], CLAIM], self.clock.now)
             uploads = through_api(self.lake, sent[::2], self.erasures)
             books.wait_until_taken(self.lake, messages)
-            for image_id in sorted(messages)[9::10]:
-                self.erasures.ask(image_id)
+            self.erasures.ask_all(sorted(messages)[9::10])
             wait_until_idle(self.lake)
         print(json.dumps(report, indent=1))
         self.faults |= {name.partition(" ")[0] for name in report["injected"]}
-        self.erasures.ask_again()
+        self.erasures.ask_all(self.erasures.wanted - self.erasures.erased)
         self.ledger.check("asked to be erased, without an answer", self.erasures.wanted - self.erasures.erased)
         accepted = messages | uploads
         return {one: picture for one, picture in accepted.items() if one not in self.erasures.erased}
