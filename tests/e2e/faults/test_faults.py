@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from local.emulator.faults import KINDS, Plan
 from local.lake import Lake
 from tests.e2e.faults import hours
@@ -73,6 +75,7 @@ class Run:
             self.ledger.check(f"erased, and its {place} is there", image_ids)
 
 
+@pytest.mark.timeout(0)  # `injection.wait` ends what hangs, whatever time the rest takes
 def test_what_was_accepted_under_faults_is_cataloged_or_reported_and_goes_after_its_days(
     lake: Lake, images: int, seed: int, tmp_path: Path
 ) -> None:
