@@ -57,7 +57,7 @@ e2e: $(READY) ## tests against a running local lake
 	$(pytest) tests/e2e
 
 faults: $(READY) ## the deployed lake under faults, at length: make faults IMAGES=2000 SEED=7
-	IMAGES="$(or $(IMAGES),2000)" SEED="$(or $(SEED),1)" $(ACTIVATED) python -m pytest --quiet --capture=no --timeout=0 tests/e2e/faults
+	IMAGES="$(or $(IMAGES),2000)" SEED="$(or $(SEED),1)" $(ACTIVATED) python -m pytest --quiet --capture=no tests/e2e/faults
 
 aws: $(READY) ## check a stack on AWS, with credentials of its account: make aws STACK=image-lake
 	STACK="$(STACK)" $(ACTIVATED) python -m pytest --quiet -rs tests/aws

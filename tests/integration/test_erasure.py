@@ -197,6 +197,17 @@ def test_a_request_that_died_is_finished_by_the_stream(tell: Callable[[str], Con
     assert (receipt["state"], receipt["asked_by"], receipt["versions"]) == ("completed", CALLER, 1)
 
 
+def test_an_erasure_that_the_stream_has_lost_is_finished_by_whoever_asks_again(tell: Callable[[str], Context]) -> None:
+    gone, context = cataloged(RECENT), tell("erase_image")
+    buried_by_another_request(gone.image_id)
+    assert erase(gone.image_id, context) == 202
+
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=25), tick=False):
+        assert erase(gone.image_id, context) == 204
+
+    assert kept(RAW_BUCKET) == []
+
+
 def test_what_an_engine_stores_after_the_erasure_is_erased_when_its_form_has_ended(
     tell: Callable[[str], Context],
 ) -> None:

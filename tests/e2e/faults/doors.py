@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -50,10 +50,10 @@ class Erasures:
         else:
             self.erased.add(image_id)
 
-    def ask_again(self) -> None:
-        """Ask for those that got no answer."""
-        for image_id in sorted(self.wanted - self.erased):
-            self.ask(image_id)
+    def ask_all(self, image_ids: Iterable[str]) -> None:
+        """Ask for the erasure of images, several at once."""
+        with ThreadPoolExecutor(SENDERS) as pool:
+            list(pool.map(self.ask, sorted(image_ids)))
 
 
 def api(lake: Lake, username: str | None = None, password: str | None = None) -> LakeApi:

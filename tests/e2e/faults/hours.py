@@ -71,21 +71,40 @@ def audit(lake: Lake) -> list[dict[str, Any]]:
     return findings
 
 
-def found_missing(clock: Clock, accepted: Accepted, ledger: Ledger) -> list[str]:
-    """Check that the audit names the hours whose rows were lost with the stream, and nothing else; gives the hours."""
+ERASED = "an image that was erased on request"
+AUDITED_AS = {"file": "raw", "derivative": "derived", "row": "catalog"}
+"""What the audit calls the places of an image."""
+
+
+def found_missing(
+    clock: Clock, accepted: Accepted, erased: Iterable[str], ledger: Ledger
+) -> tuple[list[str], set[str]]:
+    """Check that the audit names what was lost with the stream, and nothing else: rows, and the rest of erasures.
+
+    Returns:
+        The hours that lack rows, and the images of which something is left.
+    """
     found = books.items(clock.lake, accepted)
     missing = found.keys() - books.current_rows(clock.lake, found).keys()
     lacking = {ArrivalHour(found[one]["ingest_date"], found[one]["hour"]) for one in missing}
     names = {f"{hour.ingest_date}/{hour.hour}" for hour in lacking}
-    findings = {finding["what"]: finding for finding in audit(clock.lake)}
+    remains = {place: ids for place, ids in left(clock.lake, erased).items() if ids}
+    audited = audit(clock.lake)
+    counted = {one["place"]: one["count"] for one in audited if one["what"] == ERASED}
+    findings = {finding["what"]: finding for finding in audited if finding["what"] != ERASED}
     named = findings.pop("an hour with fewer rows than images", {"names": []})["names"]
     without = findings.pop("an image without a row", {"count": 0})["count"]
     ledger.count("rows lost", len(missing))
     ledger.count("of these the audit counts", without)
     ledger.count("hours that the audit names", len(named))
     ledger.check("hours that lack rows and the audit does not name", names - {one.partition(":")[0] for one in named})
+    ledger.count("erasures that did not go on without the stream", len(set().union(*remains.values())))
+    ledger.check(
+        "places where they left something and the audit counts another number",
+        (place for place, ids in remains.items() if counted.get(AUDITED_AS.get(place, place)) != len(ids)),
+    )
     ledger.check("other findings", findings)
-    return [f"{hour.ingest_date}T{hour.hour}" for hour in sorted(lacking)]
+    return [f"{hour.ingest_date}T{hour.hour}" for hour in sorted(lacking)], set().union(*remains.values())
 
 
 def rebuilt(lake: Lake, hours: Iterable[str], folder: Path) -> int:

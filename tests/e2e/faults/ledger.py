@@ -159,10 +159,8 @@ def current_rows(lake: Lake, image_ids: Iterable[str]) -> dict[str, list[list[st
 
 
 def doubled(lake: Lake, image_ids: Iterable[str]) -> set[str]:
-    """Images of which the table has the same outcome twice."""
-    question = (
-        "SELECT image_id FROM images GROUP BY image_id, status, processed_at, received_at, reason HAVING count(*) > 1"
-    )
+    """Images of which the table has an outcome twice; one that failed and was redriven has two outcomes."""
+    question = "SELECT image_id FROM images GROUP BY image_id, status HAVING count(*) > 1"
     return {row[0] for row in lake.analysts.ask(question).rows} & set(image_ids)
 
 
