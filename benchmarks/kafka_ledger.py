@@ -4,8 +4,8 @@
 
 The stack is the deployed one, on the emulator, with IAM enforcement on: the function behind the pollers, the buckets,
 the queue, the images table, its stream and the function that writes the catalog. What lies between raw bucket and table
-is either the deployed workflow, which one machine takes through two images a second, or, for ten thousand, the same
-processing and the same conditional write, run here after the rule that starts the workflow was turned off.
+is either the deployed workflow, which is slow on one machine, or, for ten thousand records, the same processing and the
+same conditional write, run here after the rule that starts the workflow was turned off.
 
 Between the function and S3 stands a proxy that answers every write of one object in twenty with 503 until the
 function's client has given up, and that kills the function's process, for real, on one record in five hundred. One

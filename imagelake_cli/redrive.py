@@ -23,7 +23,7 @@ _SAID: Final = {
     "redrivable": "can be redriven",
     "final": "not redriven: its file is at fault, and another try gives the same answer. Have another file sent.",
     "processed": "not redriven: it is processed",
-    "waiting": "not redriven: it has no outcome yet. If it got lost, it is started again within two hours.",
+    "waiting": "not redriven: it has no outcome yet. If it got lost, it is started again within 75 minutes.",
     "changed": "not redriven: it has got another outcome meanwhile",
     "unknown": "not redriven: the lake does not know it, or it was erased or has expired",
     "gone": "not redriven: its raw object is gone",

@@ -33,8 +33,8 @@ EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
     "open_image": ("the decision `open`", lambda result: result["decision"] == "open"),
     "process_image": ("the status `processed`", lambda result: result["status"] == "processed"),
     "close_image": (
-        "the outcome `rejected`: the derivatives of the sample are not stored",
-        lambda result: result["reason"].startswith("engine_answer_invalid: "),
+        "a fault: the derivatives of the sample are not stored",
+        lambda result: result["errorMessage"] == "NoSuchKey on HeadObject",
     ),
     "write_catalog": ("a Parquet file", lambda result: len(result["files"]) == 1),
     "rebuild_catalog": ("nothing missing", lambda result: result["missing"] == 0),

@@ -20,6 +20,8 @@ from imagelake.engine.runner import available_scripts
 from local.emulator import ROOT
 
 SOURCE: Final = ROOT / "pipelines.yaml"
+MAX_NAMES: Final = 1_000
+"""Characters of all names of scripts: they are metadata of an object, of which S3 takes 2 KB, beside the limits."""
 
 
 class InvalidPipelinesError(Exception):
@@ -176,6 +178,8 @@ def _contradictions(file: _File, available: Collection[str]) -> Iterator[str]:
 
 
 def _of_pipeline(place: str, pipeline: _Pipeline, available: Collection[str]) -> Iterator[str]:
+    if (characters := len(json.dumps(pipeline.scripts))) > MAX_NAMES:
+        yield f"{place}.scripts: the names have {characters} characters as JSON; allowed are {MAX_NAMES}"
     for position, script in enumerate(pipeline.scripts):
         if script not in available:
             there = ", ".join(sorted(available))

@@ -24,7 +24,11 @@ SECRET = f"AKIDEXAMPLE{os.getpid():020}"
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """What a runtime asks for events and sends answers to. Every event may be answered once."""
+    """What a runtime asks for events and sends answers to. Every event may be answered once.
+
+    Whoever asks gets the event that waits for its answer, once more if need be, and the next one only then, as from
+    https://github.com/aws/aws-lambda-runtime-interface-emulator/blob/main/lambda/core/states.go.
+    """
 
     daemon_threads = True
 
@@ -32,7 +36,20 @@ class RuntimeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Requests)
         self.events: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         self.answers: dict[str, queue.Queue[tuple[str, dict[str, Any]]]] = {}
-        self.asked = 0
+        self._current: tuple[str, dict[str, Any]] | None = None
+        self._asking = threading.Lock()
+
+    def next(self) -> tuple[str, dict[str, Any]]:
+        """The event to handle, and its number; waits until there is one."""
+        with self._asking:
+            self._current = self._current or self.events.get()
+            return self._current
+
+    def end(self, request_id: str) -> "queue.Queue[tuple[str, dict[str, Any]]] | None":
+        """Where the answer to this event goes; None when it has one."""
+        if self._current and self._current[0] == request_id:
+            self._current = None
+        return self.answers.pop(request_id, None)
 
     @property
     def address(self) -> str:
@@ -47,14 +64,13 @@ class _Requests(BaseHTTPRequestHandler):
     server: RuntimeApi
 
     def do_GET(self) -> None:
-        self.server.asked += 1
-        request_id, event = self.server.events.get()
+        request_id, event = self.server.next()
         self._answer(200, json.dumps(event).encode(), {"Lambda-Runtime-Aws-Request-Id": request_id})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         found = re.fullmatch(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)", self.path)
-        answers = self.server.answers.pop(found[1], None) if found else None
+        answers = self.server.end(found[1]) if found else None
         if found and answers:
             answers.put((found[2], body))
         self._answer(202 if answers else 403, b"", {})
@@ -76,6 +92,11 @@ class LambdaProcess:
 
     def __init__(self, api: RuntimeApi, process: "subprocess.Popen[bytes]", folder: Path, log: Path) -> None:
         self._api, self.process, self.folder, self._log = api, process, folder, log
+
+    @property
+    def api_address(self) -> tuple[str, int]:
+        """Host and port of its Runtime API."""
+        return ("127.0.0.1", self._api.server_port)
 
     def log(self) -> str:
         """What it has written so far."""

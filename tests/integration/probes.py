@@ -24,7 +24,7 @@ from tests.integration.test_misbehaving_scripts import (
 _SHMCTL = {"x86_64": 31, "aarch64": 195}
 
 PRELUDE = f"""
-import ctypes, fcntl, os, re, resource, signal, socket, sys, time
+import ctypes, fcntl, http.client, json, os, re, resource, signal, socket, sys, time
 from glob import glob
 from pathlib import Path
 numbers = { ({machine: calls | {"shmctl": _SHMCTL[machine]} for machine, (_, calls) in MACHINES.items()})!r}
@@ -53,7 +53,7 @@ class Given(TypedDict):
     """What probes are told.
 
     Args:
-        address: host and port of somebody who listens on this machine.
+        address: host and port of somebody who listens on this machine: of Lambda's Runtime API where there is one.
         file_of_user: a file with the secret, which the user may read.
         folder_of_all: the folder for temporary files.
         package: a file to make among the packages.
@@ -223,6 +223,22 @@ SOCKETS = {
 OTHER_IMAGES = {
     "finds files of others in the folder for all": Probe(
         "return [name for name in os.listdir(folder_of_all) if name == 'of-another']"
+    ),
+    "takes the event of another image": Probe(
+        """
+        api = http.client.HTTPConnection(*address, timeout=20)
+        def ask(method, path, answer=None):
+            api.request(method, f"/2018-06-01/runtime/invocation/{path}", answer and json.dumps(answer))
+            answered = api.getresponse()
+            return answered.read() and answered.headers["Lambda-Runtime-Aws-Request-Id"]
+        own = ask("GET", "next")
+        ask("POST", f"{own}/response", {"output": {"reached": False}})
+        another = ask("GET", "next")
+        Path("taken").touch()
+        ask("POST", f"{another}/response", {"output": {"reached": another != own}})
+        """,
+        then="return Path('taken').exists()",  # where it is taken on Lambda, this never runs
+        on_lambda=True,
     ),
     "leaves a file in its folder": Probe("Path('left').touch()", then="return Path('left').exists()"),
     "leaves a file in the folder for all": Probe(

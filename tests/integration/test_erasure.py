@@ -30,8 +30,9 @@ from imagelake.settings import load
 from imagelake.stores import buckets
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.images_table import ImagesTable
+from local.samples import make_samples
 from tests.application import event, physical_name, translated
-from tests.integration.conftest import CALLER, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client
+from tests.integration.conftest import CALLER, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client, created
 from tests.integration.test_retention import (
     RECENT,
     WRITER,
@@ -43,6 +44,7 @@ from tests.integration.test_retention import (
     request,
     rows,
 )
+from tests.workflow import Workflow
 
 FAILED_RECORDS = physical_name("FailedRecordsBucket")
 CLUSTER = "warehouse"
@@ -227,6 +229,30 @@ def test_what_an_engine_stores_after_the_erasure_is_erased_when_its_form_has_end
 
     assert not kept(LAKE_BUCKET, "derived")
     assert [receipt["derivatives"] for receipt in receipts("erasures")] == [1, 1]
+
+
+def test_an_image_that_is_erased_while_it_is_processed_stays_erased_without_an_alarm(
+    workflow: Workflow, tell: Callable[[str], Context], capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, sample = cataloged(RECENT, versions=0, status="failed"), make_samples()[0]
+    key = RawKey(RECENT, record.image_id)
+    client("s3").put_object(Bucket=RAW_BUCKET, Key=str(key), Body=sample.content, ContentType=sample.content_type)
+    context = tell("erase_image")
+    statuses: list[int] = []
+
+    def before(state: str) -> None:
+        if state == "Close image":
+            statuses.append(erase(record.image_id, context))
+
+    workflow.before = before
+
+    entered = workflow.run(created(str(key)))
+
+    assert statuses == [204]
+    assert entered[-5:] == ["Record failure", "Read item", "Check item", "Move tombstone", "Finish"]
+    assert tombstone_of(record.image_id)["status"] == "erased"
+    assert not kept(LAKE_BUCKET, "derived")
+    assert "EngineAnswersInvalid" not in capsys.readouterr().out
 
 
 def test_forms_have_ended_when_an_image_is_erased_again() -> None:

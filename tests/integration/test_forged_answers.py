@@ -23,6 +23,7 @@ from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, AwaitedUpload
 from imagelake.stores.images_table import ImagesTable
 from local.samples import make_samples
+from tests.conftest import GivePipelines
 from tests.integration.conftest import (
     IMAGES_TABLE,
     LAKE_BUCKET,
@@ -170,8 +171,6 @@ NOT_BELIEVED: dict[str, Forge] = {
     "a page": setting("derivatives", 0, "extension", to="html"),
     "the order as a derivative": setting("derivatives", 0, "extension", to="json"),
     "another type of content": setting("derivatives", 0, "content_type", to="text/html"),
-    "one that is not there": setting("derivatives", 0, "name", to="thumb_9999"),
-    "one of another kind": setting("derivatives", 0, "extension", to="png"),
     "one of another size": setting("derivatives", 0, "bytes", to=1),
     "one of no size": setting("derivatives", 0, "bytes", to=0),
     "one of negative size": setting("derivatives", 0, "bytes", to=-1),
@@ -239,6 +238,39 @@ def test_a_rejection_that_is_a_lie_is_one_with_the_trusted_facts(workflow: Workf
     assert {field: made.get(field) for field in TRUSTED} == {field: honest.get(field) for field in TRUSTED}
 
 
+@pytest.mark.parametrize(
+    "forge", [setting("derivatives", 0, "name", to="thumb_9999"), setting("derivatives", 0, "extension", to="png")]
+)
+def test_a_derivative_that_was_never_stored_is_not_believed_and_ends_as_a_failure(
+    forge: Forge, workflow: Workflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(KEY)
+
+    forged(workflow, forge)
+
+    (letter,) = dead_letters_sent()
+    made = item(KEY.image_id)
+    assert (made["status"], made["reason"]) == ("failed", "fault: NoSuchKey on HeadObject")
+    assert (letter["status"], letter["reason"]) == ("failed", made["reason"])
+    assert "EngineAnswersInvalid" not in capsys.readouterr().out
+
+
+def test_an_image_is_checked_against_the_scripts_and_limits_it_was_ordered_with(
+    workflow: Workflow, give_pipelines: GivePipelines
+) -> None:
+    put(KEY)
+    workflow.before = lambda state: (
+        give_pipelines(limits={"max_side": 1}, default={"scripts": ["describe", "redact", "thumbnails"]})
+        if state == "Close image"
+        else None
+    )
+
+    workflow.run(created(str(KEY)))
+
+    made = item(KEY.image_id)
+    assert (made["status"], made["script"]) == ("processed", "describe,thumbnails")
+
+
 def test_somebody_else_s_awaited_upload_stays_awaited(workflow: Workflow) -> None:
     """Tried on the design before: an item for it under the attacker's name."""
     upload = AwaitedUpload(
@@ -280,14 +312,17 @@ def test_an_answer_of_random_damage_never_reaches_the_trusted_facts(
         "../x",
         VICTIM.image_id,
     ]
-    seen = {"processed": 0, "rejected": 0}
+    seen = {"processed": 0, "rejected": 0, "failed": 0}
 
     for _ in range(150):
         forged(workflow, lambda answer: damaged(answer, chance, values))
         made = item(KEY.image_id)
         assert made["status"] in seen, made["reason"]
         seen[made["status"]] += 1
-        assert {field: made.get(field) for field in TRUSTED} == {field: honest.get(field) for field in TRUSTED}
+        if made["status"] == "failed":
+            assert made["reason"] == "fault: NoSuchKey on HeadObject"
+        else:
+            assert {field: made.get(field) for field in TRUSTED} == {field: honest.get(field) for field in TRUSTED}
         for derivative in made.get("derivatives", []):
             assert derivative["key"].startswith(ImageVersion(KEY, made["version_id"]).prefix)
         client("dynamodb").delete_item(TableName=IMAGES_TABLE, Key={"image_id": {"S": KEY.image_id}})

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from imagelake.engine.json_value import Json
 from imagelake.engine.runner import Measure
 from imagelake.errors import Rejection
 from tests.application import ROOT
-from tests.integration.lambda_process import SECRET, LambdaProcess
+from tests.integration.lambda_process import SECRET, LambdaProcess, RuntimeApi
 from tests.integration.probes import GROUPS, PROBES, Given
 from tests.integration.test_misbehaving_scripts import PROBE, Run, clears_up, run
 from tests.unit.pictures import encoded, photo
@@ -50,8 +49,10 @@ def _given(address: tuple[str, int], file_of_user: Path, folder_of_all: str, pac
 
 @pytest.fixture
 def listening() -> Iterator[tuple[str, int]]:
-    """A server on this machine, for whoever may connect."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    """A server on this machine, for whoever may connect: a Runtime API that has two events."""
+    server = RuntimeApi()
+    for request_id in ("own", "another"):
+        server.events.put((request_id, {}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield ("127.0.0.1", server.server_port)
     server.shutdown()
@@ -95,10 +96,10 @@ def test_with_filters(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("name", PROBES)
-def test_as_on_lambda(name: str, function: LambdaProcess, listening: tuple[str, int]) -> None:
+def test_as_on_lambda(name: str, function: LambdaProcess) -> None:
     of_user = function.folder / "of-user"
     of_user.write_text(SECRET)
-    given = _given(listening, of_user, "/tmp")  # noqa: S108  # its own
+    given = _given(function.api_address, of_user, "/tmp")  # noqa: S108  # its own
     output: Json = {}
     for script in PROBES[name].scripts():
         answer = function.invoke(script, IMAGE, params=given)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagelake.engine import environment, runner
+from imagelake.engine import environment, runner, transfer
+from imagelake.engine.contract import EngineOrder
 from imagelake.engine.runner import Measure
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, AwaitedUpload, Tombstone
@@ -233,12 +234,60 @@ def test_a_result_that_is_none_is_rejected_as_such(
 ) -> None:
     version = arrive(workflow, picture)
     main(*started)
-    client("s3").put_object(Bucket=LAKE_BUCKET, Key=version.result, Body=result, ContentType="application/json")
+    signed = client("s3").head_object(Bucket=LAKE_BUCKET, Key=version.result)["Metadata"]
+    client("s3").put_object(
+        Bucket=LAKE_BUCKET, Key=version.result, Body=result, ContentType="application/json", Metadata=signed
+    )
 
     collect(workflow, version)
 
     assert (item()["status"], item()["reason"].partition(":")[0]) == ("rejected", "engine_answer_invalid")
     assert (item()["uploader"], item()["image_id"]) == (ARRIVAL.uploader, KEY.image_id)
+
+
+def test_a_result_over_which_the_form_for_derivatives_was_used_is_rejected_as_such(
+    picture: bytes, workflow: Workflow, started: list[str]
+) -> None:
+    version = arrive(workflow, picture)
+    main(*started)
+    order = EngineOrder.model_validate_json(transfer.fetch(*started))
+    answer = client("s3").get_object(Bucket=LAKE_BUCKET, Key=version.result)["Body"].read()
+    transfer.store(order.form, version.result, answer, "image/png")
+
+    collect(workflow, version)
+
+    assert (item()["status"], item()["reason"].partition(":")[0]) == ("rejected", "engine_answer_invalid")
+
+
+def test_a_result_is_checked_against_the_scripts_and_limits_it_was_ordered_with(
+    picture: bytes, workflow: Workflow, started: list[str], give_pipelines: GivePipelines
+) -> None:
+    version = arrive(workflow, picture)
+    main(*started)
+    give_pipelines(
+        limits={"max_side": 1}, large_limits={"max_side": 1}, default={"scripts": ["describe", "redact", "thumbnails"]}
+    )
+
+    collect(workflow, version)
+
+    assert (item()["status"], item()["script"]) == ("processed", "describe,thumbnails")
+
+
+def test_a_result_that_is_erased_before_it_is_read_is_a_fault(
+    picture: bytes, workflow: Workflow, started: list[str]
+) -> None:
+    version = arrive(workflow, picture)
+    main(*started)
+
+    def before(state: str) -> None:
+        if state == "Close image":
+            client("s3").delete_object(Bucket=LAKE_BUCKET, Key=version.result)
+
+    workflow.before = before
+
+    collect(workflow, version)
+
+    assert (item()["status"], item()["reason"]) == ("failed", "fault: NoSuchKey on HeadObject")
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 403), ("POST", 403), ("POST", 503)])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from math import inf
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -358,10 +359,7 @@ def test_the_workflow_waits_for_a_function_whose_network_is_made_again() -> None
     [retrier] = [
         one for one in TASKS["Process image"]["Retry"] if one["ErrorEquals"] == ["Lambda.ResourceNotReadyException"]
     ]
-    delays = [
-        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt, retrier["MaxDelaySeconds"])
-        for attempt in range(retrier["MaxAttempts"])
-    ]
+    delays = _delays(retrier)
 
     assert sum(delays) / 2 >= 90, "on average: a delay is anything up to its maximum"
     assert sum(delays) + _function("process_image")["Timeout"] <= WORKFLOW["TimeoutSeconds"]
@@ -375,10 +373,7 @@ def test_an_image_that_lambda_has_no_room_for_waits_a_minute_and_is_left_to_reco
     throttled = ["Lambda.TooManyRequestsException"]
     [retrier] = [one for one in TASKS[name]["Retry"] if one["ErrorEquals"] == throttled]
     [catcher] = [one for one in TASKS[name]["Catch"] if one["ErrorEquals"] == throttled]
-    delays = [
-        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt, retrier["MaxDelaySeconds"])
-        for attempt in range(retrier["MaxAttempts"])
-    ]
+    delays = _delays(retrier)
 
     assert sum(delays) / 2 >= 60, "on average: a delay is anything up to its maximum"
     assert sum(delays) + _function("process_image")["Timeout"] <= WORKFLOW["TimeoutSeconds"]
@@ -599,16 +594,42 @@ def test_an_order_is_good_for_longer_than_whoever_carries_it_out_may_take() -> N
 
 
 def test_the_timeouts_of_the_workflow_fit_into_each_other() -> None:
-    slowest = 0.0
+    """One state may use up its tries with calls that take all their time, or all three with calls of nine seconds."""
+    limits, slowest = {}, {}
     for name in ("Open image", "Process image", "Close image"):
-        state = WORKFLOW["States"][name]
-        [retrier] = [one for one in state["Retry"] if one["ErrorEquals"] == ["States.ALL"]]
-        pauses = [retrier["IntervalSeconds"] * retrier["BackoffRate"] ** n for n in range(retrier["MaxAttempts"])]
-        folder = name.lower().replace(" ", "_")
-        slowest += _function(folder)["Timeout"] * (1 + retrier["MaxAttempts"]) + sum(pauses)
+        of_time_outs = _retrier(name, "Sandbox.Timedout")
+        limits[name] = _function(name.lower().replace(" ", "_"))["Timeout"]
+        slowest[name] = limits[name] * (1 + of_time_outs["MaxAttempts"]) + sum(_delays(of_time_outs))
+        assert f" {slowest[name]:.0f}" in of_time_outs["Comment"]
+    of_faults = [_retrier(name, "States.ALL") for name in slowest]
 
     # What is left is for the item and the dead letter.
-    assert slowest + 20 < WORKFLOW["TimeoutSeconds"]
+    for name in slowest:
+        others = sum(limit for other, limit in limits.items() if other != name)
+        assert slowest[name] + others + 20 < WORKFLOW["TimeoutSeconds"]
+    quick = sum(9 * (1 + retrier["MaxAttempts"]) + sum(_delays(retrier)) for retrier in of_faults)
+    assert quick + 20 < WORKFLOW["TimeoutSeconds"]
+    assert timedelta(seconds=WORKFLOW["TimeoutSeconds"]) < reconciliation.PATIENCE, "what outlasts it is started again"
+
+
+@pytest.mark.parametrize("name", FUNCTION_CALLS)
+def test_an_image_in_flight_survives_a_hiccup_of_five_seconds(name: str) -> None:
+    """Even if each pause is a third of what it may be: with full jitter it is anything up to that."""
+    assert sum(_delays(_retrier(name, "States.ALL"))) / 3 > 5
+
+
+def _retrier(name: str, error: str) -> dict[str, Any]:
+    """By which a state tries again after an error: the first that names it, or all."""
+    retriers: list[dict[str, Any]] = TASKS[name]["Retry"]
+    return next(one for one in retriers if {error, "States.ALL"} & set(one["ErrorEquals"]))
+
+
+def _delays(retrier: dict[str, Any]) -> list[float]:
+    """The longest pause ahead of each further try, in seconds."""
+    return [
+        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt, retrier.get("MaxDelaySeconds", inf))
+        for attempt in range(retrier["MaxAttempts"])
+    ]
 
 
 def test_the_workflow_takes_the_longest_answer() -> None:

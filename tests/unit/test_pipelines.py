@@ -51,6 +51,14 @@ def changed(document: dict[str, Any], place: str, value: object) -> str:
     return yaml.safe_dump(document)
 
 
+def test_the_names_of_the_scripts_fit_into_the_metadata_of_an_object(document: dict[str, Any], tmp_path: Path) -> None:
+    long = changed(document, "pipelines.default.scripts", ["describe" * 130])
+
+    said, _ = findings(long, tmp_path)
+
+    assert said == "pipelines.yaml: pipelines.default.scripts: the names have 1044 characters as JSON; allowed are 1000"
+
+
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [

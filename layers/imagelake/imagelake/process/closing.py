@@ -1,7 +1,8 @@
 """After the engine: its answer is checked as if an attacker had written it, and becomes the item of the image.
 
 Everything that says whose image it is, when it came and how long it stays is trusted facts; the answer cannot reach
-them. An answer that no honest engine gives is a rejection with a code of its own, so it is seen and ends once.
+them. An answer that no honest engine gives is a rejection with a code of its own, so it is seen and ends once. An
+object that the answer speaks of and that is not there is a fault: an erasure or a purge may have been quicker.
 """
 
 import json
@@ -12,16 +13,15 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from imagelake import pipelines
 from imagelake.engine.contract import MAX_ANSWER_BYTES, EngineAnswer, MadeDerivative, Processed, Rejected
 from imagelake.engine.limits import Limits
 from imagelake.engine.reason_codes import Reason
 from imagelake.engine.scripts.metadata import to_json
 from imagelake.engine.scripts.result import CONTENT_TYPES
-from imagelake.errors import Rejection
+from imagelake.errors import Fault, Rejection
 from imagelake.model import CONTENT_TYPES as ACCEPTED
 from imagelake.model import HEIF_CONTENT_TYPES, Derivative, ImageRecord
-from imagelake.process.facts import ImageFacts
+from imagelake.process.facts import ImageFacts, Ordered
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.images_table import serialize
 
@@ -62,32 +62,37 @@ class Closing:
             The item, and whether the answer was believed.
 
         Raises:
-            Fault: S3 did not answer, or denied access.
+            Fault: what the engine says it has stored is not there, S3 did not answer, or denied access.
         """
         facts = answered.facts
         try:
-            outcome, measured = self._check(facts, self._answer(answered))
+            outcome, measured = self._check(facts, *self._answer(answered))
         except Rejection as disbelief:
             return _closed(facts, "rejected", {"reason": str(disbelief)}), False
         return _closed(facts, outcome, measured), True
 
-    def _answer(self, answered: EngineAnswered) -> EngineAnswer:
-        if answered.facts.by_task:
-            place = answered.facts.version.result
-            measured = self.lake_bucket.measure(place)
-            if measured is None or measured[0] > MAX_ANSWER_BYTES:
-                raise _disbelieved("the task has stored none, or one that is too large")
-            stored = self.lake_bucket.read(place)
-            text: str | bytes = stored[0] if stored else b""
-        else:
-            text = json.dumps(answered.answer)
+    def _answer(self, answered: EngineAnswered) -> tuple[Ordered, EngineAnswer]:
+        """What was asked for, and the answer to it."""
+        text, ordered = json.dumps(answered.answer).encode(), answered.facts.ordered
         try:
-            return _ANSWER.validate_json(text)
+            if ordered is None:
+                text, metadata = self._result(answered.facts.version.result)
+                ordered = Ordered.model_validate_json(metadata.get(Ordered.METADATA, ""))
+            return ordered, _ANSWER.validate_json(text)
         except ValueError:
             raise _disbelieved("it does not have the form of one") from None
 
+    def _result(self, place: str) -> tuple[bytes, dict[str, str]]:
+        measured = self.lake_bucket.measure(place)
+        if measured.bytes > MAX_ANSWER_BYTES:
+            raise _disbelieved("the task has stored one that is too large")
+        stored = self.lake_bucket.read(place)
+        if stored is None:
+            raise Fault("NoSuchKey on GetObject", "NoSuchKey")
+        return stored[0], measured.metadata
+
     def _check(
-        self, facts: ImageFacts, answer: EngineAnswer
+        self, facts: ImageFacts, ordered: Ordered, answer: EngineAnswer
     ) -> tuple[Literal["processed", "rejected"], dict[str, Any]]:
         """The columns that are believed.
 
@@ -97,23 +102,22 @@ class Closing:
         match answer:
             case Rejected():
                 sha256 = {"sha256": answer.sha256} if answer.sha256 else {}
-                return "rejected", sha256 | _scripts(answer) | {"reason": f"{answer.code}: {answer.detail}"}
+                return "rejected", sha256 | _scripts(ordered, answer) | {"reason": f"{answer.code}: {answer.detail}"}
             case Processed():
-                return "processed", self._processed(facts, answer)
+                return "processed", self._processed(facts, ordered, answer)
             case _:
                 raise _disbelieved("it leaves the image to a task that there is not, or that has given it back")
 
-    def _processed(self, facts: ImageFacts, answer: Processed) -> dict[str, Any]:
-        configured = pipelines.load()
-        limits = configured.large_limits if facts.by_task else configured.limits
+    def _processed(self, facts: ImageFacts, ordered: Ordered, answer: Processed) -> dict[str, Any]:
+        limits = ordered.limits
         if answer.bytes != facts.bytes or facts.sha256 not in (None, answer.sha256):
             raise _disbelieved("it is of other bytes")
         if answer.header.format not in FORMATS or max(answer.header.width, answer.header.height) > limits.max_side:
             raise _disbelieved("it describes an image that is not accepted")
         return {
             "sha256": answer.sha256,
-            **_scripts(answer),
-            **_columns(answer, configured.default.scripts, limits),
+            **_scripts(ordered, answer),
+            **_columns(answer, ordered),
             "derivatives": self._derivatives(facts, answer.derivatives, limits),
         }
 
@@ -128,7 +132,8 @@ class Closing:
         found = []
         for one in made:
             key, content_type = facts.version.derived(one.name, one.extension), CONTENT_TYPES[one.extension]
-            if self.lake_bucket.measure(key) != (one.bytes, content_type):
+            stored = self.lake_bucket.measure(key)
+            if (stored.bytes, stored.content_type) != (one.bytes, content_type):
                 raise _disbelieved("a derivative is not stored as it says")
             found.append(
                 Derivative(
@@ -143,20 +148,19 @@ class Closing:
         return found
 
 
-def _scripts(answer: Processed | Rejected) -> dict[str, str]:
-    scripts = pipelines.load().default.scripts
-    if answer.script_version.count(",") + 1 != len(scripts):
+def _scripts(ordered: Ordered, answer: Processed | Rejected) -> dict[str, str]:
+    if answer.script_version.count(",") + 1 != len(ordered.scripts):
         raise _disbelieved("it is of other scripts")
-    return {"script": ",".join(scripts), "script_version": answer.script_version}
+    return {"script": ",".join(ordered.scripts), "script_version": answer.script_version}
 
 
-def _columns(answer: Processed, scripts: Sequence[str], limits: Limits) -> dict[str, Any]:
+def _columns(answer: Processed, ordered: Ordered) -> dict[str, Any]:
     columns = answer.header.model_dump(mode="json") | answer.columns.model_dump(mode="json", exclude_none=True)
     try:
         output = json.dumps(to_json(answer.script_output, "script_output"), allow_nan=False)
         is_possible = (
-            answer.script_output.keys() <= set(scripts)
-            and len(json.dumps([columns, output])) <= limits.max_catalog_bytes
+            answer.script_output.keys() <= set(ordered.scripts)
+            and len(json.dumps([columns, output])) <= ordered.limits.max_catalog_bytes
         )
     except (Rejection, ValueError):
         is_possible = False
@@ -166,7 +170,7 @@ def _columns(answer: Processed, scripts: Sequence[str], limits: Limits) -> dict[
 
 
 def _closed(facts: ImageFacts, status: Literal["processed", "rejected"], measured: dict[str, Any]) -> Closed:
-    known = facts.model_dump(exclude={"version_id", "sha256", "has_task", "by_task"})
+    known = facts.model_dump(exclude={"version_id", "sha256", "has_task", "by_task", "ordered"})
     trusted = known | {"status": status, "processed_at": datetime.now(UTC)}
     record = ImageRecord.model_validate(measured | trusted)
     item = record.to_item() | {"version_id": facts.version_id}

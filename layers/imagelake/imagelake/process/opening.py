@@ -15,7 +15,7 @@ from imagelake import pipelines
 from imagelake.engine.contract import MAX_ANSWER_BYTES, EngineOrder, Form
 from imagelake.engine.limits import Limits
 from imagelake.keys import ImageVersion, RawKey
-from imagelake.process.facts import ImageFacts
+from imagelake.process.facts import ImageFacts, Ordered
 from imagelake.stores.buckets import Bucket, RawObject
 from imagelake.stores.images_table import ImagesTable
 
@@ -118,6 +118,7 @@ class Opening:
             expires_at=received_at + timedelta(days=self.retention_days),
             has_task=self.large_images,
             by_task=by_task,
+            ordered=None if by_task else self._ordered(pipelines.load().limits),
         )
 
     def _order(self, facts: ImageFacts) -> EngineOrder:
@@ -125,7 +126,7 @@ class Opening:
         return self._signed(
             facts,
             ORDER_SECONDS,
-            limits=self._with_formats(configured.limits),
+            self._ordered(configured.limits),
             large_limits=configured.large_limits,
             has_task=self.large_images,
             seconds=SCRIPT_SECONDS,
@@ -133,13 +134,15 @@ class Opening:
 
     def _order_for_task(self, facts: ImageFacts) -> str:
         """Store the order, which is too long for the start of a task and would stay on its record, and sign its URL."""
+        ordered = self._ordered(pipelines.load().large_limits)
+        metadata = {Ordered.METADATA: ordered.model_dump_json(ensure_ascii=True)}
         result = self.lake_bucket.upload_form(
-            facts.version.result, "application/json", (1, MAX_ANSWER_BYTES), {}, None, TASK_ORDER_SECONDS
+            facts.version.result, "application/json", (1, MAX_ANSWER_BYTES), metadata, None, TASK_ORDER_SECONDS
         )
         order = self._signed(
             facts,
             TASK_ORDER_SECONDS,
-            limits=self._with_formats(pipelines.load().large_limits),
+            ordered,
             result=Form.model_validate(result),
             seconds=TASK_SCRIPT_SECONDS,
         )
@@ -147,24 +150,24 @@ class Opening:
         self.lake_bucket.overwrite(place, order.model_dump_json().encode(), "application/json")
         return self.lake_bucket.link(place, seconds=TASK_ORDER_SECONDS)
 
-    def _signed(self, facts: ImageFacts, expire: int, *, limits: Limits, **rest: Any) -> EngineOrder:
+    def _signed(self, facts: ImageFacts, expire: int, ordered: Ordered, **rest: Any) -> EngineOrder:
         version = facts.version
-        pipeline = pipelines.load().default
-        form = self.lake_bucket.folder_form(version.prefix, "image/", limits.max_output_bytes, expire)
+        form = self.lake_bucket.folder_form(version.prefix, "image/", ordered.limits.max_output_bytes, expire)
         return EngineOrder(
             image_url=self.raw_bucket.link(str(version.key), version.version_id, expire),
             form=Form.model_validate(form),
             prefix=version.prefix,
             bytes=facts.bytes,
             sha256=facts.sha256,
-            limits=limits,
-            scripts=pipeline.scripts,
-            params=pipeline.params,
+            limits=ordered.limits,
+            scripts=ordered.scripts,
+            params=pipelines.load().default.params,
             **rest,
         )
 
-    def _with_formats(self, limits: Limits) -> Limits:
-        return replace(limits, formats=(*limits.formats, "HEIF")) if self.accept_heif else limits
+    def _ordered(self, limits: Limits) -> Ordered:
+        accepted = replace(limits, formats=(*limits.formats, "HEIF")) if self.accept_heif else limits
+        return Ordered(scripts=pipelines.load().default.scripts, limits=accepted)
 
 
 def _is_later(created: ObjectCreated, counted: str | None) -> bool:

@@ -71,6 +71,15 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What S3 says of an object without its bytes; `metadata` is its user metadata."""
+
+    bytes: int
+    content_type: str
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
 class OpenedObject:
     """An object whose `size` in bytes is known before it is read; `version_id` where the bucket keeps versions."""
 
@@ -113,20 +122,20 @@ class Bucket:
             version_id, response["ContentLength"], response["ContentType"], response["LastModified"], arrival
         )
 
-    def measure(self, key: str) -> tuple[int, str] | None:
-        """Bytes and content type of an object, or None when there is no such object.
+    def measure(self, key: str) -> Measured:
+        """Describe an object without reading it.
 
         Raises:
-            Fault: S3 did not answer, or denied access.
+            Fault: there is no such object (its code is `NoSuchKey`), S3 did not answer, or denied access.
         """
         try:
             with calling("HeadObject"):
                 response = s3_client().head_object(Bucket=self.name, Key=key)
         except Fault as fault:
-            if fault.code in ("404", "NoSuchKey"):
-                return None
+            if fault.code == "404":  # an answer to HEAD has no body that could name the error
+                raise Fault("NoSuchKey on HeadObject", "NoSuchKey") from None
             raise
-        return response["ContentLength"], response["ContentType"]
+        return Measured(response["ContentLength"], response["ContentType"], response["Metadata"])
 
     @contextmanager
     def opened(self, key: str, owner: str) -> Iterator[OpenedObject]:
