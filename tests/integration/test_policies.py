@@ -167,6 +167,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("dynamodb:ListStreams", "*"),
             ("dynamodb:GetItem", "${ImagesTable.Arn}"),
             ("dynamodb:PutItem", "${ImagesTable.Arn}"),
+            ("dynamodb:UpdateItem", "${ImagesTable.Arn}"),
             ("s3:ListBucketVersions", "${RawBucket.Arn}"),
             ("s3:ListBucketVersions", "${LakeBucket.Arn}"),
             ("s3:ListBucket", "${LakeBucket.Arn}"),

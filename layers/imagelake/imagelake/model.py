@@ -239,8 +239,9 @@ class Tombstone(BaseModel):
 
     `ingest_date` and `hour` are those of the object to erase. `owner_digest` lets the owner, and nobody else, repeat
     the request; images from Kafka have no owner. `asked_by` (the caller's Cognito subject) and `reason` are for the
-    receipt, whoever comes to write it. `returned_at` is when the image was last seen to have come back,
-    `repeated_at` when it was erased once more, after all that could still store something of it had ended.
+    receipt, whoever comes to write it. `returned_at` is when the image was last seen to have come back, `repeated_at`
+    when it was last asked to be erased once more, after all that could still store something of it had ended;
+    `unsettled_since` is there until that is done.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -254,6 +255,7 @@ class Tombstone(BaseModel):
     reason: ErasureReason = "unspecified"
     returned_at: str | None = None
     repeated_at: str | None = None
+    unsettled_since: str | None = None
     ingest_date: str
     hour: str
 
@@ -263,9 +265,9 @@ class Tombstone(BaseModel):
         return RawKey(ArrivalHour(self.ingest_date, self.hour), self.image_id)
 
     def to_item(self) -> dict[str, Any]:
-        """The tombstone as an item of the images table, which says that the erasure has to be repeated."""
+        """The tombstone as an item of the images table."""
         item = self.model_dump(mode="json", exclude_none=True)
-        return item | expiry_attributes(self.image_id, self.expires_at) | {"unsettled_since": item["erased_at"]}
+        return item | expiry_attributes(self.image_id, self.expires_at)
 
 
 MAX_REASON: Final = 1000

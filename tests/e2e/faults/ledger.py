@@ -81,7 +81,10 @@ def settled(lake: Lake, accepted: Accepted, ledger: Ledger) -> Items:
     ledger.count("refused at the door and kept", len(at_the_door))
     ended = {one for one, item in found.items() if item["status"] in ENDED} | at_the_door
     ledger.check("lost: without an outcome", accepted.keys() - ended)
-    ledger.check("marked as unreported", (one for one, item in found.items() if "unsettled_since" in item))
+    ledger.check(
+        "marked as unreported",
+        (one for one, item in found.items() if "unsettled_since" in item and item["status"] != "erased"),
+    )
     refused = {one for one, item in found.items() if item["status"] in ("rejected", "failed")}
     ledger.check("rejected or failed without a message", refused - letters.keys())
     ledger.count("messages about them", sum(len(letters.get(one, ())) for one in refused | at_the_door))

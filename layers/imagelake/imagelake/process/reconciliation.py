@@ -53,7 +53,7 @@ class Reconciliation:
     def run(self, now: datetime, since: datetime | None = None) -> Reconciled:
         """Report what was not; start lost images again, at most `MAX_ATTEMPTS` times each; then fail and report them.
 
-        Erases again what was erased `FORMS_END` ago or longer, once.
+        Has erased again what was erased `FORMS_END` ago or longer, every time until that is done.
 
         Args:
             now: the time.

@@ -29,6 +29,7 @@ from imagelake.retention import receipts
 from imagelake.retention.receipts import ErasureState, ErasureTally
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.images_table import ImagesTable
+from imagelake.values import to_iso
 
 WORKERS: Final = 16
 """Hours that are looked into at once."""
@@ -93,6 +94,7 @@ class Erasure:
             owner_digest=_digest(image_id, item["uploader"]) if "uploader" in item else None,
             asked_by=caller.subject,
             reason=caller.reason,
+            unsettled_since=to_iso(now),
             ingest_date=item["ingest_date"],
             hour=item["hour"],
         )
@@ -127,7 +129,8 @@ class Erasure:
     def erase(self, tombstone: Tombstone, now: datetime, seconds: float = math.inf) -> Erased:
         """Erase all there is of a buried image, as far as `seconds` allow, and leave a receipt.
 
-        Doing it again does no harm, and leaves another receipt only where something had come back, or was left.
+        Doing it again does no harm, and leaves another receipt only where something had come back, or was left. What
+        was asked for again is noted as done.
 
         Raises:
             Fault: a service did not answer, or denied access; ask again. What is gone until then has its receipt.
@@ -148,6 +151,8 @@ class Erasure:
         ):
             state: ErasureState = "completed" if finished else "to be continued"
             receipts.erasure(self.audit_bucket, tombstone, tally, state, now)
+        if finished and tombstone.repeated_at:
+            self.images_table.settle_erasure(tombstone)
         return Erased(tally, finished)
 
     def _erase_objects(self, tombstone: Tombstone, now: datetime, tally: ErasureTally) -> list[ArrivalHour]:

@@ -488,10 +488,10 @@ class ImagesTable:
         )
 
     def erase_again(self, erasure: OpenErasure, now: datetime) -> bool:
-        """Have the stream bring a tombstone once more, to whoever erases the image.
+        """Have the stream bring a tombstone once more, to whoever erases the image, until it is settled.
 
         Returns:
-            False when that was done already.
+            False when it is settled.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
@@ -500,9 +500,26 @@ class ImagesTable:
             "UpdateItem",
             self._table.update_item,
             Key={"image_id": erasure.image_id},
-            UpdateExpression="SET repeated_at = :now REMOVE unsettled_since",
+            UpdateExpression="SET repeated_at = :now",
             ConditionExpression=Attr("unsettled_since").exists() & Attr("status").eq("erased"),
             ExpressionAttributeValues={":now": to_iso(now)},
+        )
+
+    def settle_erasure(self, tombstone: Tombstone) -> bool:
+        """Note that an erasure was repeated.
+
+        Returns:
+            False when that was noted already, or it was asked for once more since.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        return _write_if(
+            "UpdateItem",
+            self._table.update_item,
+            Key={"image_id": tombstone.image_id},
+            UpdateExpression="REMOVE unsettled_since",
+            ConditionExpression=Attr("unsettled_since").exists() & Attr("repeated_at").eq(tombstone.repeated_at),
         )
 
     def _update_open(
