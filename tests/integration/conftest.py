@@ -25,7 +25,18 @@ from imagelake.audit import clients as audit_clients
 from imagelake.engine import transfer
 from imagelake.stores import buckets, catalog_table, dead_letters, images_table, redshift_workgroup
 from imagelake.stores import session as aws_session
-from tests.application import ACCOUNT, REGION, STACK, TEMPLATE, event, physical_name, resolve, resources, variables
+from tests.application import (
+    ACCOUNT,
+    REGION,
+    ROOT,
+    STACK,
+    TEMPLATE,
+    event,
+    physical_name,
+    resolve,
+    resources,
+    variables,
+)
 from tests.integration.lambda_process import LambdaProcess, lambda_process
 from tests.integration.presigned import PresignedS3
 from tests.workflow import Workflow
@@ -36,6 +47,12 @@ IMAGES_TABLE = physical_name("ImagesTable")
 DATABASE, TABLE = physical_name("CatalogDatabase"), physical_name("CatalogTable")
 QUEUE_URL = resolve({"Ref": "DeadLetterQueue"})
 CALLER = event("http_api")["requestContext"]["authorizer"]["claims"]["sub"]
+
+
+def pytest_sessionstart() -> None:
+    """Functions have a `/tmp` of their own, as in Lambda, so they would not find this code there."""
+    if ROOT.is_relative_to("/tmp"):  # noqa: S108
+        pytest.exit("These tests do not run in a clone under /tmp. Clone to another folder.", returncode=2)
 
 
 @pytest.fixture(scope="module")
