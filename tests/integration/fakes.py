@@ -361,22 +361,23 @@ class FakeTable:
         Key: dict[str, str],  # noqa: N803
         UpdateExpression: str,  # noqa: N803
         ConditionExpression: ConditionBase | str,  # noqa: N803
-        ExpressionAttributeValues: dict[str, Any],  # noqa: N803
+        ExpressionAttributeValues: dict[str, Any] | None = None,  # noqa: N803
         ExpressionAttributeNames: dict[str, str] | None = None,  # noqa: N803
         **_: Any,
     ) -> dict[str, Any]:
         """SET and REMOVE attributes under a condition."""
         with self._lock:
             item, names = dict(self.items.get(Key["image_id"], {})), ExpressionAttributeNames or {}
-            if not holds(ConditionExpression, item, ExpressionAttributeValues, names):
+            values = ExpressionAttributeValues or {}
+            if not holds(ConditionExpression, item, values, names):
                 raise refused("ConditionalCheckFailedException", "UpdateItem")
             new: dict[str, Any] = item | Key
-            to_set, _sign, to_remove = UpdateExpression.removeprefix("SET ").partition(" REMOVE ")
+            to_set, _sign, to_remove = UpdateExpression.partition("REMOVE ")
             for name in to_remove.split(", "):
                 new.pop(name, None)
-            for assignment in re.split(r",\s*(?![^(]*\))", to_set):
+            for assignment in filter(None, re.split(r",\s*(?![^(]*\))", to_set.removeprefix("SET ").strip())):
                 name, _sign, value = assignment.partition(" = ")
-                new[names.get(name, name)] = _value(value, item, ExpressionAttributeValues)
+                new[names.get(name, name)] = _value(value, item, values)
             self._write("UpdateItem", Key["image_id"], new)
             return {"Attributes": dict(new)}
 

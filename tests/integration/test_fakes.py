@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from imagelake.errors import Fault
 from imagelake.keys import ArrivalHour, RawKey
-from imagelake.model import ImageRecord
+from imagelake.model import ImageRecord, Tombstone
 from imagelake.stores import buckets, images_table
 from imagelake.stores.buckets import Bucket
-from imagelake.stores.images_table import ImagesTable, OpenReport
+from imagelake.stores.images_table import ImagesTable, OpenErasure, OpenReport
+from imagelake.values import to_iso
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET
 from tests.integration.fakes import Clock, FakeS3, FakeTable
 
@@ -97,6 +98,28 @@ def _put(record: ImageRecord) -> str:
     return "put"
 
 
+def _erasure(key: RawKey, expires_at: datetime) -> list[Any]:
+    table, later = ImagesTable(IMAGES_TABLE), NOW + timedelta(hours=1)
+    tombstone = Tombstone(
+        image_id=key.image_id,
+        erased_at=NOW,
+        expires_at=expires_at,
+        unsettled_since=to_iso(NOW),
+        ingest_date=key.hour.ingest_date,
+        hour=key.hour.hour,
+    )
+    erasure = OpenErasure(key.image_id, NOW)
+    return [
+        table.bury(tombstone),
+        list(table.unsettled(NOW)),
+        table.settle_erasure(tombstone.model_copy(update={"repeated_at": to_iso(later)})),
+        table.erase_again(erasure, later),
+        table.settle_erasure(tombstone.model_copy(update={"repeated_at": to_iso(later)})),
+        table.erase_again(erasure, later),
+        list(table.unsettled(NOW)),
+    ]
+
+
 def test_table() -> None:
     def play() -> list[Any]:
         key = RawKey(ArrivalHour.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
@@ -136,6 +159,7 @@ def test_table() -> None:
             ImagesTable(IMAGES_TABLE).delete_expired(key.image_id, record.expires_at),
             ImagesTable(IMAGES_TABLE).delete_expired(key.image_id, record.expires_at),
             ImagesTable(IMAGES_TABLE).get_even_erased(key.image_id),
+            *_erasure(key, expires_at),
         ]
 
     real = play()

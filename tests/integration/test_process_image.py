@@ -275,7 +275,7 @@ def test_an_image_that_is_too_large_for_the_task_as_well_is_rejected_as_ever(
 )
 def test_a_refusal_of_s3_is_a_fault_with_code_and_operation(call: str, code: str, fault: str, process: Process) -> None:
     with Stubber(buckets.s3_client()) as stubbed:
-        for _ in range(3):  # tries
+        for _ in range(6):  # tries
             if call != "list_object_versions":
                 stubbed.add_response("list_object_versions", _versions_listed())
             stubbed.add_client_error(call, code, "private-holiday.jpg")
