@@ -146,7 +146,7 @@ def test_a_lake_that_has_gone_is_an_error(lake: Lake, query: Query, tmp_path: Pa
     run = query("SELECT 1")
 
     assert run.returncode == 1
-    assert "Could not connect" in run.stderr
+    assert "does not answer: it was killed. Start another with make run" in run.stderr
     assert "Traceback" not in run.stderr
 
 
