@@ -95,8 +95,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         erasure = load(Erasure)
         batch = DynamoDBStreamModel.model_validate(event).Records
         for tombstone in filter(None, map(_read, batch)):
-            if tombstone.repeated_at and not tombstone.unsettled_since:  # that it is done is what this record says
-                continue
             while erasure.is_under_way(tombstone, datetime.now(UTC)):
                 time.sleep(PAUSE_SECONDS)
             seconds = context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS

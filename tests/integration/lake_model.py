@@ -319,10 +319,11 @@ class Lake:
         """The status of the current row, and of all rows, by image, as a query finds them."""
         current, every = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
         with tempfile.TemporaryDirectory() as folder:
-            files = [Path(folder, hour, Path(key).name) for hour, key in _found_by_queries()]
-            if not files:
+            found = _found_by_queries()
+            if not found:
                 return current, every
-            for file, (_, key) in zip(files, _found_by_queries(), strict=True):
+            for hour, key in found:
+                file = Path(folder, hour, Path(key).name)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(client("s3").get_object(Bucket=LAKE_BUCKET, Key=key)["Body"].read())
             with catalog_over(parquet_under(folder)) as database:

@@ -176,7 +176,7 @@ class _ItemRun:
     purge: Purge
     now: datetime
     deleted: int = 0
-    _unwritten: list[ExpiredItem] = field(default_factory=list)
+    _unwritten: dict[tuple[str, ArrivalHour], list[ExpiredItem]] = field(default_factory=lambda: defaultdict(list))
 
     def delete_items(self, deadline: float) -> bool:
         """Delete until `deadline`, and say in receipts what is gone, whatever happens.
@@ -204,11 +204,11 @@ class _ItemRun:
                     return False
                 deletions = [pool.submit(table.delete_expired, item.image_id, self.now) for item in items]
                 failures = [failure for deletion in deletions if (failure := deletion.exception())]
-                self._unwritten += [
-                    item
-                    for item, deletion in zip(items, deletions, strict=True)
-                    if not deletion.exception() and deletion.result()
-                ]
+                for item, deletion in zip(items, deletions, strict=True):
+                    if not deletion.exception() and deletion.result():
+                        kind = {"awaiting_upload": "awaited_uploads", "erased": "tombstones"}.get(item.status, "items")
+                        hour = item.hour or ArrivalHour.of(item.expires_at - self.purge.retention)
+                        self._unwritten[kind, hour].append(item)
                 if failures:
                     raise failures[0]
                 if time.monotonic() - written_at > NOTE_SECONDS:
@@ -217,18 +217,14 @@ class _ItemRun:
         return True
 
     def _write_receipts(self, state: RunState) -> None:
-        gone: dict[tuple[str, ArrivalHour], list[ExpiredItem]] = defaultdict(list)
-        for item in self._unwritten:
-            kind = {"awaiting_upload": "awaited_uploads", "erased": "tombstones"}.get(item.status, "items")
-            gone[kind, item.hour or ArrivalHour.of(item.expires_at - self.purge.retention)].append(item)
-        for (kind, hour), items in sorted(gone.items()):
-            tally = Tally()
+        for kind, hour in sorted(self._unwritten):
+            tally, items = Tally(), self._unwritten[kind, hour]
             for item in sorted(items, key=lambda item: item.image_id):
                 age = _hours(self.now - item.received_at) if item.received_at and kind == "items" else None
                 tally.add(item.image_id, "", 0, age)
             Receipt(self.purge.audit_bucket, kind, hour, self.now).end(tally, state)
-        self.deleted += len(self._unwritten)
-        self._unwritten.clear()
+            self.deleted += len(items)
+            del self._unwritten[kind, hour]  # now, so that what a later one fails for is counted once
 
 
 @dataclass
