@@ -259,7 +259,11 @@ def test_an_item_that_nobody_can_read_keeps_no_other_from_being_reported(
     workflow.before = dying_at("Report to dead-letter queue")
     with pytest.raises(Died):
         run("rejected")
-    changes: list[dict[str, Any]] = [{"hour": "9"}, {"reason": None}, {"status": "erased"}]
+    changes: list[dict[str, Any]] = [
+        *({"hour": "9"}, {"reason": None}, {"reason": 5}, {"status": "erased"}, {"status": "odd"}, {"status": None}),
+        *({"status": "erased", "erased_at": "2026-11-01T10:00:00"}, {"status": "erased", "erased_at": "yesterday"}),
+        *({"expires_at": None}, {"expires_at": "soon"}),
+    ]
     for digit, change in enumerate(changes):
         malformed = {name: value for name, value in (item() | change).items() if value is not None}
         images_table._resource(IMAGES_TABLE).put_item(

@@ -216,6 +216,7 @@ def test_expired_items_that_nobody_can_read_are_purged_with_their_neighbours_and
     malformed: list[dict[str, Any]] = [
         *({"hour": "9"}, {"hour": None}, {"hour": 9}, {"ingest_date": None}, {"ingest_date": "2026-13-45"}),
         *({"received_at": "yesterday"}, {"received_at": None}, {"received_at": "2026-11-01"}, {"status": None}),
+        *({"expires_at": 0, "hour": None}, {"expires_at": -62_135_596_800, "hour": "9"}, {"expires_at": -(10**30)}),
     ]
     ids = expired_items(len(malformed))
     table = images_table._resource(IMAGES_TABLE)

@@ -207,7 +207,7 @@ class _ItemRun:
                 for item, deletion in zip(items, deletions, strict=True):
                     if not deletion.exception() and deletion.result():
                         kind = {"awaiting_upload": "awaited_uploads", "erased": "tombstones"}.get(item.status, "items")
-                        hour = item.hour or ArrivalHour.of(item.expires_at - self.purge.retention)
+                        hour = item.hour or ArrivalHour.of(self.now - self.purge.retention)
                         self._unwritten[kind, hour].append(item)
                 if failures:
                     raise failures[0]

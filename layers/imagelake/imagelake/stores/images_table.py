@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -70,7 +71,6 @@ class ExpiredItem:
 
     image_id: str
     status: str
-    expires_at: datetime
     received_at: datetime | None
     hour: ArrivalHour | None
 
@@ -149,14 +149,28 @@ def _plain(value: Any) -> Any:
 
 
 def _left_to_do(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
-    """None for an item that nobody can read, which is for the auditor to report."""
-    try:
-        if item["status"] == "erased":
-            return OpenErasure(item["image_id"], datetime.fromisoformat(item["erased_at"]))
-        hour = ArrivalHour.parse(f"ingest_date={item['ingest_date']}/hour={item['hour']}")
-        return OpenReport(RawKey(hour, item["image_id"]), item["status"], item["reason"])
-    except (KeyError, TypeError, ValueError, InvalidKeyError):
-        return None
+    """None where nothing is left, the time is up, or nobody can read the item, which is for the auditor to report."""
+    match item:
+        case {"unsettled_since": _, "expires_at": Decimal() as expires_at} if expires_at > _now():
+            with suppress(KeyError, ValueError, InvalidKeyError):
+                return _unsettled(item)
+    return None
+
+
+def _unsettled(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
+    """What is left to do for an unsettled item; None where status, reason or time is none.
+
+    Raises:
+        KeyError, ValueError, InvalidKeyError: an attribute is missing or malformed.
+    """
+    match item:
+        case {"status": "erased", "erased_at": str(erased_at)}:
+            return OpenErasure(item["image_id"], datetime.fromisoformat(erased_at).astimezone(UTC))
+        case {"status": "rejected" | "failed" as status, "reason": str(reason)}:
+            hour = ArrivalHour.parse(f"ingest_date={item['ingest_date']}/hour={item['hour']}")
+            return OpenReport(RawKey(hour, item["image_id"]), status, reason)
+        case _:
+            return None
 
 
 def _expired(item: dict[str, Any]) -> ExpiredItem:
@@ -172,7 +186,6 @@ def _expired(item: dict[str, Any]) -> ExpiredItem:
     return ExpiredItem(
         image_id=str(item["image_id"]),
         status=str(item.get("status")),
-        expires_at=datetime.fromtimestamp(int(item["expires_at"]), UTC),
         received_at=received_at if received_at and received_at.tzinfo else None,
         hour=hour,
     )
@@ -459,10 +472,8 @@ class ImagesTable:
                 with calling("Query"):
                     found = self._table.query(**query)
                 # The index trails the table.
-                for item in self._read([str(one["image_id"]) for one in found["Items"]], {}):
-                    is_left = "unsettled_since" in item and item["expires_at"] > _now()
-                    if is_left and (left := _left_to_do(item)):
-                        yield left
+                items = self._read([str(one["image_id"]) for one in found["Items"]], {})
+                yield from filter(None, map(_left_to_do, items))
                 if "LastEvaluatedKey" not in found:
                     break
                 query["ExclusiveStartKey"] = found["LastEvaluatedKey"]

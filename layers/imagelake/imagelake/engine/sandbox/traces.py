@@ -19,8 +19,9 @@ _LIMITS: Final = tuple(range(16))
 _KEYCTL: Final = {"x86_64": 250, "aarch64": 219}
 _IOPRIO_GET: Final = {"x86_64": 252, "aarch64": 31}
 _OF_A_PROCESS: Final = 1
-_CLEAR_KEYRING: Final = 7
-_KEYRINGS: Final = (-3, -4, -5)
+_CLEAR_KEYRING, _LINK_PERSISTENT_KEYRING, _OWN_USER = 7, 22, -1
+_SESSION_KEYRING: Final = -3
+_KEYRINGS: Final = (_SESSION_KEYRING, -4, -5)
 """Of the session, of the user, and the session of the user."""
 _REMOVE: Final = 0
 
@@ -49,8 +50,11 @@ def remove_kept_bytes() -> int:
             found += 1
             remove(number)
     keyctl = _KEYCTL.get(platform.machine())
-    for keyring in _KEYRINGS if keyctl else ():
-        libc.syscall(keyctl, _CLEAR_KEYRING, keyring)
+    if keyctl:
+        # It stays for days after the last process of its user. A kernel without answers -1, the thread's own keyring.
+        persistent = libc.syscall(keyctl, _LINK_PERSISTENT_KEYRING, _OWN_USER, _SESSION_KEYRING)
+        for keyring in (persistent, *_KEYRINGS):
+            libc.syscall(keyctl, _CLEAR_KEYRING, keyring)
     return found
 
 
