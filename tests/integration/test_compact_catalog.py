@@ -25,6 +25,7 @@ from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.images_table import ImagesTable
 from tests.application import event, physical_name
+from tests.integration.call_faults import Died
 from tests.integration.conftest import DATABASE, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, TABLE, Context, client
 
 NOW = datetime.now(UTC)
@@ -37,10 +38,6 @@ RUNS = 3
 pytestmark = pytest.mark.usefixtures("_one_call_after_another")
 
 type Action = Callable[[], object]
-
-
-class KilledError(BaseException):
-    """Lambda's time was up."""
 
 
 @pytest.fixture
@@ -213,7 +210,7 @@ def test_a_run_that_is_killed_before_any_call_is_made_good_by_the_next() -> None
     for call in moments():
         expected = fragment()
 
-        with between_calls(kill, {call}), pytest.raises(KilledError):
+        with between_calls(kill, {call}), pytest.raises(Died):
             run()
         assert Query().read() == expected
         run(RUNS + 1, NOW + timedelta(hours=RUNS))
@@ -224,7 +221,7 @@ def test_a_run_that_is_killed_before_any_call_is_made_good_by_the_next() -> None
 
 
 def kill() -> None:
-    raise KilledError
+    raise Died
 
 
 def test_a_row_that_is_erased_before_any_call_stays_erased() -> None:

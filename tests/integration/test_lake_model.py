@@ -80,6 +80,10 @@ class Machine(RuleBasedStateMachine):
     def deliver(self, image: str, faults: Drawn) -> None:
         self.lake.deliver(image, self._faults(faults, image))
 
+    @rule(image=images, call=st.integers(0, 12))
+    def deliver_twice_at_once(self, image: str, call: int) -> None:
+        self.lake.deliver(image, self._faults([("meanwhile", call, "deliver")], image))
+
     @rule(bug=st.booleans(), fault=st.booleans())
     def deploy(self, bug: bool, fault: bool) -> None:
         self.lake.deploy(bug=bug, fault=fault)

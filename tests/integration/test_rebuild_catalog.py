@@ -23,6 +23,7 @@ from imagelake.stores import images_table
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.images_table import ImagesTable
 from tests.application import event, physical_name
+from tests.integration.call_faults import Died
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client, stream_of
 from tests.integration.test_compact_catalog import (
     HOUR,
@@ -30,7 +31,6 @@ from tests.integration.test_compact_catalog import (
     RUNS,
     SETTINGS,
     WRITER,
-    KilledError,
     Query,
     between_calls,
     clear,
@@ -252,7 +252,7 @@ def test_a_run_that_is_killed_before_any_call_is_made_good_by_the_next() -> None
         records = cataloged()
         lose()
 
-        with between_calls(kill, {call}), pytest.raises(KilledError):
+        with between_calls(kill, {call}), pytest.raises(Died):
             rebuild()
         rebuild()
 

@@ -21,6 +21,7 @@ from imagelake.process import reconciliation
 from imagelake.stores import images_table, ingest_workflow
 from local.samples import make_samples
 from tests.application import WORKFLOW, event
+from tests.integration.call_faults import Died
 from tests.integration.conftest import (
     IMAGES_TABLE,
     RAW_BUCKET,
@@ -37,10 +38,6 @@ ARRIVED = datetime.now(UTC) - timedelta(minutes=30)
 KEY = RawKey(ArrivalHour.of(ARRIVED), str(uuid.uuid4()))
 REASONS = {"rejected": "not_an_image", "failed": "fault"}
 COMMIT = {"rejected": "dynamodb.put_item", "failed": "dynamodb.update_item"}
-
-
-class Died(BaseException):
-    """An execution ended without a word."""
 
 
 class LostError(Exception):

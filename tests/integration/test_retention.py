@@ -23,12 +23,14 @@ from imagelake.keys import ArrivalHour, ImageVersion, RawKey, catalog_prefix
 from imagelake.model import AwaitedUpload, Derivative, ImageRecord, Tombstone
 from imagelake.retention import purge as purging
 from imagelake.retention.purge import Purge, Work
+from imagelake.retention.receipts import Receipt
 from imagelake.settings import load
 from imagelake.stores import images_table, ingest_workflow
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.images_table import ImagesTable
 from tests.application import event, physical_name
+from tests.integration.call_faults import Died
 from tests.integration.conftest import (
     CALLER,
     DATABASE,
@@ -230,11 +232,7 @@ def test_expired_items_that_nobody_can_read_are_purged_with_their_neighbours_and
     assert sum(receipt["objects"] for receipt in receipts() if receipt["store"] == "items") == len(ids)
 
 
-class KilledError(BaseException):
-    """Lambda's time was up."""
-
-
-@pytest.mark.parametrize("error", [Fault("ThrottlingException on Query"), KilledError()])
+@pytest.mark.parametrize("error", [Fault("ThrottlingException on Query"), Died()])
 def test_items_that_went_before_a_run_ended_early_have_their_receipt(
     error: BaseException, tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +245,7 @@ def test_items_that_went_before_a_run_ended_early_have_their_receipt(
     tell("enforce_retention")
     monkeypatch.setattr(ImagesTable, "expired", failing)
     monkeypatch.setattr(purging, "SLICE_ITEMS", 2)
-    if isinstance(error, KilledError):  # it says what is gone from time to time
+    if isinstance(error, Died):  # it says what is gone from time to time
         monkeypatch.setattr(purging, "NOTE_SECONDS", -1.0)
 
     with pytest.raises(type(error)):
@@ -255,6 +253,27 @@ def test_items_that_went_before_a_run_ended_early_have_their_receipt(
 
     assert sum(item(image_id) is None for image_id in ids) == 4
     assert sum(receipt["objects"] for receipt in receipts()) == 4
+
+
+def test_items_are_in_one_receipt_when_that_of_their_neighbours_fails(
+    tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, real, written = expired_items(4), Receipt.end, iter((True, False))
+
+    def failing(receipt: Receipt, *args: Any) -> None:
+        if not next(written, True):
+            raise Fault("SlowDown on PutObject")
+        real(receipt, *args)
+
+    tell("enforce_retention")
+    monkeypatch.setattr(Receipt, "end", failing)
+    monkeypatch.setattr(purging, "NOTE_SECONDS", -1.0)
+
+    with pytest.raises(Fault, match="SlowDown"):
+        load(Purge).run(Work(store="items"), NOW, 60)
+
+    assert [image_id for image_id in ids if item(image_id)] == []
+    assert sorted(receipt["objects"] for receipt in receipts()) == [2, 2]
 
 
 def test_an_hour_that_is_not_due_is_not_purged_whoever_asks(tell: Callable[[str], Context]) -> None:

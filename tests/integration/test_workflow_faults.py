@@ -23,6 +23,7 @@ from imagelake.stores.images_table import ImagesTable
 from local.samples import make_samples
 from tasks.process_large_image.app import main
 from tests.application import WORKFLOW, event, resolve, task_variables
+from tests.integration.call_faults import Died
 from tests.integration.conftest import IMAGES_TABLE, RAW_BUCKET, Context, client, created, dead_letters_sent
 from tests.workflow import StateError, Workflow
 
@@ -49,10 +50,6 @@ WAYS = {
         *("Check whether task is needed", "Hand over large image", "Finish"),
     ],
 }
-
-
-class Died(BaseException):
-    """An execution ended without a word."""
 
 
 class Lake:

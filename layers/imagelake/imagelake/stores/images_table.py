@@ -315,19 +315,8 @@ class ImagesTable:
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        for shard in EXPIRY_SHARDS:
-            query: dict[str, Any] = {
-                "IndexName": "by_expiry",
-                "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("expires_at").lte(int(now.timestamp())),
-            }
-            while True:
-                with calling("Query"):
-                    found = self._table.query(**query)
-                for item in found["Items"]:
-                    yield _expired(item)
-                if "LastEvaluatedKey" not in found:
-                    break
-                query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+        for page in self._pages("by_expiry", Key("expires_at").lte(int(now.timestamp()))):
+            yield from map(_expired, page)
 
     def has_expired(self, now: datetime) -> bool:
         """Whether there is an item whose time is up. Items that the index names are read, since it trails the table.
@@ -354,24 +343,16 @@ class ImagesTable:
         """
         kept = timedelta(days=retention_days)
         first, last = (int((moment + kept).timestamp()) for moment in (hour.start - _SKEW, hour.closed_at + _SKEW))
-        for shard in EXPIRY_SHARDS:
-            query: dict[str, Any] = {
-                "IndexName": "by_expiry",
-                "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("expires_at").between(first, last),
-                "FilterExpression": Attr("ingest_date").eq(hour.ingest_date)
-                & Attr("hour").eq(hour.hour)
-                & Attr("status").is_in(list(statuses)),
-                "ProjectionExpression": "image_id, #status",
-                "ExpressionAttributeNames": {"#status": "status"},
-            }
-            while True:
-                with calling("Query"):
-                    found = self._table.query(**query)
-                for item in found["Items"]:
-                    yield str(item["image_id"]), str(item["status"])
-                if "LastEvaluatedKey" not in found:
-                    break
-                query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+        wanted: dict[str, Any] = {
+            "FilterExpression": Attr("ingest_date").eq(hour.ingest_date)
+            & Attr("hour").eq(hour.hour)
+            & Attr("status").is_in(list(statuses)),
+            "ProjectionExpression": "image_id, #status",
+            "ExpressionAttributeNames": {"#status": "status"},
+        }
+        for page in self._pages("by_expiry", Key("expires_at").between(first, last), wanted):
+            for item in page:
+                yield str(item["image_id"]), str(item["status"])
 
     def read(self, image_ids: Sequence[str]) -> list[dict[str, Any]]:
         """The items, whatever they are, of those of `image_ids` (all different) that have one.
@@ -405,6 +386,20 @@ class ImagesTable:
         """
         wanted = {"ProjectionExpression": "image_id, #status", "ExpressionAttributeNames": {"#status": "status"}}
         return {str(item["image_id"]): str(item["status"]) for item in self._read(image_ids, wanted)}
+
+    def _pages(
+        self, index: str, of: ConditionBase, wanted: dict[str, Any] | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """What an index has under a condition in all its shards, page by page."""
+        for shard in EXPIRY_SHARDS:
+            query = {"IndexName": index, "KeyConditionExpression": Key("expiry_shard").eq(shard) & of, **(wanted or {})}
+            while True:
+                with calling("Query"):
+                    found: Any = self._table.query(**query)
+                yield found["Items"]
+                if "LastEvaluatedKey" not in found:
+                    break
+                query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
 
     def _read(self, image_ids: Sequence[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for some in batched(image_ids, BATCH_ITEMS, strict=False):
@@ -463,20 +458,9 @@ class ImagesTable:
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        for shard in EXPIRY_SHARDS:
-            query: dict[str, Any] = {
-                "IndexName": "unsettled",
-                "KeyConditionExpression": Key("expiry_shard").eq(shard) & Key("unsettled_since").lte(to_iso(until)),
-            }
-            while True:
-                with calling("Query"):
-                    found = self._table.query(**query)
-                # The index trails the table.
-                items = self._read([str(one["image_id"]) for one in found["Items"]], {})
-                yield from filter(None, map(_left_to_do, items))
-                if "LastEvaluatedKey" not in found:
-                    break
-                query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+        for page in self._pages("unsettled", Key("unsettled_since").lte(to_iso(until))):
+            # The index trails the table.
+            yield from filter(None, map(_left_to_do, self._read([str(one["image_id"]) for one in page], {})))
 
     def close_report(self, report: OpenReport, now: datetime) -> bool:
         """Note that an outcome was reported.
