@@ -16,7 +16,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo dashboard test check unit integration e2e faults aws build format requirements pipelines analytics local-invoke clean
+.PHONY: help run demo dashboard test check unit integration e2e faults aws build format requirements pipelines analytics metrics local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -45,6 +45,7 @@ check: $(READY) ## lint, formatting, types, import directions, pinned packages, 
 	$(call step,requirements as locked,sh tools/requirements.sh $(UV) --check)
 	$(call step,pipelines as in their file,python -m tools.pipelines --check)
 	$(call step,analytics as in its files,python -m tools.analytics_template --check)
+	$(call step,metrics as in their registry,python -m tools.metrics --check)
 	$(call step,template,python -m tools.check_template)
 
 unit: $(READY) ## tests of single modules
@@ -78,6 +79,9 @@ pipelines: $(READY) ## check pipelines.yaml, and write the file that functions r
 
 analytics: $(READY) ## write the stacks of views, named queries and dashboard from the files in analytics/
 	$(ACTIVATED) python -m tools.analytics_template
+
+metrics: $(READY) ## write docs/metrics.md from the registry, and print what its metrics cost
+	$(ACTIVATED) python -m tools.metrics
 
 local-invoke: $(READY) ## run every function with its sample event in a container
 	$(ACTIVATED) python -m local.invoke

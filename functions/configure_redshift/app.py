@@ -7,6 +7,7 @@ from aws_lambda_powertools.utilities.parser.models import CloudFormationCustomRe
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field
 
+from imagelake import emission
 from imagelake.catalog import custom_resource
 from imagelake.catalog.redshift import RedshiftCatalog
 from imagelake.settings import load
@@ -23,6 +24,7 @@ class Properties(BaseModel):
     daily_rpu_hours: int = Field(alias="DailyRpuHours", gt=0)
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
     """Answer CloudFormation, and return the status told; raise only when the answer did not arrive, to try again."""

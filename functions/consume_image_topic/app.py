@@ -3,25 +3,25 @@
 from collections import Counter
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from imagelake import emission, metrics
 from imagelake.ingest.image_topic import ConcurrentBatchProcessor, ImageTopic, TopicIngestion
 from imagelake.settings import load
 
 logger = Logger()
-metrics = Metrics()
 
 METRICS = {
-    "stored": "KafkaImagesStored",
-    "already_stored": "KafkaRecordsRepeated",
-    "skipped": "KafkaRecordsSkipped",
-    "rejected": "KafkaRecordsRejected",
-    "fail": "KafkaRecordsFailed",
+    "stored": metrics.KAFKA_IMAGES_STORED,
+    "already_stored": metrics.KAFKA_RECORDS_REPEATED,
+    "skipped": metrics.KAFKA_RECORDS_SKIPPED,
+    "rejected": metrics.KAFKA_RECORDS_REJECTED,
+    "fail": metrics.KAFKA_RECORDS_FAILED,
 }
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Answers which records Lambda has to deliver again: `{"batchItemFailures": [...]}`."""
@@ -30,7 +30,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     with ConcurrentBatchProcessor()(records, topic.take, context) as processor:
         results = processor.process()
     outcomes = Counter(result if status == "success" else status for status, result, _ in results)
-    for outcome, name in METRICS.items():
-        metrics.add_metric(name, MetricUnit.Count, outcomes[outcome])
-    metrics.flush_metrics()
+    for outcome, metric in METRICS.items():
+        emission.add(metric, outcomes[outcome])
     return processor.response()

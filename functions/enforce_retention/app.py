@@ -3,16 +3,15 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from imagelake import emission, metrics
 from imagelake.retention.purge import Purge, Work
 from imagelake.settings import load
 
 logger = Logger()
-metrics = Metrics()
 
 RECEIPT_SECONDS = 20.0
 """Of the invocation, kept back for deletions under way and their receipt."""
@@ -27,6 +26,7 @@ class Request(BaseModel):
     work: Work | None = None
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return the work to do, or a `retention.Progress`; raise to be tried again."""
@@ -37,7 +37,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {"work": [piece.model_dump(exclude_none=True) for piece in work], "left": len(work)}
     seconds = context.get_remaining_time_in_millis() / 1000 - RECEIPT_SECONDS
     progress = purge.run(request.work, now, seconds)
-    metrics.add_metric("ObjectsPurged", MetricUnit.Count, progress.deleted)
-    metrics.flush_metrics()
+    emission.add(metrics.OBJECTS_PURGED, progress.deleted)
     logger.info("purged", extra=progress.model_dump())
     return progress.model_dump()

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, get_args
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamModel
 from aws_lambda_powertools.utilities.parser.models.dynamodb import DynamoDBStreamRecordModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
+from imagelake import emission, metrics
 from imagelake.api import problems
 from imagelake.errors import OutOfTime, unforeseen
 from imagelake.model import ErasureReason, Tombstone
@@ -21,7 +21,6 @@ from imagelake.retention.erasure import Caller, Erasure
 from imagelake.settings import load
 
 logger = Logger()
-metrics = Metrics()
 app = APIGatewayRestResolver()
 problems.answer_faults(app, logger)
 
@@ -45,8 +44,7 @@ def erase_image(image_id: str) -> Response[str]:
     if tombstone.erased_at != now and erasure.is_under_way(tombstone, now):
         return _answer(HTTPStatus.ACCEPTED)
     erased = erasure.erase(tombstone, now, ANSWER_SECONDS)
-    metrics.add_metric("ImagesErased", MetricUnit.Count, 1)
-    metrics.flush_metrics()
+    emission.add(metrics.IMAGES_ERASED)
     logger.info("image erased", extra={"image_id": image_id, "finished": erased.finished, **erased.tally.counts()})
     return _answer(HTTPStatus.NO_CONTENT if erased.finished else HTTPStatus.ACCEPTED)
 
@@ -86,6 +84,7 @@ def _read(entry: DynamoDBStreamRecordModel) -> Tombstone | None:
         return None
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a request that API Gateway passed on, or erase what a batch of the stream names; raise to get it again."""

@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BeforeValidator, Discriminator, Tag
 from pydantic_core import PydanticCustomError
 
+from imagelake import emission
 from imagelake.api import problems
 from imagelake.api.images import ShownImages
 from imagelake.api.uploads import UploadBatch, UploadRequest, Uploads
@@ -113,6 +114,7 @@ def _not_found(error: NotFoundError) -> Response[str]:
     return problems.problem(HTTPStatus.NOT_FOUND, str(error.msg))
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request that API Gateway passed on."""

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from imagelake import emission, metrics
 from imagelake.errors import unforeseen
 from imagelake.process.opening import ObjectCreated, Opening
 from imagelake.settings import load
 
 logger = Logger()
-metrics = Metrics()
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return an `opening.Opened`; raise only when another try may help."""
@@ -21,7 +21,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         created = ObjectCreated.model_validate(event)
         opened, is_later = load(Opening).open(created)
     if is_later:
-        metrics.add_metric("LaterVersions", MetricUnit.Count, 1)
-        metrics.flush_metrics()
+        emission.add(metrics.LATER_VERSIONS)
     logger.info("image %s", opened.decision, extra={"key": created.key, "later_version": is_later})
     return opened.model_dump(mode="json", exclude_none=True)

@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict
 
+from imagelake import emission
 from imagelake.catalog.rebuild import Rebuilder
 from imagelake.errors import unforeseen
 from imagelake.keys import ArrivalHour
@@ -28,6 +29,7 @@ class Request(BaseModel):
     dry_run: bool = False
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return a `rebuild.Rebuilt`; unless it is `finished`, ask again. Raise when another try may help."""

@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from imagelake import emission
 from imagelake.errors import unforeseen
 from imagelake.keys import ArrivalHour
 from imagelake.process.redrive import AT_ONCE, Redrive
@@ -36,6 +37,7 @@ class Request(BaseModel):
         return self
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return `redrive.Candidates`, or `images` with a `redrive.Redriven` for each; raise when another try may help."""

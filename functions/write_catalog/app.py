@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.parser.models.dynamodb import DynamoDBStrea
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
+from imagelake import emission
 from imagelake.catalog import parquet
 from imagelake.errors import unforeseen
 from imagelake.keys import ArrivalHour
@@ -33,6 +34,7 @@ class CatalogWriting:
     dead_letter_queue_url: DeadLetterQueue
 
 
+@emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Return the keys of the files written; raise to get the same batch again."""

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aws_lambda_powertools import Metrics
 from botocore.client import BaseClient
 
 from functions.audit_retention.app import handler as audit_retention
 from functions.compact_catalog.app import handler as compact_catalog
 from functions.enforce_retention.app import handler as enforce_retention
 from functions.reconcile.app import handler as reconcile
+from imagelake import emission
+from imagelake.metrics import Metric
 from tests.application import ROOT, TEMPLATE, event, logical_id
 from tests.integration.conftest import Context
 from tests.integration.settings_of_stores import configure_stores
@@ -74,21 +75,23 @@ def idle(monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], Context]) -> tup
     configure_stores()
     calls, metrics = Counter[tuple[str, str]](), set[str]()
     running = ""
-    make, add = BaseClient._make_api_call, Metrics.add_metric  # type: ignore[attr-defined]
+    make, add = BaseClient._make_api_call, emission.add  # type: ignore[attr-defined]
 
     def count(client: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
         calls[running, client.meta.service_model.service_name] += RUNS[running]
         return make(client, operation, arguments)
 
-    def note(self: Metrics, name: str, *others: Any, **more: Any) -> None:
-        metrics.add(name)
-        add(self, name, *others, **more)
+    def note(metric: Metric, *others: Any, **more: Any) -> None:
+        assert metric.by is None, "a metric for each of its values"
+        metrics.add(metric.name)
+        add(metric, *others, **more)
 
     for variable in ("FAILED_RECORDS_BUCKET", "QUICK_SIGHT_RESULTS_BUCKET"):
         monkeypatch.setenv(variable, "")
     contexts = {name: tell(name) for name in HANDLERS}
     monkeypatch.setattr(BaseClient, "_make_api_call", count)
-    monkeypatch.setattr(Metrics, "add_metric", note)
+    monkeypatch.setattr(emission, "add", note)
+    emission._count_cold_start.cache_clear()
     for running, handler in HANDLERS.items():
         answer = handler(event(running), contexts[running])
         assert answer.get("work", []) == [], "an idle run of the purge starts no children"
@@ -142,7 +145,7 @@ def test_the_page_counts_requests_metrics_and_alarms(idle: tuple[Counter[tuple[s
 
 def test_the_sum_is_that_of_the_rows_and_what_readme_says() -> None:
     _, least, most = _row("**Sum**")
-    parts = [_row(name)[1:] for name in ("purge", "functions", "what they list", "schedules", "8 metrics, ")]
+    parts = [_row(name)[1:] for name in ("purge", "functions", "what they list", "schedules", "9 metrics, ")]
     assert (least, most) == tuple(round(sum(side), 2) for side in zip(*parts, strict=True))
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"An idle stack costs ${least:.2f} to ${most:.2f} a month" in readme

@@ -24,7 +24,6 @@ from aws_lambda_powertools.utilities.parser.models import (
 )
 from boto3.dynamodb.types import TypeDeserializer
 
-from functions.consume_image_topic.app import METRICS
 from functions.http_api.app import app as api
 from functions.process_image import app as process_image
 from imagelake import pipelines, schema
@@ -849,27 +848,6 @@ def test_the_purge_may_start_executions_of_itself() -> None:
 
 def test_every_function_says_what_it_answers_to_its_sample() -> None:
     assert set(EXPECTED) == set(FUNCTION_FOLDERS)
-
-
-def test_every_metric_that_is_emitted_is_on_the_dashboard_and_no_other() -> None:
-    source = "".join((ROOT / f"functions/{folder}/app.py").read_text() for folder in FUNCTION_FOLDERS)
-    source += (ROOT / "layers/imagelake/imagelake/engine/environment.py").read_text()
-    emitted = set(re.findall(r'add_metric\("(\w+)"', source)) | set(METRICS.values())
-    body = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    series = [one for widget in json.loads(body)["widgets"] for one in _spelled_out(widget["properties"]["metrics"])]
-
-    assert {name for namespace, name in series if namespace == "ImageLake"} == emitted
-
-
-def _spelled_out(metrics: list[list[Any]]) -> list[tuple[str, str]]:
-    """Namespace and name of each series; a dot repeats the value above it, three repeat all but the last."""
-    spelled: list[tuple[str, str]] = []
-    for metric in metrics:
-        if metric[0] == "...":
-            spelled.append(spelled[-1])
-        else:
-            spelled.append((spelled[-1][0] if metric[0] == "." else metric[0], metric[1]))
-    return spelled
 
 
 # The stores

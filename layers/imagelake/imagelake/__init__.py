@@ -5,6 +5,8 @@ each other, and neither do `retention` and `audit`:
 
     errors, values  The errors this package raises, and types that have no home elsewhere. No logic.
     engine/         Bytes of an image in, columns and derivatives out, in a confined process. Nothing of AWS.
+    metrics         The registry of metrics: name, unit, meaning, who emits it.
+    emission        Emits them, as log lines. The only module that knows Powertools' metrics.
     keys            The names of objects in the buckets. Nobody else builds or parses one.
     model           The records of images, and their states. Nothing about where they are stored.
     schema          The columns of the catalog, derived from the record of an image.

@@ -20,15 +20,16 @@ import http.client
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+from imagelake.engine import own_metrics
 from imagelake.engine.sandbox import confinement, processes, rooms, traces, unreadable
 
 _RUNTIME_API: Final = "AWS_LAMBDA_RUNTIME_API"
 _STARTED_AGAIN: Final = "IMAGELAKE_STARTED_AGAIN"
+_GIVEN_UP: Final = "IMAGELAKE_GIVEN_UP"
 _API_SECONDS: Final = 10.0
 _CONDITION: Final = traces.condition()
 
@@ -69,6 +70,7 @@ def gives_up[C: Context](handler: Handler[C]) -> Handler[C]:
     def handle(event: dict[str, Any], context: C) -> dict[str, Any]:
         if _is_lost:
             os._exit(1)  # the workflow tries again
+        _count_cold_start()
         try:
             answer = handler(event, context)
         except Exception as error:
@@ -90,13 +92,22 @@ def _is_soiled() -> bool:
 
 
 @functools.cache
+def _count_cold_start() -> None:
+    """Count the start of a function's process. One after a script misbehaved is none, and counted by itself."""
+    if _GIVEN_UP not in os.environ:
+        own_metrics.write(own_metrics.COLD_STARTS, 1, "the first invocation of this process")
+
+
+@functools.cache
 def report_measures() -> None:
     """Say once, in a log line that is a metric too, which measures do not confine the scripts of this process."""
     from imagelake.engine import runner
 
     missing = [str(measure) for measure, holds in runner.measures().items() if not holds]
     if missing:
-        _add_metric("MeasuresMissing", len(missing), "the kernel does not confine scripts by all measures", missing)
+        _warn(
+            own_metrics.MEASURES_MISSING, len(missing), "the kernel does not confine scripts by all measures", missing
+        )
 
 
 def _leave(request_id: str, kind: str, answer: dict[str, Any]) -> None:
@@ -104,7 +115,7 @@ def _leave(request_id: str, kind: str, answer: dict[str, Any]) -> None:
     global _is_lost
     from imagelake.engine import runner
 
-    _add_metric("EnvironmentsGivenUp", 1, "a script did not end normally: the next image gets a new process")
+    _warn(own_metrics.ENVIRONMENTS_GIVEN_UP, 1, "a script did not end normally: the next image gets a new process")
     if _RUNTIME_API not in os.environ:
         return
     runner.shut_down()
@@ -117,6 +128,7 @@ def _leave(request_id: str, kind: str, answer: dict[str, Any]) -> None:
     if not _is_lost:
         if traces.condition() != _CONDITION:
             os._exit(1)
+        os.environ[_GIVEN_UP] = "1"
         _start_again()
 
 
@@ -141,23 +153,8 @@ def _start_again() -> None:
     try:
         os.execve(f"/proc/self/fd/{unreadable.interpreter()}", sys.orig_argv, environment)  # noqa: S606
     except OSError as error:
-        _add_metric("MeasuresMissing", 1, f"this process cannot be started again: {error.strerror}", ["hidden"])
+        _warn(own_metrics.MEASURES_MISSING, 1, f"this process cannot be started again: {error.strerror}", ["hidden"])
 
 
-def _add_metric(name: str, value: int, message: str, measures: list[str] | None = None) -> None:
-    """Write a log line that CloudWatch makes a metric of; a library for it is a tenth of a cold start."""
-    service = os.environ.get("POWERTOOLS_SERVICE_NAME", "")
-    described = {
-        "Namespace": os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "ImageLake"),
-        "Dimensions": [["service"]],
-        "Metrics": [{"Name": name, "Unit": "Count"}],
-    }
-    line = {
-        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [described]},
-        "level": "WARNING",
-        "message": message,
-        "measures": measures or [],
-        "service": service,
-        name: value,
-    }
-    sys.stdout.write(json.dumps(line) + "\n")
+def _warn(metric: str, value: int, message: str, measures: Sequence[str] = ()) -> None:
+    own_metrics.write(metric, value, message, {"level": "WARNING", "measures": list(measures)})

@@ -1,0 +1,193 @@
+"""The registry of metrics: all that functions emit, and what alarms and dashboards take from AWS.
+
+`OWN` are in the namespace `ImageLake` and have the dimension `service`, which is the name of the stack. One that has
+another dimension too (`by`) is as many billed metrics as that has values, so the values are a closed list. `AWS` are
+made by AWS and cost nothing. `imagelake.emission` emits those of `OWN`; `docs/metrics.md` is written from here.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from imagelake.engine import own_metrics
+
+type Unit = Literal["Count", "Milliseconds", "Bytes", "Megabytes", "Percent", "None"]
+
+NAMESPACE: Final = own_metrics.NAMESPACE
+SERVICE: Final = "service"
+"""The dimension that all of `OWN` have."""
+EVERY_FUNCTION: Final = ("every function",)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of the lake's own.
+
+    Args:
+        name: unique in the namespace.
+        unit: CloudWatch's word for it; `None` for hours, which it does not know.
+        meaning: a sentence.
+        emitted_by: names of functions, as their folders.
+        by: the dimension besides `service`, if any.
+        values: all that `by` can be.
+    """
+
+    name: str
+    unit: Unit
+    meaning: str
+    emitted_by: tuple[str, ...]
+    by: str | None = None
+    values: tuple[str, ...] = ()
+    namespace: str = NAMESPACE
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the dimensions."""
+        return (SERVICE, self.by) if self.by else (SERVICE,)
+
+    @property
+    def billed(self) -> int:
+        """How many metrics CloudWatch bills for it, at most."""
+        return len(self.values) or 1
+
+
+@dataclass(frozen=True)
+class AwsMetric:
+    """A metric that AWS makes."""
+
+    namespace: str
+    name: str
+    unit: Unit
+    dimensions: tuple[str, ...]
+    meaning: str
+
+
+# Flow
+
+LATER_VERSIONS: Final = Metric(
+    "LaterVersions",
+    "Count",
+    "Objects stored a second time under one key: the first version counts, this one is left alone.",
+    ("open_image",),
+)
+COLD_STARTS: Final = Metric(
+    own_metrics.COLD_STARTS, "Count", "First invocations of a function's process.", EVERY_FUNCTION
+)
+
+# The engine
+
+ENGINE_ANSWERS_INVALID: Final = Metric(
+    "EngineAnswersInvalid",
+    "Count",
+    "Answers of the engine that no honest engine gives; the image is rejected, `engine_answer_invalid`.",
+    ("close_image",),
+)
+MEASURES_MISSING: Final = Metric(
+    own_metrics.MEASURES_MISSING,
+    "Count",
+    "How many measures do not confine scripts in this process, once in its life.",
+    ("process_image",),
+)
+ENVIRONMENTS_GIVEN_UP: Final = Metric(
+    own_metrics.ENVIRONMENTS_GIVEN_UP,
+    "Count",
+    "Processes that were replaced because a script did not end normally.",
+    ("process_image",),
+)
+
+# Kafka
+
+KAFKA_IMAGES_STORED: Final = Metric(
+    "KafkaImagesStored", "Count", "Records whose image is new in the raw bucket.", ("consume_image_topic",)
+)
+KAFKA_RECORDS_REPEATED: Final = Metric(
+    "KafkaRecordsRepeated", "Count", "Records whose image was there already.", ("consume_image_topic",)
+)
+KAFKA_RECORDS_SKIPPED: Final = Metric(
+    "KafkaRecordsSkipped", "Count", "Records without an image, which are tombstones.", ("consume_image_topic",)
+)
+KAFKA_RECORDS_REJECTED: Final = Metric(
+    "KafkaRecordsRejected",
+    "Count",
+    "Records that were refused, kept in the bucket of failed records and reported.",
+    ("consume_image_topic",),
+)
+KAFKA_RECORDS_FAILED: Final = Metric(
+    "KafkaRecordsFailed",
+    "Count",
+    "Records that a fault held up; they come again.",
+    ("consume_image_topic",),
+)
+
+# Catalog
+
+CATALOG_FILES_COMPACTED: Final = Metric(
+    "CatalogFilesCompacted",
+    "Count",
+    "Files of the catalog that compaction put together.",
+    ("compact_catalog",),
+)
+CATALOG_FILES_LEFT: Final = Metric("CatalogFilesLeft", "Count", "Files that it made of them.", ("compact_catalog",))
+
+# Retention
+
+OBJECTS_PURGED: Final = Metric(
+    "ObjectsPurged", "Count", "Objects and items that the purge deleted.", ("enforce_retention",)
+)
+IMAGES_ERASED: Final = Metric("ImagesErased", "Count", "Requests for erasure that were carried out.", ("erase_image",))
+OVERDUE_OBJECTS: Final = Metric(
+    "OverdueObjects", "Count", "What the daily audit found to be kept for longer than promised.", ("audit_retention",)
+)
+EARLY_DELETIONS: Final = Metric(
+    "EarlyDeletions", "Count", "What the audit found to be deleted before its days were over.", ("audit_retention",)
+)
+OTHER_FINDINGS: Final = Metric(
+    "OtherFindings",
+    "Count",
+    "What the audit found misplaced, incomplete, altered or configured otherwise.",
+    ("audit_retention",),
+)
+OLDEST_OBJECT_AGE_HOURS: Final = Metric(
+    "OldestObjectAgeHours",
+    "None",
+    "Age of the oldest image, from the start of its hour.",
+    ("audit_retention",),
+)
+IMAGES_RESTARTED: Final = Metric(
+    "ImagesRestarted", "Count", "Images without an outcome that were started again.", ("reconcile",)
+)
+IMAGES_GIVEN_UP: Final = Metric(
+    "ImagesGivenUp", "Count", "Images that are failed after three such starts.", ("reconcile",)
+)
+
+# AWS's own
+
+_FUNCTION: Final = ("FunctionName",)
+_WORKFLOW: Final = ("StateMachineArn",)
+_STAGE: Final = ("ApiName", "Stage")
+_QUEUE: Final = ("QueueName",)
+
+API_REQUESTS: Final = AwsMetric("AWS/ApiGateway", "Count", "Count", _STAGE, "Requests to the API.")
+API_REFUSALS: Final = AwsMetric("AWS/ApiGateway", "4XXError", "Count", _STAGE, "Requests that the caller got wrong.")
+API_FAULTS: Final = AwsMetric("AWS/ApiGateway", "5XXError", "Count", _STAGE, "Requests that the API got wrong.")
+EXECUTIONS_STARTED: Final = AwsMetric("AWS/States", "ExecutionsStarted", "Count", _WORKFLOW, "Runs of a workflow.")
+EXECUTIONS_SUCCEEDED: Final = AwsMetric(
+    "AWS/States", "ExecutionsSucceeded", "Count", _WORKFLOW, "Runs without a fault."
+)
+EXECUTIONS_FAILED: Final = AwsMetric("AWS/States", "ExecutionsFailed", "Count", _WORKFLOW, "Runs that failed.")
+EXECUTIONS_TIMED_OUT: Final = AwsMetric(
+    "AWS/States", "ExecutionsTimedOut", "Count", _WORKFLOW, "Runs that took too long and were ended."
+)
+FUNCTION_ERRORS: Final = AwsMetric("AWS/Lambda", "Errors", "Count", _FUNCTION, "Invocations that raised or were ended.")
+FUNCTION_THROTTLES: Final = AwsMetric(
+    "AWS/Lambda", "Throttles", "Count", _FUNCTION, "Invocations refused for want of concurrency."
+)
+FUNCTION_DURATION: Final = AwsMetric("AWS/Lambda", "Duration", "Milliseconds", _FUNCTION, "Time of an invocation.")
+ITERATOR_AGE: Final = AwsMetric(
+    "AWS/Lambda", "IteratorAge", "Milliseconds", _FUNCTION, "Age of the last record of a batch of the stream."
+)
+MESSAGES_VISIBLE: Final = AwsMetric(
+    "AWS/SQS", "ApproximateNumberOfMessagesVisible", "Count", _QUEUE, "Messages that wait in a queue."
+)
+
+OWN: Final[tuple[Metric, ...]] = tuple(one for one in tuple(globals().values()) if isinstance(one, Metric))
+AWS: Final[tuple[AwsMetric, ...]] = tuple(one for one in tuple(globals().values()) if isinstance(one, AwsMetric))

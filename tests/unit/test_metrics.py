@@ -1,0 +1,212 @@
+"""The registry of metrics says what functions emit, and alarms and dashboard use nothing else."""
+
+import ast
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from imagelake import emission, metrics
+from imagelake.engine import own_metrics
+from imagelake.metrics import AwsMetric, Metric
+from tests.application import FUNCTION_FOLDERS, ROOT, TEMPLATE
+from tools.metrics import PAGE, bill, page
+
+
+@pytest.fixture(autouse=True)
+def _nothing_added() -> Iterator[None]:
+    emission._count_cold_start()
+    emission._added.clear()
+    yield
+    emission._added.clear()
+
+
+def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+COUNTED = Metric("Counted", "Count", "A thing.", ("a_function",))
+BY_COLOUR = Metric("ByColour", "Count", "A thing.", ("a_function",), by="colour", values=("red", "blue"))
+
+
+def test_what_was_added_is_written_with_its_unit_and_dimensions(capsys: pytest.CaptureFixture[str]) -> None:
+    @emission.emits
+    def handler(_event: None, _context: None) -> str:
+        emission.add(COUNTED)
+        emission.add(COUNTED, 3)
+        emission.add(BY_COLOUR, of="red")
+        return "answer"
+
+    assert handler(None, None) == "answer"
+
+    written = {line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"]: line for line in _lines(capsys)}
+    [plain] = written["Counted"]["_aws"]["CloudWatchMetrics"]
+    assert (plain["Namespace"], plain["Dimensions"]) == ("ImageLake", [["service"]])
+    assert plain["Metrics"] == [{"Name": "Counted", "Unit": "Count"}]
+    assert written["Counted"]["Counted"] == [1, 3]
+    assert set(written["ByColour"]["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]) == {"service", "colour"}
+    assert written["ByColour"]["colour"] == "red"
+
+
+def test_what_was_added_is_written_when_the_handler_raises(capsys: pytest.CaptureFixture[str]) -> None:
+    @emission.emits
+    def handler(_event: None, _context: None) -> None:
+        emission.add(COUNTED)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        handler(None, None)
+
+    assert [line["Counted"] for line in _lines(capsys)] == [[1]]
+
+
+def test_a_handler_that_adds_nothing_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    emission.emits(lambda _event, _context: None)(None, None)
+    assert _lines(capsys) == []
+
+
+def test_a_hundred_values_and_more_are_all_written_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for count in (100, 101):
+        for _ in range(count):
+            emission.add(COUNTED)
+        emission.flush()
+        assert sum(len(line["Counted"]) for line in _lines(capsys)) == count
+
+
+def test_only_the_first_invocation_of_a_process_is_a_cold_start(capsys: pytest.CaptureFixture[str]) -> None:
+    emission._count_cold_start.cache_clear()
+    handler = emission.emits(lambda _event, _context: None)
+    for _ in range(3):
+        handler(None, None)
+    assert [line["ColdStarts"] for line in _lines(capsys)] == [[1]]
+
+
+@pytest.mark.parametrize(("metric", "of"), [(COUNTED, "red"), (BY_COLOUR, None), (BY_COLOUR, "green")])
+def test_a_value_outside_the_closed_list_of_a_dimension_is_refused(metric: Metric, of: str | None) -> None:
+    with pytest.raises(ValueError, match=metric.name):
+        emission.add(metric, of=of)
+
+
+# The registry
+
+ENGINE = {"process_image": {metrics.COLD_STARTS, metrics.MEASURES_MISSING, metrics.ENVIRONMENTS_GIVEN_UP}}
+"""Written by the engine itself, see `engine.own_metrics`."""
+
+
+def _emitted(folder: str) -> set[Metric]:
+    """What the file of a function names of the registry."""
+    tree = ast.parse((ROOT / f"functions/{folder}/app.py").read_text(encoding="utf-8"))
+    named = {
+        getattr(metrics, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "metrics"
+    }
+    return {one for one in named if isinstance(one, Metric)} | ENGINE.get(folder, {metrics.COLD_STARTS})
+
+
+def test_the_registry_says_which_function_emits_what() -> None:
+    emitted = {(metric.name, folder) for folder in FUNCTION_FOLDERS for metric in _emitted(folder)}
+    registered = {
+        (metric.name, folder)
+        for metric in metrics.OWN
+        for folder in (FUNCTION_FOLDERS if metric.emitted_by == metrics.EVERY_FUNCTION else metric.emitted_by)
+    }
+
+    assert emitted == registered
+
+
+@pytest.mark.parametrize("folder", [folder for folder in FUNCTION_FOLDERS if folder not in ENGINE])
+def test_a_handler_writes_its_metrics(folder: str) -> None:
+    tree = ast.parse((ROOT / f"functions/{folder}/app.py").read_text(encoding="utf-8"))
+    [handler] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "handler"]
+
+    assert ast.unparse(handler.decorator_list[0]) == "emission.emits", "outermost, so that what raises is counted too"
+
+
+def test_nothing_else_emits_metrics() -> None:
+    files = [*ROOT.glob("functions/*/app.py"), *ROOT.glob("tasks/*/app.py"), *ROOT.glob("layers/**/*.py")]
+    emitters = {
+        file.stem for file in files if {"EphemeralMetrics", "CloudWatchMetrics"} & set(_words(file.read_text()))
+    }
+
+    assert emitters == {"emission", "own_metrics"}
+
+
+def _words(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=word) | ast.Constant(value=str(word)) | ast.alias(name=word):
+                yield word
+
+
+def test_names_are_unique() -> None:
+    for names in ([one.name for one in metrics.OWN], [(one.namespace, one.name) for one in metrics.AWS]):
+        assert len(set(names)) == len(names)
+
+
+def test_what_the_engine_writes_is_a_metric_of_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
+    for metric in ENGINE["process_image"]:
+        own_metrics.write(metric.name, 2, "said", {"level": "WARNING"})
+        [line] = _lines(capsys)
+        [described] = line["_aws"]["CloudWatchMetrics"]
+        assert described == {
+            "Namespace": metric.namespace,
+            "Dimensions": [list(metric.dimensions)],
+            "Metrics": [{"Name": metric.name, "Unit": metric.unit}],
+        }
+        assert (line[metric.name], line["message"]) == (2, "said")
+
+
+# Its users
+
+EVERY: tuple[Metric | AwsMetric, ...] = (*metrics.OWN, *metrics.AWS)
+REGISTERED = {(one.namespace, one.name): one for one in EVERY}
+
+
+def test_an_alarm_is_on_metrics_of_the_registry() -> None:
+    for name, alarm in TEMPLATE["Resources"].items():
+        if alarm["Type"] != "AWS::CloudWatch::Alarm":
+            continue
+        properties = alarm["Properties"]
+        on = [one["MetricStat"]["Metric"] for one in properties.get("Metrics", ()) if "MetricStat" in one]
+        for one in on or [properties]:
+            metric = REGISTERED[one["Namespace"], one["MetricName"]]
+            assert [entry["Name"] for entry in one.get("Dimensions", ())] == list(metric.dimensions), name
+
+
+def test_the_dashboard_shows_metrics_of_the_registry() -> None:
+    body = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    shown = [
+        series for widget in json.loads(body)["widgets"] for series in _spelled_out(widget["properties"]["metrics"])
+    ]
+
+    assert [series for series in shown if series not in REGISTERED] == []
+
+
+def _spelled_out(series: list[list[Any]]) -> list[tuple[str, str]]:
+    """Namespace and name of each series; a dot repeats the value above it, three repeat all but the last."""
+    spelled: list[tuple[str, str]] = []
+    for one in series:
+        if one[0] == "...":
+            spelled.append(spelled[-1])
+        else:
+            spelled.append((spelled[-1][0] if one[0] == "." else one[0], one[1]))
+    return spelled
+
+
+# The page
+
+
+def test_the_page_has_every_metric_and_the_bill() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+
+    assert page(text) == text
+    assert bill() in text
+    for metric in REGISTERED.values():
+        assert f"| `{metric.name}` |" in text
+
+
+def test_the_bill_counts_each_value_of_a_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "OWN", (COUNTED, BY_COLOUR))
+    assert bill() == "3 metrics of the lake's own, at most $0.90 a month"
