@@ -92,7 +92,8 @@ def _rebuilt(rebuilding: CatalogRebuilding, chosen: Sequence[datetime], *, dry_r
 @contextmanager
 def _progress(hours: int) -> Iterator[tuple[Progress, TaskID]]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress, progress.add_task("starting", total=hours)
 
 
@@ -110,4 +111,4 @@ def _print(results: Sequence[Rebuilt], *, dry_run: bool) -> None:
     left = (
         f"{counts['complete']} hours complete, {counts['open']} still open, {counts['due']} past or about to be purged"
     )
-    Console(stderr=True).print(f"{done}; {left}", style="dim", highlight=False)
+    Console(stderr=True).print(f"{done}; {left}", style="dim", highlight=False, soft_wrap=True)

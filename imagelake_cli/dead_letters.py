@@ -10,6 +10,7 @@ from rich.console import Console
 from imagelake_cli import connection, options
 from imagelake_cli.dead_letter_queue import Letter
 from imagelake_cli.failures import explained
+from imagelake_cli.formats import counted
 
 
 def dead_letters(
@@ -32,7 +33,7 @@ def dead_letters(
     for letter in shown:
         typer.echo(json.dumps(_plain(letter)) if as_json else _line(letter))
     if not as_json:
-        Console(stderr=True).print(f"{len(shown)} messages", style="dim", highlight=False)
+        Console(stderr=True).print(counted(len(shown), "message"), style="dim", highlight=False)
 
 
 def _plain(letter: Letter) -> dict[str, Any]:

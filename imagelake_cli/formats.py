@@ -43,6 +43,11 @@ class FormatError(Exception):
     """The answer cannot be written so; the message says why."""
 
 
+def counted(count: int, noun: str) -> str:
+    """As in 1 row, 2 rows."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def is_number(kind: str) -> bool:
     """Whether a type of Athena's is one of numbers."""
     return kind in _NUMBERS

@@ -19,6 +19,7 @@ from imagelake_cli.sign_in import SignInError
 
 INCOMPLETE: Final = 3
 """Exit code when an image is not there, or not all of it is erased yet."""
+_UNKNOWN: Final = "the lake does not know it, or it was erased or has expired, or it is not yours"
 _REFUSALS: Final = (connection.NoLakeError, SignInError, ApiError, BotoCoreError, ClientError, OSError)
 
 
@@ -72,7 +73,7 @@ def status(
         found = [(image_id, api.image(image_id)) for image_id in image_ids]
         for image_id, image in found:
             if image is None:
-                Console(stderr=True).print(f"{image_id}: the lake does not know it", markup=False, highlight=False)
+                Console(stderr=True).print(f"{image_id}: {_UNKNOWN}", markup=False, highlight=False, soft_wrap=True)
             elif as_json:
                 typer.echo(json.dumps(image))
             else:

@@ -143,7 +143,7 @@ def _problem(answer: urllib3.BaseHTTPResponse) -> ApiError:
     by_index: dict[int, str] = {}
     for error in errors:
         match str(error.get("pointer", "")).split("/"):
-            case ["", "uploads", index, *rest] if index.isdecimal():
+            case ["#", "uploads", index, *rest] if index.isdecimal():
                 by_index.setdefault(int(index), " ".join([*rest, str(error.get("detail"))]))
     told = "; ".join(
         f"{error.get('parameter') or error.get('pointer') or 'body'} {error.get('detail')}" for error in errors

@@ -14,7 +14,7 @@ app = typer.Typer(
     help="Image Lake: images in, processed by provided scripts, kept for seven days, answered in SQL.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 app.add_typer(script.app, name="script")
 app.add_typer(catalog.app, name="catalog")

@@ -37,7 +37,9 @@ def query(
     ] = "athena",
     format_: Annotated[
         Format | None,
-        typer.Option("--format", help="By default as OUTPUT is called, else a table on a terminal and CSV in a pipe."),
+        typer.Option(
+            "--format", help="By default what the name of OUTPUT ends in, else a table on a terminal and CSV in a pipe."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", dir_okay=False, help="A file for the answer or the plot.")
@@ -104,8 +106,9 @@ def _find(group: WorkGroup, name: str) -> NamedQuery:
     queries = group.named_queries()
     if name in queries:
         return queries[name]
-    near = get_close_matches(name, queries) or list(queries)
-    raise QueryError(f"There is no named query {name}. Near to it: {', '.join(near)}.")
+    near = get_close_matches(name, queries)
+    told = f"Near to it: {', '.join(near)}." if near else f"There are {', '.join(queries)}."
+    raise QueryError(f"There is no named query {name}. {told}")
 
 
 def _read(file: TextIO) -> str:
@@ -154,7 +157,7 @@ def _plot(answer: Answer, output: Path | None) -> None:
 
 
 def _summarise(answer: Answer) -> None:
-    rows = "1 row" if len(answer.rows) == 1 else f"{len(answer.rows)} rows"
+    rows = formats.counted(len(answer.rows), "row")
     cut = ", cut by --limit" if answer.is_cut else ""
     text = f"{rows}{cut}; {decimal(answer.scanned_bytes)} scanned in {answer.seconds:.1f} s"
     Console(stderr=True).print(text, style="dim", highlight=False)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from imagelake_cli import connection, hours, options
 from imagelake_cli.failures import explained
+from imagelake_cli.formats import counted
 from imagelake_cli.redriving import ImageRedriving, RedriveError, Redriven
 
 INCOMPLETE: Final = 3
@@ -37,7 +38,11 @@ def redrive(
     last: hours.Last = None,
     everything: hours.Everything = False,
     code: Annotated[
-        str | None, typer.Option("--code", help="Of the reason, such as script_error; fault is what failed.")
+        str | None,
+        typer.Option(
+            "--code",
+            help="Only those whose reason has this code, such as script_error; failed images have fault or lost.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what can be redriven, and start nothing.")] = False,
     as_json: options.AsJson = False,
@@ -111,7 +116,8 @@ def _redriven(
 @contextmanager
 def _progress(total: int) -> Iterator[tuple[Progress, TaskID]]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress, progress.add_task("redriving", total=total)
 
 
@@ -124,7 +130,7 @@ def _tell(one: Redriven, *, as_json: bool) -> None:
 
 def _summarize(counts: Counter[str], final: int) -> None:
     started, could = counts["redriven"], counts["redrivable"]
-    done = f"{could} images can be redriven" if could else f"{started} images started again"
+    done = f"{counted(could, 'image')} can be redriven" if could else f"{counted(started, 'image')} started again"
     left = f", {refused} not" if (refused := counts.total() - started - could) else ""
     others = f"; {final} others are final, since their files are at fault" if final else ""
-    Console(stderr=True).print(f"{done}{left}{others}", style="dim", highlight=False)
+    Console(stderr=True).print(f"{done}{left}{others}", style="dim", highlight=False, soft_wrap=True)

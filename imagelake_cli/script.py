@@ -232,6 +232,8 @@ def _find(scripts: str) -> tuple[Script, ...]:
             script = Script.from_file(path.resolve())
         elif name in known:
             script = Script.from_file(known[name])
+        elif path.suffix == ".py":
+            raise typer.BadParameter(f"there is no file {path}", param_hint="SCRIPTS")
         else:
             there = ", ".join(sorted(known)) + (
                 f", and here the file {name}.py" if Path(f"{name}.py").is_file() else ""

@@ -74,5 +74,5 @@ def credentials(username: str | None) -> tuple[str, str]:
             for text, given in (("a name (--username or IMAGELAKE_USERNAME)", name), ("IMAGELAKE_PASSWORD", password))
             if not given
         )
-        raise SignInError(f"Signing in to a stack on AWS needs {missing}.")
+        raise SignInError(f"Signing in needs {missing}.")
     return name, password

@@ -24,6 +24,8 @@ INCOMPLETE: Final = 3
 """Exit code when a file is not in the lake, or was waited for and is not processed."""
 _SHOWN: Final = 20
 """Files that are named one by one; --json names all."""
+_WORDS: Final = {"known": "sent before", "pending": "without an outcome yet"}
+"""For states that are no words by themselves."""
 
 
 def upload(
@@ -109,7 +111,8 @@ def _waited(api: LakeApi, results: Sequence[Sent], seconds: float, at_once: int)
 @contextmanager
 def _progress(files: int, doing: str) -> Iterator[tuple[Progress, TaskID]]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress, progress.add_task(doing, total=files)
 
 
@@ -121,13 +124,15 @@ def _report(results: Sequence[Sent], others: int, *, as_json: bool) -> None:
                 json.dumps({"path": one.path, "state": one.state, "image_id": one.image_id, "reason": one.reason})
             )
     console = Console(stderr=True)
-    unwell = [one for one in ordered if not one.is_well]
+    well, unwell = [one for one in ordered if one.is_well], [one for one in ordered if not one.is_well]
+    if not as_json and len(well) <= _SHOWN:
+        for one in well:
+            typer.echo(f"{one.image_id}  {_WORDS.get(one.state, one.state)}  {one.path}")
     for one in unwell[:_SHOWN]:
         console.print(f"{one.state}: {one.path}: {one.reason}", markup=False, highlight=False, soft_wrap=True)
     if len(unwell) > _SHOWN:
         console.print(f"and {len(unwell) - _SHOWN} more; --json names all", highlight=False)
     counts = Counter(one.state for one in ordered)
-    words = {"known": "sent before", "pending": "without an outcome yet"}
-    told = [f"{count} {words.get(state, state)}" for state, count in sorted(counts.items())]
-    told += [f"{others} passed over, no pictures"] if others else []
+    told = [f"{count} {_WORDS.get(state, state)}" for state, count in sorted(counts.items())]
+    told += [f"{others} passed over as no pictures"] if others else []
     console.print(", ".join(told) or "nothing to send", highlight=False)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -45,20 +46,34 @@ def _show(folder: Path | None, *, stay: bool) -> None:
         console.print(f"[dim]{time.monotonic() - began:6.1f} s[/dim]  {step}", highlight=False)
 
     try:
-        with lake.running(folder, report=report) as running, lake.described(running, report):
-            report("Sending sample pictures")
-            demo.show(running, console)
-            report("Done")
-            console.print(demo.how_to_go_on(running), highlight=False, markup=False, soft_wrap=True)
-            if stay:
-                console.print("The lake is running. Ctrl-C stops it.")
-                _keep_running(running)
+        if stay and lake.is_described():
+            raise lake.LakeError(f"a lake runs in this folder already, described in {lake.DESCRIPTION}: stop it first")
+        with lake.running(folder, report=report) as running:
+            try:
+                _use(running, report, stay=stay)
+            except KeyboardInterrupt:
+                console.print("Stopping.")  # what the lake has stored takes seconds to remove
+                raise
+        if not stay:
+            console.print("The lake is stopped. `make run` keeps one running.")
     except KeyboardInterrupt:
         console.print("Stopped.")
     except (EmulatorError, BrokerError, DeploymentError, lake.LakeError, demo.DemoError) as error:
         console.print(f"[red]{type(error).__name__}[/red]", end=": ")
         console.print(str(error), markup=False, highlight=False)
         sys.exit(1)
+
+
+def _use(running: lake.Lake, report: lake.Report, *, stay: bool) -> None:
+    """Send the samples; the lake is described for other programs only if it stays."""
+    with lake.described(running, report) if stay else nullcontext():
+        report("Sending sample pictures")
+        demo.show(running, console)
+        report("Done")
+        if stay:
+            console.print(demo.how_to_go_on(running), highlight=False, markup=False, soft_wrap=True)
+            console.print("The lake is running. Ctrl-C stops it.")
+            _keep_running(running)
 
 
 def _keep_running(running: lake.Lake) -> None:

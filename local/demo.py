@@ -156,7 +156,7 @@ def _count(lake: Lake) -> int:
 
 
 def _images_table(uploaded: Sequence[Sent], images: dict[str, dict[str, Any]]) -> Table:
-    table = Table("file", "door", "status", "what is known")
+    table = Table("file", "came by", "status", "what is known")
     for one in uploaded:
         image = images.get(one.image_id, {"status": "unknown"})
         said = image.get("reason") or _summary(image)

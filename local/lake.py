@@ -5,12 +5,14 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import psutil
 from boto3.dynamodb.types import TypeDeserializer
@@ -240,6 +242,16 @@ def running_elsewhere() -> Lake:
     stack = deployment.describe(aws, said["stack_name"])
     kafka = KafkaSide(said["kafka_bootstrap_servers"], said["kafka_topic"])
     return Lake(aws, stack, kafka, said["username"], said["password"])
+
+
+def is_described() -> bool:
+    """Whether a lake is described in this repository, and answers."""
+    try:
+        address = urlsplit(json.loads(DESCRIPTION.read_text(encoding="utf-8"))["endpoint_url"])
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=5):
+            return True
+    except (OSError, ValueError, KeyError, TypeError):  # none, damaged, or of a lake that was killed
+        return False
 
 
 @contextmanager

@@ -67,7 +67,10 @@ def _run(sql: str, folders: list[str]) -> Results:
         engine.execute("SET enable_external_access = false")
         engine.execute("SET integer_division = true")
         engine.execute("SET lock_configuration = true")
-        answered = engine.execute(sql)
+        try:
+            answered = engine.execute(sql)
+        except duckdb.Error as error:  # what follows quotes the statement as DuckDB gets it, which nobody wrote
+            raise type(error)(str(error).partition("\n\nLINE ")[0]) from None
         described = answered.description or []
         kinds = [str(kind).upper().split("(")[0] for _, kind, *_ in described]
         return {

@@ -1,6 +1,10 @@
 """The promise, kept by the deployed functions in their own roles: IAM is enforced."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -17,6 +21,7 @@ from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from local import deployment
 from local.api_client import ApiClient, send
+from local.emulator import REGION, ROOT
 from local.lake import Lake
 from local.samples import Sample
 from tests.e2e.conftest import Await, Upload, eventually, invoke
@@ -223,3 +228,24 @@ def test_a_lost_image_is_started_again(lake: Lake, samples: dict[str, Sample]) -
 def _arrival_rule(lake: Lake) -> str:
     rules = lake.client("events").list_rules()["Rules"]
     return next(str(rule["Name"]) for rule in rules if "aws.s3" in rule.get("EventPattern", ""))
+
+
+def test_the_python_in_the_documentation_audits_and_prints_the_evidence(
+    lake: Lake, client: ApiClient, samples: dict[str, Sample], upload: Upload, await_end: Await
+) -> None:
+    image_id = upload(samples["print.jpg"])
+    await_end(image_id)
+    client.delete(f"/images/{image_id}").raise_for_status()
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/retention.md").read_text(encoding="utf-8"), re.DOTALL)
+    environment = os.environ | {
+        "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 0, run.stderr
+    assert "# Retention audit, " in run.stdout
+    assert f'"image_id": "{image_id}"' in run.stdout

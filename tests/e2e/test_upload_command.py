@@ -84,7 +84,21 @@ def test_an_image_is_followed_and_erased(command: Command) -> None:
     assert command("erase", image_id, "--yes", "--reason", "sent_by_mistake").stdout == f"{image_id}: erased\n"
 
     gone = command("status", image_id)
-    assert (gone.returncode, gone.stderr) == (3, f"{image_id}: the lake does not know it\n")
+    said = f"{image_id}: the lake does not know it, or it was erased or has expired, or it is not yours\n"
+    assert (gone.returncode, gone.stderr) == (3, said)
+
+
+def test_a_picture_that_no_form_is_granted_for_keeps_no_other_from_the_lake(folder: Path, command: Command) -> None:
+    for number in range(3):
+        (folder / "few" / f"{number}.png").parent.mkdir(exist_ok=True)
+        Image.new("L", (300 + number, 16)).save(folder / "few" / f"{number}.png")
+    (folder / "few" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+
+    sent = command("upload", "few", "--wait")
+
+    assert sent.returncode == 3
+    assert "3 processed, 1 refused" in sent.stderr
+    assert f"refused: {folder / 'few' / 'phone.heic'}: content_type must be one of image/jpeg, " in sent.stderr
 
 
 def test_a_user_is_added_and_may_send(command: Command) -> None:

@@ -36,6 +36,7 @@ kafka.LambdaFunction.of = lambda *_, **__: lambda messages: print("delivered", l
 lake.Lake.add_user = lambda *_: "password"
 demo.show = lambda *_: None
 demo.how_to_go_on = lambda lake: f"Kafka {lake.kafka.bootstrap_servers} {lake.kafka.topic}"
+lake.is_described = lambda: False
 lake.described = lambda *_: __import__("contextlib").nullcontext()
 __main__.app(["run"])
 """

@@ -59,7 +59,7 @@ def test_a_code_chooses_among_them() -> None:
     send(letter(1), letter(2, "corrupt"), letter(3))
 
     assert sorted(one["image_id"] for one in listed("--code", "script_error")) == ["image-01", "image-03"]
-    assert "1 messages" in run("--code", "corrupt").stderr
+    assert "1 message\n" in run("--code", "corrupt").stderr
 
 
 EVENTS = {

@@ -15,11 +15,13 @@ from uuid import UUID
 
 import pytest
 from botocore.stub import Stubber
+from urllib3 import HTTPResponse
 
 from functions.http_api.app import handler
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, Derivative, ImageRecord
 from imagelake.stores import buckets, images_table
+from imagelake_cli import lake_api
 from tests.application import event
 from tests.integration.conftest import (
     ACCESS_KEY,
@@ -157,6 +159,16 @@ def test_a_bad_request_gets_a_problem_that_names_the_field(body: str | None, poi
     assert (answer.body["status"], answer.body["title"]) == (400, "Bad Request")
     assert [error["pointer"] for error in answer.body["errors"]] == [pointer]
     assert pointer in answer.body["detail"]
+
+
+def test_the_command_line_learns_from_a_refusal_which_uploads_of_a_batch_are_refused(ask: Ask) -> None:
+    too_large = JPEG | {"content_length": 25_000_001}
+    answer = ask("POST", "/uploads", json.dumps({"uploads": [JPEG, {"content_type": "image/heic"}, JPEG, too_large]}))
+
+    refused = lake_api._problem(HTTPResponse(json.dumps(answer.body).encode(), status=answer.status))
+
+    assert refused.by_index.keys() == {1, 3}
+    assert refused.by_index[1].startswith("content_type must be one of image/jpeg, ")
 
 
 def test_a_bad_request_leaves_nothing_behind(ask: Ask) -> None:

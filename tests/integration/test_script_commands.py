@@ -363,8 +363,10 @@ def test_a_script_that_is_not_there_is_named_with_those_that_are(
 
     unknown = cli.invoke(app, ["script", "run", "nosuch", str(pictures)])
     beside = cli.invoke(app, ["script", "run", "warmth", str(pictures)])
+    misspelt = cli.invoke(app, ["script", "check", "wramth.py"])
 
-    assert (unknown.exit_code, beside.exit_code) == (2, 2)
+    assert (unknown.exit_code, beside.exit_code, misspelt.exit_code) == (2, 2, 2)
+    assert "there is no file wramth.py" in misspelt.stderr
     assert said.format("nosuch") in unknown.stderr
     assert f"{said.format('warmth')}, and here the file warmth.py" in beside.stderr
     assert "PROCESSING_SCRIPTS" not in unknown.stderr

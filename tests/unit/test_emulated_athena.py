@@ -151,3 +151,11 @@ def test_a_table_that_is_not_there_is_not_found() -> None:
     for sql in ("DESCRIBE pictures", "SHOW PARTITIONS pictures", "SELECT * FROM pictures"):
         with pytest.raises(SyntaxInvalidError, match=r"TABLE_NOT_FOUND: Table 'lake\.pictures' does not exist"):
             ask(sql)
+
+
+def test_an_error_quotes_no_statement_but_the_one_that_was_asked() -> None:
+    with pytest.raises(duckdb.BinderException) as refused:
+        ask("SELECT nothere FROM images")
+
+    assert "nothere" in str(refused.value)
+    assert "LINE" not in str(refused.value)

@@ -47,6 +47,11 @@ def test_holds_a_picture_against_the_limits(limits: Limits, reason: Reason) -> N
     assert reason_for(SEEDS["JPEG"], limits) == reason
 
 
+def test_a_format_that_is_not_accepted_is_told_what_is() -> None:
+    with pytest.raises(Rejection, match="JPEG files are not accepted here; use PNG, GIF"):
+        inspect(SEEDS["JPEG"], Limits(formats=("PNG", "GIF")))
+
+
 def test_counts_frames_up_to_the_limit_and_no_further() -> None:
     frames = [Image.new("L", (2, 2), level) for level in range(8)]
     content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])

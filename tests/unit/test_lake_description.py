@@ -1,15 +1,20 @@
 """Where a running local lake describes itself, and how the command line finds it."""
 
 import json
+import socket
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import MagicMock, create_autospec
 
 import pytest
+from typer.testing import CliRunner
 
 from imagelake_cli import connection
 from imagelake_cli.connection import NoLakeError
+from local import demo
 from local import lake as local_lake
+from local.__main__ import app
 from local.demo import how_to_go_on
 from local.lake import Lake
 
@@ -134,3 +139,48 @@ def test_a_lake_runs_where_no_pointer_can_be_written(tmp_path: Path, monkeypatch
 
     [sentence] = reported
     assert sentence.startswith("imagelake query finds this lake in its own folder only: ")
+
+
+def test_a_second_lake_in_a_folder_is_refused_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = Repository(tmp_path / "repository")
+    started = MagicMock()
+    monkeypatch.setattr(local_lake, "running", started)
+
+    with socket.create_server(("127.0.0.1", 0)) as emulator:
+        lake = repository.lake(monkeypatch, f"http://127.0.0.1:{emulator.getsockname()[1]}")
+        with local_lake.described(lake):
+            refused = CliRunner().invoke(app, ["run"])
+            assert repository.description.exists()
+
+    assert refused.exit_code == 1
+    assert "a lake runs in this folder already" in " ".join(capsys.readouterr().out.split()) + refused.output
+    assert not started.called
+
+
+def test_the_description_of_a_lake_that_was_killed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as emulator:
+        address = f"http://127.0.0.1:{emulator.getsockname()[1]}"
+    lake = Repository(tmp_path / "repository").lake(monkeypatch, address)
+
+    with local_lake.described(lake):
+        assert not local_lake.is_described()
+
+
+def test_a_demo_leaves_the_lake_that_runs_described_and_says_no_address_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: MagicMock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = Repository(tmp_path / "repository")
+    stopping = MagicMock()
+    monkeypatch.setattr(local_lake, "running", lambda *_, **__: nullcontext(stopping))
+    monkeypatch.setattr(demo, "show", lambda *_: None)
+
+    with local_lake.described(repository.lake(monkeypatch, "http://one")):
+        shown = CliRunner().invoke(app, ["demo"])
+        assert endpoint(asked) == "http://one"
+
+    said = capsys.readouterr().out + shown.output
+    assert shown.exit_code == 0
+    assert "The lake is stopped." in said
+    assert "API" not in said

@@ -87,6 +87,7 @@ def test_named_queries_are_listed_and_shown_without_being_run(group: MagicMock) 
     ("arguments", "error"),
     [
         (["-n", "arival"], "Error: There is no named query arival. Near to it: arrivals.\n"),
+        (["-n", "xyz"], "Error: There is no named query xyz. There are arrivals.\n"),
         (["-n", "arrivals", "--show", "--dialect", "klingon"], "Error: Unknown dialect 'klingon'."),
     ],
 )

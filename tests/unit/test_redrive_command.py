@@ -105,7 +105,7 @@ def test_a_dry_run_says_what_can_be_redriven(function: Function) -> None:
     result = run("--hour", "2026-11-22T09", "--dry-run")
 
     assert function.asked[-1] == {"image_ids": ["one"], "dry_run": True}
-    assert "1 images can be redriven" in result.stderr
+    assert "1 image can be redriven" in result.stderr
     assert result.exit_code == 0
 
 
@@ -118,7 +118,7 @@ def test_an_image_that_is_not_redriven_is_said_in_a_sentence_and_ends_with_a_cod
     ended = run("one", "two")
 
     assert "two  rejected  script_error  not redriven: " in ended.stdout
-    assert "1 images started again, 1 not" in ended.stderr
+    assert "1 image started again, 1 not" in ended.stderr
     assert ended.exit_code == 3
 
 

@@ -93,17 +93,28 @@ def test_a_folder_is_sent_with_all_below_it_and_nothing_else(lake: Lake, folder:
     result = upload(folder, "--tag", "site=north=1")
 
     assert result.exit_code == 0, result.output
-    assert "30 sent, 1 passed over, no pictures" in result.stderr
+    assert result.stderr == "30 sent, 1 passed over as no pictures\n"
     assert len(lake.images) == 30
     assert {wish["filename"] for wish in lake.granted} == {f"{number}.png" for number in range(30)}
     assert all(wish["content_type"] == "image/png" and wish["tags"] == {"site": "north=1"} for wish in lake.granted)
+
+
+def test_a_few_files_are_named_with_their_image_ids(lake: Lake, folder: Path) -> None:
+    file = folder / "9.png"
+
+    first, second = upload(file).stdout, upload(file).stdout
+
+    [image_id] = lake.images
+    assert first == f"{image_id}  sent  {file}\n"
+    assert second == f"{image_id}  sent before  {file}\n"
+    assert upload(folder).stdout == ""
 
 
 def test_what_was_sent_is_not_sent_again_unless_it_has_changed_or_is_asked_for(lake: Lake, folder: Path) -> None:
     upload(folder)
     (folder / "9.png").write_bytes((folder / "10.png").read_bytes())
 
-    assert "29 sent before, 1 passed over, no pictures" in upload(folder).stderr.replace("1 sent, ", "")
+    assert "29 sent before, 1 passed over as no pictures" in upload(folder).stderr.replace("1 sent, ", "")
     assert len(lake.images) == 31
     assert "30 sent" in upload(folder, "--again").stderr
     assert len(lake.images) == 61

@@ -65,7 +65,7 @@ def to_markdown(audit: Audit) -> str:
         "",
         f"Overdue: {audit.overdue}. Too early: {audit.early}. Other findings: {audit.other}.",
         "",
-        f"Oldest image or row: {audit.oldest_age_hours:.1f} h.",
+        f"Oldest image or row: {audit.oldest_age_hours:.1f} h. Ages count from the beginning of the hour of arrival.",
         "",
         "| place | objects | bytes | oldest, in hours |",
         "|---|---:|---:|---:|",

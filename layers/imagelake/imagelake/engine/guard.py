@@ -81,12 +81,12 @@ def format_of(content: bytes) -> str | None:
 
 
 def _identify(content: bytes, limits: Limits) -> str:
+    accepted = ", ".join(limits.formats)
     if image_format := format_of(content):
         if image_format not in limits.formats:
-            raise Rejection(Reason.UNSUPPORTED_FORMAT, f"{image_format} files are not accepted here")
+            raise Rejection(Reason.UNSUPPORTED_FORMAT, f"{image_format} files are not accepted here; use {accepted}")
         return image_format
     if _OTHER_IMAGES.match(content[:1024]):
-        accepted = ", ".join(limits.formats)
         raise Rejection(Reason.UNSUPPORTED_FORMAT, f"an image, but of a format that is not accepted; use {accepted}")
     raise Rejection(Reason.NOT_AN_IMAGE, "the bytes are not those of an image")
 
