@@ -151,7 +151,7 @@ def _plain(value: Any) -> Any:
 def _left_to_do(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
     """None where nothing is left, the time is up, or nobody can read the item, which is for the auditor to report."""
     match item:
-        case {"unsettled_since": _, "expires_at": Decimal() as expires_at} if expires_at > _now():
+        case {"unsettled_since": _, "expires_at": Decimal() | int() as expires_at} if expires_at > _now():
             with suppress(KeyError, ValueError, InvalidKeyError):
                 return _unsettled(item)
     return None
