@@ -16,7 +16,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo dashboard test check unit integration e2e faults aws build format requirements pipelines analytics metrics local-invoke clean
+.PHONY: help run demo dashboard test check unit integration e2e faults aws build format requirements pipelines schemas analytics metrics local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -44,6 +44,7 @@ check: $(READY) ## lint, formatting, types, import directions, pinned packages, 
 	$(call step,lock as declared,$(UV) lock --check --offline)
 	$(call step,requirements as locked,sh tools/requirements.sh $(UV) --check)
 	$(call step,pipelines as in their file,python -m tools.pipelines --check)
+	$(call step,schemas as in models,python -m tools.event_schemas --check)
 	$(call step,analytics as in its files,python -m tools.analytics_template --check)
 	$(call step,metrics as in their registry,python -m tools.metrics --check)
 	$(call step,template,python -m tools.check_template)
@@ -76,6 +77,9 @@ requirements: $(READY) ## write the requirements.txt files that `sam build` inst
 
 pipelines: $(READY) ## check pipelines.yaml, and write the file that functions read from it
 	$(ACTIVATED) python -m tools.pipelines
+
+schemas: $(READY) ## write the JSON schemas of the events, from their models
+	$(ACTIVATED) python -m tools.event_schemas
 
 analytics: $(READY) ## write the stacks of views, named queries and dashboard from the files in analytics/
 	$(ACTIVATED) python -m tools.analytics_template

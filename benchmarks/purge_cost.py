@@ -20,6 +20,7 @@ from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.retention.purge import Purge
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from tests.integration.stand_ins import StandIns, install
 
@@ -32,7 +33,12 @@ RUNS: Final = 3
 NOW: Final = datetime(2026, 11, 22, 10, 25, tzinfo=UTC)
 DUE: Final = ArrivalHour("2026-11-15", "09")
 SETTINGS: Final = Purge(
-    Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), 7
+    Bucket("raw"),
+    Bucket("audit"),
+    ImagesTable("images"),
+    EventBus("bus"),
+    CatalogTable("db", "images", Bucket("lake")),
+    7,
 )
 
 

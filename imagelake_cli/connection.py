@@ -14,10 +14,12 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
+from imagelake_cli import publishing as hours_of_events
 from imagelake_cli import redriving, sign_in
 from imagelake_cli.athena import WorkGroup
 from imagelake_cli.dead_letter_queue import DeadLetterQueue
 from imagelake_cli.lake_api import LakeApi
+from imagelake_cli.publishing import Publishing
 from imagelake_cli.rebuilding import ANSWER_SECONDS, CatalogRebuilding
 from imagelake_cli.redriving import ImageRedriving
 from imagelake_cli.sign_in import SignIn
@@ -84,6 +86,14 @@ def catalog_rebuilding(stack: str | None, region: str | None, profile: str | Non
     session, name, endpoint_url = _chosen(stack, region, profile)
     outputs = _outputs(session, name, endpoint_url, {"RebuildCatalogFunctionName"})
     return CatalogRebuilding(_caller(session, endpoint_url, ANSWER_SECONDS), outputs["RebuildCatalogFunctionName"])
+
+
+def publishing(stack: str | None, region: str | None, profile: str | None) -> Publishing:
+    """The function that puts the events of hours again; arguments and errors are those of `work_group`."""
+    session, name, endpoint_url = _chosen(stack, region, profile)
+    outputs = _outputs(session, name, endpoint_url, {"PublishOutcomesFunctionName"})
+    caller = _caller(session, endpoint_url, hours_of_events.ANSWER_SECONDS)
+    return Publishing(caller, outputs["PublishOutcomesFunctionName"])
 
 
 def image_redriving(stack: str | None, region: str | None, profile: str | None) -> ImageRedriving:

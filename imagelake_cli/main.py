@@ -2,7 +2,7 @@
 
 import typer
 
-from imagelake_cli import catalog, script, users
+from imagelake_cli import catalog, events, script, users
 from imagelake_cli.dead_letters import dead_letters
 from imagelake_cli.doctor import doctor
 from imagelake_cli.images import erase, images, status
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(script.app, name="script")
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(events.app, name="events")
 app.add_typer(users.app, name="users")
 app.command()(upload)
 app.command()(status)

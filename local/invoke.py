@@ -36,6 +36,10 @@ EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
         "a fault: the derivatives of the sample are not stored",
         lambda result: result["errorMessage"] == "NoSuchKey on HeadObject",
     ),
+    "publish_outcomes": (
+        "no record that has to come again",
+        lambda result: result == {"batchItemFailures": []},
+    ),
     "write_catalog": ("a Parquet file", lambda result: len(result["files"]) == 1),
     "rebuild_catalog": ("nothing missing", lambda result: result["missing"] == 0),
     "compact_catalog": ("no faults", lambda result: result["faults"] == {}),

@@ -1,4 +1,4 @@
-"""Erase an image: when somebody asks for it through the API, and when the stream says that there is more to erase."""
+"""Erase an image: when somebody asks for it through the API, and when its tombstone says that there is more to do."""
 
 import re
 import time
@@ -8,15 +8,13 @@ from typing import Any, Final, get_args
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
-from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamModel
-from aws_lambda_powertools.utilities.parser.models.dynamodb import DynamoDBStreamRecordModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from imagelake import emission, metrics
 from imagelake.api import problems
 from imagelake.errors import OutOfTime, unforeseen
-from imagelake.model import ErasureReason, Tombstone
+from imagelake.model import ErasureReason
 from imagelake.retention.erasure import Caller, Erasure
 from imagelake.settings import load
 
@@ -27,7 +25,7 @@ problems.answer_faults(app, logger)
 ANSWER_SECONDS: Final = 15.0
 """For a request until no other file of the catalog is begun; API Gateway waits 29."""
 MARGIN_SECONDS: Final = 20.0
-"""Of an invocation by the stream, kept back for the file that was begun last, and the receipt."""
+"""Of an invocation that nobody waits for, kept back for the file that was begun last, and the receipt."""
 PAUSE_SECONDS: Final = 0.2
 REASONS: Final = get_args(ErasureReason.__value__)
 
@@ -73,30 +71,35 @@ def _caller() -> Caller:
     return Caller(claims["sub"], "operators" in groups, reason)
 
 
-def _read(entry: DynamoDBStreamRecordModel) -> Tombstone | None:
-    """The tombstone, or None when nobody can read it: `write_catalog`, which gets the same record, reports that."""
-    item: Any = entry.dynamodb.NewImage
-    try:
-        return Tombstone.model_validate(item or {})
-    except ValidationError:
-        # Without the error, which has values of the item in it.
-        logger.error("unreadable tombstone", extra={"image_id": entry.dynamodb.Keys["image_id"]})
-        return None
+class Request(BaseModel):
+    """What `publish_outcomes` asks for when the stream has a tombstone that has to be worked on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_id: str
+
+
+def _go_on(image_id: str, context: LambdaContext) -> bool:
+    """Erase what a tombstone names, where the image is now; False where there is none that anybody can read."""
+    erasure = load(Erasure)
+    tombstone = erasure.tombstone(image_id)
+    if tombstone is None:
+        return False
+    while erasure.is_under_way(tombstone, datetime.now(UTC)):
+        time.sleep(PAUSE_SECONDS)
+    seconds = context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
+    if not erasure.erase(tombstone, datetime.now(UTC), seconds).finished:
+        raise OutOfTime(0)
+    return True
 
 
 @emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer a request that API Gateway passed on, or erase what a batch of the stream names; raise to get it again."""
-    if "Records" not in event:
+    """Answer a request that API Gateway passed on, or go on with an erasure; raise to be invoked again."""
+    if "image_id" not in event:
         return app.resolve(event, context)
     with unforeseen():
-        erasure = load(Erasure)
-        batch = DynamoDBStreamModel.model_validate(event).Records
-        for tombstone in filter(None, map(_read, batch)):
-            while erasure.is_under_way(tombstone, datetime.now(UTC)):
-                time.sleep(PAUSE_SECONDS)
-            seconds = context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
-            if not erasure.erase(tombstone, datetime.now(UTC), seconds).finished:
-                raise OutOfTime(0)
-    return {"erased": len(batch)}
+        request = Request.model_validate(event)
+        erased = _go_on(request.image_id, context)
+    return {"image_id": request.image_id, "erased": erased}

@@ -15,7 +15,7 @@ from imagelake import emission
 from imagelake.catalog import parquet
 from imagelake.errors import unforeseen
 from imagelake.keys import ArrivalHour
-from imagelake.model import DeadLetter, ImageRecord, Tombstone
+from imagelake.model import DeadLetter, ImageRecord, Tombstone, is_new_outcome
 from imagelake.settings import load
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.dead_letters import DeadLetterQueue
@@ -64,9 +64,8 @@ def _is_late(batch: list[DynamoDBStreamRecordModel]) -> bool:
 
 
 def _is_outcome(entry: DynamoDBStreamRecordModel) -> bool:
-    """Whether the item says something new of its image; that an outcome was reported or may be replaced is no row."""
     item: Any = entry.dynamodb.NewImage
-    return not {"reported_at", "redriven_at"} & (item or {}).keys()
+    return is_new_outcome(item or {})
 
 
 def _is_kept(record: ImageRecord) -> bool:

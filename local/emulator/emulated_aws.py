@@ -24,8 +24,19 @@ from jsonata.jsonata import Jsonata
 from jsonata.parser import Parser
 from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime
+from ministack.core.arn import parse_arn
 from ministack.core.responses import AccountScopedDict, error_response_json, get_account_id
-from ministack.services import apigateway_v1, athena, cognito, dynamodb, eventbridge, lambda_svc, s3, stepfunctions
+from ministack.services import (
+    apigateway_v1,
+    athena,
+    cognito,
+    dynamodb,
+    eventbridge,
+    lambda_svc,
+    s3,
+    sqs,
+    stepfunctions,
+)
 from ministack.services.cloudformation import engine, provisioners
 
 from local.emulator import ENVIRONMENTS, ROOT, emulated_athena, lambda_like
@@ -38,6 +49,7 @@ _INHERITED: Final = ("PATH", "TZ")
 
 _stored_at: contextvars.ContextVar[str | None] = contextvars.ContextVar("stored_at", default=None)
 _version_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("version_id", default=None)
+_rule: contextvars.ContextVar[tuple[str, str | None]] = contextvars.ContextVar("rule")
 
 
 async def app(
@@ -492,12 +504,54 @@ def _streams_bring_a_failed_batch_again_as_it_was() -> None:
     dynamodb.stream_records_since = same_batch
 
 
+def _rules_reach_queues_that_let_them_in() -> None:
+    """A queue takes events of a rule that its policy names; the others go to the dead-letter queue of the target."""
+    invoke, send = eventbridge._invoke_target, eventbridge._dispatch_to_sqs
+
+    @functools.wraps(invoke)
+    def invoke_as_rule(target: dict[str, Any], event: Any, rule: dict[str, Any], view: Any = None) -> None:
+        token = _rule.set((rule["Arn"], target.get("DeadLetterConfig", {}).get("Arn")))
+        try:
+            invoke(target, event, rule, view)
+        finally:
+            _rule.reset(token)
+
+    @functools.wraps(send)
+    def send_if_let_in(queue: Any, payload: str, parameters: Any = None) -> None:
+        rule, dead_letters = _rule.get()
+        for place in (str(queue), dead_letters):
+            if place and sqs.queue_policy_allows(place, "events.amazonaws.com", rule, get_account_id()):
+                send(parse_arn(place), payload, parameters)
+                return
+
+    eventbridge._invoke_target, eventbridge._dispatch_to_sqs = invoke_as_rule, send_if_let_in
+
+
+def _streams_bring_a_batch_again_of_which_some_failed() -> None:
+    """Lambda does, from the first record on that a function names; the emulator takes the batch for done."""
+    execute = lambda_svc._execute_function
+
+    @functools.wraps(execute)
+    def execute_and_look(function: dict[str, Any], event: Any) -> Any:
+        result = execute(function, event)
+        records = event.get("Records", ()) if isinstance(event, dict) else ()
+        if records and records[0].get("eventSource") == "aws:dynamodb" and not result.get("error"):
+            body = result.get("body")
+            answer = json.loads(body) if isinstance(body, str | bytes) else body
+            if isinstance(answer, dict) and answer.get("batchItemFailures"):
+                return {"error": True, "body": {"errorType": "batchItemFailures", "errorMessage": "some failed"}}
+        return result
+
+    lambda_svc._execute_function = execute_and_look
+
+
 _services_call_each_other_over_tls()
 _apis_keep_gateway_responses()
 _apis_take_id_tokens_where_no_scope_is_asked_for()
 _user_pools_can_be_closed()
 _users_do_not_write_their_groups()
 _object_events_name_the_version()
+_rules_reach_queues_that_let_them_in()
 _objects_are_stored_as_of_the_time_a_test_says()
 _links_have_signatures_of_version_4()
 _forms_are_held_to_their_checksum()
@@ -515,4 +569,5 @@ _express_workflows_keep_no_history()
 _objects_lie_on_disk()
 _stores_are_walked_for_one_account()
 _streams_bring_a_failed_batch_again_as_it_was()
+_streams_bring_a_batch_again_of_which_some_failed()
 _stacks_set_lifecycle_lock_and_time_to_live()

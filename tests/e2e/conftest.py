@@ -2,19 +2,24 @@
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import jsonschema
 import pytest
 
-from imagelake.stores import buckets, catalog_table, images_table, session
+from imagelake.events import SOURCE
+from imagelake.stores import buckets, catalog_table, event_bus, images_table, session
 from local import deployment
 from local import lake as local_lake
 from local.api_client import ApiClient, send
 from local.emulator import FAULTY, REGION
 from local.lake import Lake
 from local.samples import Sample, make_samples
+from tools.event_schemas import SCHEMAS
 
 WAIT_SECONDS = 90
 ENDED = ("processed", "rejected", "failed")
@@ -65,7 +70,10 @@ def await_end(client: ApiClient) -> Await:
 @contextmanager
 def in_process(lake: Lake) -> Iterator[None]:
     """Lets this process write into the lake with the functions' own modules, as the emulator's root user."""
-    caches = (session.session, buckets.s3_client, images_table._dynamodb, images_table._resource, catalog_table._glue)
+    caches = (
+        *(session.session, buckets.s3_client, images_table._dynamodb, images_table._resource),
+        *(catalog_table._glue, event_bus._events),
+    )
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "AWS_ENDPOINT_URL": lake.emulator.endpoint_url,
@@ -111,6 +119,57 @@ def without(lake: Lake, role: str, action: str) -> Iterator[None]:
         yield
     finally:
         iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+
+
+@dataclass
+class Listener:
+    """A queue with a rule of its own on the bus of the stack, as a sender would have it."""
+
+    lake: Lake
+    url: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def look(self) -> list[dict[str, Any]]:
+        """All events until now, as the rule gets them; the detail of each is as its schema says."""
+        sqs = self.lake.client("sqs")
+        while messages := sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages", []):
+            for message in messages:
+                sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+                told = json.loads(message["Body"])
+                schema = json.loads((SCHEMAS / f"{told['detail-type']}.json").read_text(encoding="utf-8"))
+                jsonschema.validate(told["detail"], schema)
+                self.events.append(told)
+        return self.events
+
+    def of(self, image_id: str) -> list[str]:
+        """The names of the events of an image until now."""
+        return [one["detail-type"] for one in self.look() if one["detail"].get("image_id") == image_id]
+
+
+@contextmanager
+def listening(lake: Lake) -> Iterator[Listener]:
+    """Be told of all events from now on."""
+    name, bus = f"listener-{uuid.uuid4().hex[:8]}", lake.stack.outputs["EventBusName"]
+    sqs, events = lake.client("sqs"), lake.client("events")
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    rule = events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": [SOURCE]}))["RuleArn"]
+    let_in = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [let_in]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+    try:
+        yield Listener(lake, url)
+    finally:
+        events.remove_targets(Rule=name, EventBusName=bus, Ids=["queue"])
+        events.delete_rule(Name=name, EventBusName=bus)
+        sqs.delete_queue(QueueUrl=url)
 
 
 def eventually[T](look: Callable[[], T], is_so: Callable[[T], bool]) -> T:

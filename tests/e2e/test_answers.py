@@ -20,6 +20,7 @@ from imagelake.retention import purge
 from imagelake.retention.purge import Purge
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from local.emulator import ROOT
 from local.lake import Lake
@@ -205,9 +206,7 @@ def fill() -> None:
     for name in [*written, "1"]:
         parquet.write(written[name], name, settings)
     assert parquet.erase(Bucket(BUCKET), ArrivalHour(DAY, "10"), {image_id("k")}) == 1
-    purging = Purge(
-        Bucket(BUCKET), Bucket(BUCKET), ImagesTable("none"), CatalogTable(DATABASE, "images", Bucket(BUCKET)), 7
-    )
+    purging = Purge(Bucket(BUCKET), Bucket(BUCKET), ImagesTable("none"), EventBus("default"), settings, 7)
     purged = ArrivalHour(DAY, "08")
     due = purged.closed_at + timedelta(days=7)
     assert purging.run(purge.Work(store="catalog", hour=purged.path), due, 60).deleted == 1

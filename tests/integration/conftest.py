@@ -11,8 +11,10 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import MagicMock
 
 import boto3
+import jsonschema
 import pytest
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -23,7 +25,16 @@ from functions.open_image import app as open_image
 from functions.process_image import app as process_image
 from imagelake.audit import clients as audit_clients
 from imagelake.engine import transfer
-from imagelake.stores import buckets, catalog_table, dead_letters, images_table, redshift_workgroup
+from imagelake.events import SOURCE
+from imagelake.stores import (
+    buckets,
+    catalog_table,
+    dead_letters,
+    event_bus,
+    functions,
+    images_table,
+    redshift_workgroup,
+)
 from imagelake.stores import session as aws_session
 from tests.application import (
     ACCOUNT,
@@ -40,12 +51,16 @@ from tests.application import (
 from tests.integration.lambda_process import LambdaProcess, lambda_process
 from tests.integration.presigned import PresignedS3
 from tests.workflow import Workflow
+from tools.event_schemas import SCHEMAS
 
 ACCESS_KEY, SECRET_KEY = "testing", "testing-secret"
 RAW_BUCKET, LAKE_BUCKET = physical_name("RawBucket"), physical_name("LakeBucket")
 IMAGES_TABLE = physical_name("ImagesTable")
 DATABASE, TABLE = physical_name("CatalogDatabase"), physical_name("CatalogTable")
 QUEUE_URL = resolve({"Ref": "DeadLetterQueue"})
+EVENT_BUS = physical_name("EventBus")
+EVERY_EVENT = "every-event"
+"""A queue that gets what is put on the bus."""
 CALLER = event("http_api")["requestContext"]["authorizer"]["claims"]["sub"]
 
 
@@ -70,6 +85,7 @@ def _credentials() -> Iterator[None]:
     clients = (
         *(aws_session.session, buckets.s3_client, images_table._dynamodb, images_table._resource),
         *(catalog_table._glue, dead_letters._sqs, redshift_workgroup._serverless, redshift_workgroup._data),
+        *(event_bus._events, functions._lambda),
         audit_clients.client,
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -117,6 +133,15 @@ def _create_stores() -> None:
         glue.create_table(DatabaseName=described["DatabaseName"], TableInput=described["TableInput"])
     for name in resources("AWS::SQS::Queue"):
         sqs.create_queue(QueueName=physical_name(name))
+    sqs.create_queue(QueueName=EVERY_EVENT)
+    client("events").create_event_bus(Name=EVENT_BUS)
+    _put_rule(EVERY_EVENT, {"source": [SOURCE]}, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{EVERY_EVENT}")
+
+
+def _put_rule(name: str, pattern: dict[str, Any], queue: str) -> None:
+    events = client("events")
+    events.put_rule(Name=name, EventBusName=EVENT_BUS, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=name, EventBusName=EVENT_BUS, Targets=[{"Id": "queue", "Arn": queue}])
 
 
 def stream_of(*items: dict[str, Any], first: int = 4421584) -> dict[str, Any]:
@@ -196,6 +221,30 @@ def created(key: str, version_id: str | None = None) -> dict[str, Any]:
     made = event("object_created")
     made["detail"]["object"] = {"key": key} | ({"version-id": version_id} if version_id else {})
     return made
+
+
+def refusing_events() -> Any:
+    """A client of EventBridge that takes no event, and says so in its answers."""
+    client = MagicMock()
+    client.put_events.side_effect = lambda Entries: {  # noqa: N803
+        "FailedEntryCount": len(Entries),
+        "Entries": [{"ErrorCode": "ThrottlingException", "ErrorMessage": "Of a test."} for _ in Entries],
+    }
+    return client
+
+
+def events_put() -> list[dict[str, Any]]:
+    """The events on the bus since the last look, in their order; each is as its schema says."""
+    sqs, found = client("sqs"), list[dict[str, Any]]()
+    url = sqs.get_queue_url(QueueName=EVERY_EVENT)["QueueUrl"]
+    while received := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+        for message in received:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            found.append(json.loads(message["Body"]))
+    for one in found:
+        schema = json.loads((SCHEMAS / f"{one['detail-type']}.json").read_text(encoding="utf-8"))
+        jsonschema.validate(one["detail"], schema, format_checker=jsonschema.FormatChecker())
+    return found
 
 
 def dead_letters_sent() -> list[dict[str, str]]:

@@ -565,3 +565,15 @@ class FakeQueue:
     def send_message(self, QueueUrl: str, MessageBody: str) -> None:  # noqa: ARG002, N803
         """Keep a message."""
         self.sent.append(json.loads(MessageBody))
+
+
+@dataclass
+class FakeEvents:
+    """A client of EventBridge: the events that were put, by their types, with their details."""
+
+    put: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def put_events(self, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
+        """Keep events."""
+        self.put += [(entry["DetailType"], json.loads(entry["Detail"])) for entry in Entries]
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "of a stand-in"} for _ in Entries]}

@@ -18,13 +18,16 @@ from functions.compact_catalog.app import handler as compact_catalog
 from functions.enforce_retention.app import handler as enforce_retention
 from functions.erase_image.app import handler as erase_image
 from functions.http_api.app import handler as http_api
+from functions.publish_outcomes.app import handler as publish_outcomes
 from functions.rebuild_catalog.app import handler as rebuild_catalog
 from functions.reconcile.app import handler as reconcile
 from functions.redrive_images.app import handler as redrive_images
 from functions.write_catalog.app import handler as write_catalog
+from imagelake.errors import ImageLakeError
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.retention.receipts import AnotherRun
-from imagelake.stores import buckets, catalog_table, dead_letters, images_table, ingest_workflow
+from imagelake.stores import buckets, catalog_table, dead_letters, event_bus, images_table, ingest_workflow
+from imagelake.stores import functions as functions_of_stack
 from local.samples import make_samples
 from tests.application import event
 from tests.duckdb_catalog import catalog_over, parquet_under
@@ -39,6 +42,7 @@ from tests.integration.conftest import (
     Context,
     client,
     created,
+    events_put,
     stream_of,
 )
 from tests.integration.presigned import PresignedS3
@@ -46,6 +50,7 @@ from tests.workflow import Workflow
 
 SAMPLES: Final = {sample.filename: sample for sample in make_samples()}
 KINDS: Final = {"good": SAMPLES["icon.bmp"], "bad": SAMPLES["notes.jpg"]}
+EVENTS: Final = {"processed": "ImageProcessed", "rejected": "ImageRejected", "failed": "ImageFailed"}
 RIGHT: Final = {"good": "processed", "bad": "rejected"}
 BEGINNING: Final = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 DAYS: Final = timedelta(days=7)
@@ -77,6 +82,7 @@ class Lake:
         self.erased: set[str] = set()
         self.outcomes: dict[str, list[str]] = defaultdict(list)
         self.letters: dict[str, set[str]] = defaultdict(set)
+        self.told: dict[str, set[str]] = defaultdict(set)
         self.has_bug = self.has_fault = self.lost_rows = False
         self.pending: list[tuple[datetime, dict[str, Any]]] = []
         self._batch: list[tuple[datetime, dict[str, Any]]] = []
@@ -90,6 +96,7 @@ class Lake:
                     images_table._dynamodb().meta.client,
                     catalog_table._glue(),
                     dead_letters._sqs(),
+                    event_bus._events(),
                 ),
                 *(client("s3"), client("dynamodb"), client("sqs")),
             ]
@@ -105,6 +112,7 @@ class Lake:
             lambda service: AnsweringClient(client(service)),
         )
         patch.setattr(ingest_workflow, "_step_functions", lambda: _Starter(self))
+        patch.setattr(functions_of_stack, "_lambda", lambda: _Invoker(self))
 
     # What happens
 
@@ -178,22 +186,21 @@ class Lake:
         self._is_reading = True
         is_done = False
         with self.call_faults.injected(faults):
-            self._write(self._batch)
-            is_done = is_answered
+            is_done = self._read(self._batch) and is_answered
         if is_done:
             self._batch_number += len(self._batch)
             self._batch = []
         self._is_reading = False
         self.look()
 
-    def _write(self, batch: list[tuple[datetime, dict[str, Any]]]) -> None:
+    def _read(self, batch: list[tuple[datetime, dict[str, Any]]]) -> bool:
+        """Both readers get a batch; whether neither wants some of it again."""
         told = stream_of(*(item for _, item in batch), first=self._batch_number)
         for record, (moment, _) in zip(told["Records"], batch, strict=True):
             record["dynamodb"] |= {"ApproximateCreationDateTime": moment.timestamp()}
         write_catalog(told, self.tell("write_catalog"))
-        tombstones = [record for record, (_, item) in zip(told["Records"], batch, strict=True) if _is_erased(item)]
-        if tombstones:
-            erase_image({"Records": tombstones}, self.tell("erase_image"))
+        answer = publish_outcomes(told, self.tell("publish_outcomes"))
+        return not answer["batchItemFailures"]
 
     def lose(self, which: int) -> None:
         """Somebody deletes a file of the catalog, and the partition of its hour with it, or not."""
@@ -234,7 +241,7 @@ class Lake:
         self.look()
 
     def look(self) -> None:
-        """Read what the stream and the dead-letter queue have new."""
+        """Read what the stream, the bus and the dead-letter queue have new."""
         answer = client("dynamodbstreams").get_records(ShardIterator=self._iterator)
         self._iterator = answer["NextShardIterator"]
         for record in answer["Records"]:
@@ -245,6 +252,8 @@ class Lake:
                     self.outcomes[item["image_id"]].append(item["status"])
         for letter in _letters():
             self.letters[letter["image_id"]].add(letter["status"])
+        for told in events_put():
+            self.told[told["detail"].get("image_id", told["detail"]["hour"])].add(told["detail-type"])
 
     # What is true
 
@@ -289,6 +298,7 @@ class Lake:
                 assert not kept
                 assert image_id not in every
                 assert _item(image_id).get("status", "erased") == "erased"
+                assert "ImageErased" in self.told[image_id]
             elif sent.key.hour.closed_at + DAYS <= datetime.now(UTC):
                 assert not kept
                 assert image_id not in every
@@ -305,6 +315,7 @@ class Lake:
         assert "unsettled_since" not in item
         assert current[image_id] == [item["status"]]
         assert set(self.outcomes[image_id]) - {"processed"} <= self.letters[image_id]
+        assert {EVENTS[status] for status in self.outcomes[image_id]} == self.told[image_id]
         assert self.outcomes[image_id].count("processed") <= 1
         assert self.lost_rows or every[image_id] == sorted(self.outcomes[image_id]), self.outcomes[image_id]
         version = client("s3").get_object(Bucket=RAW_BUCKET, Key=str(sent.key), VersionId=item["version_id"])
@@ -357,6 +368,21 @@ class Lake:
         if self.has_fault:
             raise RuntimeError("of the test")
         return function(payload)
+
+
+class _Invoker:
+    """Invokes the function that erases at once where another one starts it; one that fails has two tries more."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> None:  # noqa: ARG002, N803
+        """Invoke it, and say nothing of what came of it."""
+        for _ in range(3):
+            with suppress(ImageLakeError):
+                erase_image(json.loads(Payload), self._lake.tell("erase_image"))
+                break
+        self._lake.tell("publish_outcomes")
 
 
 class _Starter:

@@ -9,8 +9,8 @@ import pytest
 
 from imagelake.audit import auditor, evidence, rows
 from imagelake.retention import receipts
-from imagelake.stores import buckets, catalog_table, dead_letters, images_table
-from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
+from imagelake.stores import buckets, catalog_table, dead_letters, event_bus, images_table
+from tests.integration.fakes import Clock, FakeEvents, FakeGlue, FakeQueue, FakeS3, FakeScan, FakeTable
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,19 @@ class StandIns:
     table: FakeTable
     glue: FakeGlue
     queue: FakeQueue
+    events: FakeEvents
 
 
 def install(patch: pytest.MonkeyPatch, now: datetime) -> StandIns:
     """Let the domain talk to stand-ins, and to nothing else, for as long as `patch` lasts."""
     clock = Clock(now)
-    made = StandIns(clock, FakeS3(clock, {"raw", "audit"}), FakeTable(clock), FakeGlue(), FakeQueue())
+    made = StandIns(clock, FakeS3(clock, {"raw", "audit"}), FakeTable(clock), FakeGlue(), FakeQueue(), FakeEvents())
     clients: list[tuple[ModuleType, str, object]] = [
         (buckets, "s3_client", made.s3),
         (images_table, "_resource", made.table),
         (catalog_table, "_glue", made.glue),
         (dead_letters, "_sqs", made.queue),
+        (event_bus, "_events", made.events),
     ]
     for module, name, client in clients:
         patch.setattr(module, name, _always(client))

@@ -23,10 +23,20 @@ from imagelake.retention.purge import Purge, Work
 from imagelake.stores import buckets, catalog_table
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from tests.application import event, physical_name
 from tests.integration.call_faults import Died
-from tests.integration.conftest import DATABASE, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, TABLE, Context, client
+from tests.integration.conftest import (
+    DATABASE,
+    EVENT_BUS,
+    IMAGES_TABLE,
+    LAKE_BUCKET,
+    RAW_BUCKET,
+    TABLE,
+    Context,
+    client,
+)
 
 NOW = datetime.now(UTC)
 HOUR = ArrivalHour.of(NOW - timedelta(days=2))
@@ -408,6 +418,7 @@ def test_an_hour_is_purged_wherever_it_is() -> None:
         Bucket(RAW_BUCKET),
         Bucket(physical_name("AuditBucket")),
         ImagesTable(IMAGES_TABLE),
+        EventBus(EVENT_BUS),
         CatalogTable(DATABASE, TABLE, Bucket(LAKE_BUCKET)),
         7,
     )

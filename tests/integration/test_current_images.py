@@ -22,6 +22,7 @@ from imagelake.model import ImageRecord, Tombstone
 from imagelake.retention.purge import Purge
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.conftest import Context, stream_of
@@ -32,6 +33,7 @@ PURGE = Purge(
     Bucket("raw"),
     Bucket("audit"),
     ImagesTable("images"),
+    EventBus("bus"),
     CatalogTable("image_lake", "images", Bucket("lake")),
     KEPT.days,
 )

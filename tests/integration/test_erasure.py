@@ -27,19 +27,28 @@ from imagelake.retention import erasure as erasing
 from imagelake.retention import receipts as receipt_writing
 from imagelake.retention.erasure import Caller, Erasure
 from imagelake.settings import load
-from imagelake.stores import buckets
+from imagelake.stores import buckets, event_bus, images_table
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.images_table import ImagesTable
 from local.samples import make_samples
 from tests.application import event, physical_name, translated
-from tests.integration.conftest import CALLER, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client, created
+from tests.integration.conftest import (
+    CALLER,
+    IMAGES_TABLE,
+    LAKE_BUCKET,
+    RAW_BUCKET,
+    Context,
+    client,
+    created,
+    events_put,
+    refusing_events,
+)
 from tests.integration.test_retention import (
     RECENT,
     WRITER,
     cataloged,
     item,
     kept,
-    on_the_stream,
     receipts,
     request,
     rows,
@@ -73,6 +82,10 @@ def erase(image_id: str, context: Context, reason: str | None = None, groups: st
         asked["queryStringParameters"] = {"reason": reason}
         asked["multiValueQueryStringParameters"] = {"reason": [reason]}
     return int(erase_image(asked, context)["statusCode"])
+
+
+def put_item(item: dict[str, Any]) -> None:
+    client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=images_table.serialize(item))
 
 
 def tombstone_of(image_id: str) -> dict[str, Any]:
@@ -127,14 +140,14 @@ def test_an_erasure_without_time_for_rows_has_erased_the_image_and_goes_on_by_th
     assert kept(RAW_BUCKET) == [str(RawKey(RECENT, stays.image_id))]
     assert kept(LAKE_BUCKET, "derived/") == [stays.derivatives[0].key]
     assert ImagesTable(IMAGES_TABLE).get(gone.image_id) is None
-    assert erase_image(on_the_stream(tombstone_of(gone.image_id)), context) == {"erased": 1}
+    assert erase_image({"image_id": gone.image_id}, context) == {"image_id": gone.image_id, "erased": True}
     assert rows(RECENT, tmp_path) == [stays.image_id]
     first, second = sorted(receipts("erasures"), key=lambda one: one["state"], reverse=True)
     assert (first["state"], first["versions"], first["derivatives"], first["rows"]) == ("to be continued", 1, 1, 0)
     assert (second["state"], second["versions"], second["derivatives"], second["rows"]) == ("completed", 0, 0, 1)
 
 
-def test_a_stream_that_runs_out_of_time_gets_its_batch_again(
+def test_an_erasure_that_runs_out_of_time_is_tried_again(
     tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = cataloged(RECENT)
@@ -146,7 +159,7 @@ def test_a_stream_that_runs_out_of_time_gets_its_batch_again(
 
     for _ in range(2):
         with pytest.raises(OutOfTime):
-            erase_image(on_the_stream(tombstone_of(gone.image_id)), context)
+            erase_image({"image_id": gone.image_id}, context)
 
     assert {one["state"] for one in receipts("erasures")} == {"to be continued"}
     assert len(receipts("erasures")) == 2
@@ -181,7 +194,7 @@ def test_the_stream_waits_for_the_request_and_one_receipt_counts_everything(
             load(Erasure).erase(buried, datetime.now(UTC))
 
     monkeypatch.setattr(time, "sleep", request_ends)
-    erase_image(on_the_stream(tombstone_of(gone.image_id)), context)
+    erase_image({"image_id": gone.image_id}, context)
 
     assert len(waited) == 3
     [receipt] = receipts("erasures")
@@ -192,7 +205,7 @@ def test_a_request_that_died_is_finished_by_the_stream(tell: Callable[[str], Con
     gone, context = cataloged(RECENT), tell("erase_image")
     buried_by_another_request(gone.image_id, seconds_ago=31)
 
-    erase_image(on_the_stream(tombstone_of(gone.image_id)), context)
+    erase_image({"image_id": gone.image_id}, context)
 
     assert kept(RAW_BUCKET) == []
     [receipt] = receipts("erasures")
@@ -225,12 +238,13 @@ def test_what_an_engine_stores_after_the_erasure_is_erased_when_its_form_has_end
         assert reconcile({}, asked)["erased_again"] == 0
     with time_machine.travel(erased_at + timedelta(minutes=36), tick=False):
         assert [reconcile({}, asked)["erased_again"] for _ in range(2)] == [1, 1], "until it is done"
-        erase_image(on_the_stream(tombstone_of(record.image_id)), tell("erase_image"))
+        erase_image({"image_id": record.image_id}, tell("erase_image"))
         assert reconcile({}, tell("reconcile"))["erased_again"] == 0
         # The image comes back, and the workflow moves its tombstone.
         client("s3").put_object(Bucket=LAKE_BUCKET, Key=late, Body=b"of a record that was redelivered")
-        returned = tombstone_of(record.image_id) | {"returned_at": "2026-11-28T12:00:00.000Z"}
-        erase_image(on_the_stream(returned), tell("erase_image"))
+        returned_at = {"returned_at": "2026-11-28T12:00:00.000Z", "unsettled_since": "2026-11-28T12:00:00.000Z"}
+        put_item(tombstone_of(record.image_id) | returned_at)
+        erase_image({"image_id": record.image_id}, tell("erase_image"))
 
     assert not kept(LAKE_BUCKET, "derived")
     assert [receipt["derivatives"] for receipt in receipts("erasures")] == [1, 1, 1]
@@ -384,14 +398,87 @@ def test_derivatives_that_cannot_be_deleted_keep_the_file_in_its_receipt(
     assert sorted(counted) == [("completed", 0, 1), ("interrupted", 1, 0)]
 
 
-def test_a_tombstone_that_nobody_can_read_keeps_no_other_from_its_erasure(tell: Callable[[str], Context]) -> None:
+def test_a_tombstone_that_nobody_can_read_is_left_to_whoever_reports_it(tell: Callable[[str], Context]) -> None:
     gone, context = cataloged(RECENT), tell("erase_image")
     buried_by_another_request(gone.image_id, 60)
-    unreadable = tombstone_of(gone.image_id) | {"image_id": str(uuid.uuid4()), "erased_at": "yesterday"}
+    put_item(tombstone_of(gone.image_id) | {"erased_at": "yesterday"})
 
-    erase_image(on_the_stream(unreadable, tombstone_of(gone.image_id)), context)
+    assert erase_image({"image_id": gone.image_id}, context) == {"image_id": gone.image_id, "erased": False}
 
-    assert not kept(RAW_BUCKET)
+    assert kept(RAW_BUCKET)
+
+
+def test_an_image_that_is_not_erased_is_left_alone(tell: Callable[[str], Context]) -> None:
+    record, context = cataloged(RECENT), tell("erase_image")
+
+    assert erase_image({"image_id": record.image_id}, context) == {"image_id": record.image_id, "erased": False}
+
+    assert kept(RAW_BUCKET)
+
+
+# Events
+
+
+def test_an_erasure_that_has_finished_is_told_once_and_once_more_when_it_is_repeated(
+    tell: Callable[[str], Context],
+) -> None:
+    gone, context = cataloged(RECENT), tell("erase_image")
+
+    erase(gone.image_id, context, reason="legal_order")
+    erase_image({"image_id": gone.image_id}, context)
+    [told] = events_put()
+
+    assert told["detail-type"] == "ImageErased"
+    assert told["detail"]["image_id"] == gone.image_id
+    assert told["detail"]["reason_code"] == "legal_order"
+    put_item(tombstone_of(gone.image_id) | {"repeated_at": "2026-11-28T12:00:00.000Z"})
+    erase_image({"image_id": gone.image_id}, context)
+    [again] = events_put()
+    assert again["detail"] == told["detail"], "so whoever is told twice can see it"
+
+
+def test_an_erasure_that_cannot_be_told_is_not_settled_and_is_told_by_the_next_run(
+    tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, context = cataloged(RECENT), tell("erase_image")
+    with monkeypatch.context() as patch:
+        patch.setattr(event_bus, "_events", refusing_events)
+        patch.setattr(time, "sleep", lambda _: None)
+        assert erase(gone.image_id, context) >= 500
+    assert not events_put()
+    assert "unsettled_since" in tombstone_of(gone.image_id)
+    put_item(tombstone_of(gone.image_id) | {"repeated_at": "2026-11-28T12:00:00.000Z"})
+
+    erase_image({"image_id": gone.image_id}, context)
+
+    assert [one["detail"]["image_id"] for one in events_put()] == [gone.image_id]
+    assert "unsettled_since" not in tombstone_of(gone.image_id)
+
+
+def test_an_erasure_without_time_for_rows_is_not_told_before_it_has_finished(
+    tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = cataloged(RECENT)
+    parquet.write([gone], "batch", WRITER)
+    monkeypatch.setattr(app, "ANSWER_SECONDS", -1.0)
+    context = tell("erase_image")
+
+    assert erase(gone.image_id, context) == 202
+    assert not events_put()
+    erase_image({"image_id": gone.image_id}, context)
+
+    assert len(events_put()) == 1
+
+
+def test_an_erasure_is_not_settled_where_the_image_came_back_meanwhile(tell: Callable[[str], Context]) -> None:
+    gone = cataloged(RECENT)
+    erase(gone.image_id, tell("erase_image"))
+    repeated = tombstone_of(gone.image_id) | {"repeated_at": "2026-11-28T12:00:00.000Z"}
+    put_item(repeated | {"returned_at": "2026-11-28T12:00:01.000Z"})
+
+    assert not ImagesTable(IMAGES_TABLE).settle_erasure(Tombstone.model_validate(repeated))
+
+    assert "unsettled_since" in tombstone_of(gone.image_id)
 
 
 # Kept records of Kafka
@@ -484,7 +571,7 @@ def test_records_that_nobody_has_looked_through_in_time_are_left_to_the_stream(
     [receipt] = receipts("erasures")
     assert (receipt["state"], receipt["records"]) == ("to be continued", 0)
 
-    erase_image(on_the_stream(tombstone_of(image_id)), with_kafka)
+    erase_image({"image_id": image_id}, with_kafka)
 
     assert sum(receipt["records"] for receipt in receipts("erasures")) == 1
 

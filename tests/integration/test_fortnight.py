@@ -28,7 +28,7 @@ from imagelake.engine.json_value import Json
 from imagelake.errors import Rejection
 from imagelake.ingest.kept_records import KeptRecords
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey
-from imagelake.model import Arrival, AwaitedUpload, ImageRecord, Tombstone
+from imagelake.model import Arrival, AwaitedUpload, ImageRecord
 from imagelake.process import closing, opening
 from imagelake.process.closing import Closing, EngineAnswered
 from imagelake.process.opening import ObjectCreated, Opening
@@ -40,6 +40,7 @@ from imagelake.stores import images_table, ingest_workflow
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.dead_letters import DeadLetterQueue
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from imagelake.stores.ingest_workflow import IngestWorkflow
 from imagelake.values import to_iso
@@ -54,7 +55,12 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 BEGINNING: Final = datetime(2026, 11, 1, tzinfo=UTC)
 
 ENFORCE = Purge(
-    Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), DAYS
+    Bucket("raw"),
+    Bucket("audit"),
+    ImagesTable("images"),
+    EventBus("bus"),
+    CatalogTable("db", "images", Bucket("lake")),
+    DAYS,
 )
 AUDIT = Auditor(
     raw_bucket="raw",
@@ -73,7 +79,13 @@ AUDIT = Auditor(
     evidence_days=2557,
 )
 ERASE = Erasure(
-    Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), KeptRecords(Bucket(""), ""), DAYS
+    Bucket("raw"),
+    Bucket("lake"),
+    Bucket("audit"),
+    ImagesTable("images"),
+    EventBus("bus"),
+    KeptRecords(Bucket(""), ""),
+    DAYS,
 )
 RECONCILE = Reconciliation(
     Bucket("raw"), ImagesTable("images"), DeadLetterQueue("queue"), IngestWorkflow("workflow"), DAYS
@@ -184,7 +196,8 @@ class Lake:
     def _move_tombstone(self, key: RawKey) -> None:
         standing = self.table.items.get(key.image_id)
         if standing is not None and standing["status"] == "erased":
-            self.table.put_item(standing | _hour(key.hour) | {"returned_at": to_iso(self.clock.now)})
+            now = to_iso(self.clock.now)
+            self.table.put_item(standing | _hour(key.hour) | {"returned_at": now, "unsettled_since": now})
 
     def _record_failure(self, key: RawKey) -> None:
         standing = self.table.items.get(key.image_id)
@@ -244,8 +257,9 @@ class Lake:
         for _ in range(attempts):
             write_catalog.handler.__wrapped__({"Records": records}, None)  # type: ignore[attr-defined]  # no log of it
         for item in wanted:
-            if item["status"] == "erased":
-                ERASE.erase(Tombstone.model_validate(item), self.clock.now)
+            is_left = item["status"] == "erased" and "unsettled_since" in item
+            if is_left and (tombstone := ERASE.tombstone(item["image_id"])):
+                ERASE.erase(tombstone, self.clock.now)
 
     def erase(self, key: RawKey) -> None:
         """An operator erases an image; a redelivery may follow."""

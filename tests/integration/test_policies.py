@@ -158,13 +158,26 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("logs:PutLogEvents", "${RebuildCatalogLogGroup.Arn}"),
         },
     ),
-    "EraseImageRole": (
+    "PublishOutcomesRole": (
         FUNCTION,
         {
             ("dynamodb:DescribeStream", "${ImagesTable.StreamArn}"),
             ("dynamodb:GetRecords", "${ImagesTable.StreamArn}"),
             ("dynamodb:GetShardIterator", "${ImagesTable.StreamArn}"),
             ("dynamodb:ListStreams", "*"),
+            ("dynamodb:Query", "${ImagesTable.Arn}/index/by_expiry"),
+            ("dynamodb:BatchGetItem", "${ImagesTable.Arn}"),
+            ("events:PutEvents", "${EventBus.Arn}"),
+            ("lambda:InvokeFunction", "${EraseImageFunction.Arn}"),
+            ("sqs:SendMessage", "${DeadLetterQueue.Arn}"),
+            ("logs:CreateLogStream", "${PublishOutcomesLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${PublishOutcomesLogGroup.Arn}"),
+        },
+    ),
+    "EraseImageRole": (
+        FUNCTION,
+        {
+            ("events:PutEvents", "${EventBus.Arn}"),
             ("dynamodb:GetItem", "${ImagesTable.Arn}"),
             ("dynamodb:PutItem", "${ImagesTable.Arn}"),
             ("dynamodb:UpdateItem", "${ImagesTable.Arn}"),
@@ -205,6 +218,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("s3:ListBucket", "${AuditBucket.Arn}"),
             ("s3:GetObject", "${AuditBucket.Arn}/receipts/purges/*"),
             ("s3:PutObject", "${AuditBucket.Arn}/receipts/purges/*"),
+            ("events:PutEvents", "${EventBus.Arn}"),
             ("glue:GetPartitions", f"{GLUE}:catalog"),
             ("glue:GetPartitions", f"{GLUE}:database/${{CatalogDatabase}}"),
             ("glue:GetPartitions", f"{GLUE}:table/${{CatalogDatabase}}/${{CatalogTable}}"),
@@ -598,13 +612,19 @@ def test_every_stream_and_topic_has_a_failure_destination() -> None:
 def test_every_function_that_is_called_asynchronously_has_a_dead_letter_queue() -> None:
     targets = {_spelled(one["Target"]["Arn"]) for one in _everything("AWS::Scheduler::Schedule").values()}
     functions = _everything("AWS::Lambda::Function")
-    called = {name for name in functions if f"${{{name}.Arn}}" in targets}
+    called = {name for name in functions if f"${{{name}.Arn}}" in targets} | _started_by_functions()
 
     # CloudFormation calls `configure_redshift` so too; what it does not answer fails the stack.
-    assert called == {"AuditRetentionFunction", "CompactCatalogFunction", "ReconcileFunction"}
+    assert called == {"AuditRetentionFunction", "CompactCatalogFunction", "ReconcileFunction", "EraseImageFunction"}
     for name in called:
         assert _spelled(functions[name]["DeadLetterConfig"]["TargetArn"]) == "${DeadLetterQueue.Arn}"
         assert ("sqs:SendMessage", "${DeadLetterQueue.Arn}") in ROLES[_spelled(functions[name]["Role"])[2:-5]][1]
+
+
+def _started_by_functions() -> set[str]:
+    """The functions that a function may invoke."""
+    grants = (grant for service, granted in ROLES.values() if service == FUNCTION for grant in granted)
+    return {place[2:-5] for action, place in grants if action == "lambda:InvokeFunction"}
 
 
 def test_every_function_and_workflow_runs_in_the_role_made_for_it(translated: dict[str, dict[str, Any]]) -> None:

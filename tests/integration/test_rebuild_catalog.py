@@ -21,10 +21,11 @@ from imagelake.model import ImageRecord
 from imagelake.retention.erasure import Caller, Erasure
 from imagelake.stores import images_table
 from imagelake.stores.buckets import Bucket
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from tests.application import event, physical_name
 from tests.integration.call_faults import Died
-from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client, stream_of
+from tests.integration.conftest import EVENT_BUS, IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, Context, client, stream_of
 from tests.integration.test_compact_catalog import (
     HOUR,
     NOW,
@@ -47,6 +48,7 @@ ERASE = Erasure(
     Bucket(LAKE_BUCKET),
     Bucket(physical_name("AuditBucket")),
     ImagesTable(IMAGES_TABLE),
+    EventBus(EVENT_BUS),
     KeptRecords(Bucket(""), ""),
     7,
 )

@@ -19,6 +19,7 @@ from imagelake.retention.purge import Purge, Work
 from imagelake.retention.receipts import AnotherRun, Receipt, Tally
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from tests.integration.fakes import refused
 from tests.integration.stand_ins import StandIns, install
@@ -26,7 +27,8 @@ from tests.integration.stand_ins import StandIns, install
 DUE = ArrivalHour("2026-11-08", "09")
 RUN = datetime(2026, 11, 15, 10, 25, tzinfo=UTC)
 RAW = Work(store="raw", hour=DUE.path)
-PURGE = Purge(Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), 7)
+CATALOG = CatalogTable("db", "images", Bucket("lake"))
+PURGE = Purge(Bucket("raw"), Bucket("audit"), ImagesTable("images"), EventBus("bus"), CATALOG, 7)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from imagelake.retention.erasure import Erasure
 from imagelake.retention.purge import Purge
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from tests.integration.fakes import refused
 from tests.integration.stand_ins import StandIns, install
@@ -31,9 +32,18 @@ DUE_HOUR, LAST_KEPT_HOUR = ArrivalHour("2026-11-08", "09"), ArrivalHour("2026-11
 FIRST_RUN = datetime(2026, 11, 15, 10, 25, tzinfo=UTC)
 """The first in which the due hour is due, five minutes after the last of its images may have arrived seven days ago."""
 NOW_HOUR = ArrivalHour.of(FIRST_RUN)
-PURGE = Purge(Bucket("raw"), Bucket("audit"), ImagesTable("images"), CatalogTable("db", "images", Bucket("lake")), 7)
-ERASE = Erasure(Bucket("raw"), Bucket("lake"), Bucket("audit"), ImagesTable("images"), KeptRecords(Bucket(""), ""), 7)
-WRITE = CatalogTable("db", "images", Bucket("lake"))
+CATALOG = CatalogTable("db", "images", Bucket("lake"))
+PURGE = Purge(Bucket("raw"), Bucket("audit"), ImagesTable("images"), EventBus("bus"), CATALOG, 7)
+ERASE = Erasure(
+    Bucket("raw"),
+    Bucket("lake"),
+    Bucket("audit"),
+    ImagesTable("images"),
+    EventBus("bus"),
+    KeptRecords(Bucket(""), ""),
+    7,
+)
+WRITE = CATALOG
 
 
 @dataclass

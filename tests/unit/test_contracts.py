@@ -71,7 +71,7 @@ CATALOG_CONTRACT = """
 OUTPUTS = {
     "ApiUrl", "UserPoolId", "UserPoolClientId", "RawBucketName", "LakeBucketName", "AuditBucketName",
     "ImagesTableName", "DeadLetterQueueUrl", "IngestImageStateMachineArn", "CatalogDatabase", "CatalogTable",
-    "AthenaWorkGroup", "DashboardUrl",
+    "AthenaWorkGroup", "DashboardUrl", "EventBusName",
 }  # fmt: skip
 
 

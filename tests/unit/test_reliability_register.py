@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from imagelake.events import PUBLISHED
 from tests.application import FUNCTION_FOLDERS, ROOT, TEMPLATE, read
 
 REGISTER = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
@@ -53,7 +54,8 @@ def sources(resources: dict[str, dict[str, Any]]) -> Iterator[str]:
 def known() -> set[str]:
     """All that needs a row and is not a state."""
     beside = [read(path)["Resources"] for path in ROOT.glob("infra/*.yaml")]
-    return {*FUNCTION_FOLDERS, *(name for part in (TEMPLATE["Resources"], *beside) for name in sources(part))}
+    events = {event.detail_type() for event in PUBLISHED}
+    return {*FUNCTION_FOLDERS, *events, *(name for part in (TEMPLATE["Resources"], *beside) for name in sources(part))}
 
 
 @cache

@@ -38,9 +38,9 @@ KEEPS_NOTHING = {
 
 
 PLACES = (
-    "versions", "markers", "multipart", "stream", "point-in-time", "queue", "failed-records", "logs", "traces",
-    "history", "athena results", "query history", "spice", "redshift", "kafka topic", "memory of functions", "replica",
-    "record of tasks",
+    "versions", "markers", "multipart", "stream", "point-in-time", "queue", "event bus", "failed-records", "logs",
+    "traces", "history", "athena results", "query history", "spice", "redshift", "kafka topic", "memory of functions",
+    "replica", "record of tasks",
 )  # fmt: skip
 
 
@@ -54,6 +54,7 @@ HOLDS_MORE = {
     ),
     "AWS::Serverless::Function": ("Tracing", "FileSystemConfigs"),
     "AWS::Serverless::StateMachine": ("Tracing",),
+    "AWS::Events::EventBus": ("LogConfig",),
     "AWS::Serverless::Api": ("AccessLogSetting", "TracingEnabled", "CacheClusterEnabled"),
 }
 """Properties that make a resource keep something in a place that the register does not have."""
@@ -87,8 +88,8 @@ def _is(template: dict[str, Any], resource: str, path: str, value: str) -> bool:
     found: Any = template["Resources"][resource]["Properties"]
     for step in path.split("."):
         found = found[int(step)] if isinstance(found, list) else found[step]
-    if value == "RetentionDays":
-        return bool(found == {"Ref": "RetentionDays"})
+    if value in ("RetentionDays", "AWS::StackName"):
+        return bool(found == {"Ref": value})
     return str(found).removesuffix(".0") in (value, value.capitalize())
 
 

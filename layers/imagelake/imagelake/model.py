@@ -111,11 +111,22 @@ EXPIRY_SHARDS: Final = "0123456789abcdef"
 
 
 BOOKKEEPING: Final = frozenset(
-    {"expiry_shard", "attempts", "attempted_at", "version_id", "unsettled_since", "reported_at", "redriven_at"}
+    {
+        *("expiry_shard", "attempts", "attempted_at", "version_id", "failed_at"),
+        *("unsettled_since", "reported_at", "redriven_at"),
+    }
 )
 """Attributes of an item that are no columns: where it is found when it expires, how often it was started again, which
-version of the raw object it is of, since when something is left to do (its outcome has to be reported, its erasure to
-be repeated), when its outcome was reported, and when an operator last asked for another try."""
+version of the raw object it is of, when it failed, since when something is left to do (its outcome has to be reported,
+its erasure to be repeated), when its outcome was reported, and when an operator last asked for another try."""
+
+
+def is_new_outcome(item: dict[str, Any]) -> bool:
+    """Whether an item that was changed says something new of its image.
+
+    That an outcome was reported or may be replaced is noted at the item it has; a new outcome is a new item.
+    """
+    return not {"reported_at", "redriven_at"} & item.keys()
 
 
 def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:
@@ -241,7 +252,7 @@ class Tombstone(BaseModel):
     the request; images from Kafka have no owner. `asked_by` (the caller's Cognito subject) and `reason` are for the
     receipt, whoever comes to write it. `returned_at` is when the image was last seen to have come back, `repeated_at`
     when it was last asked to be erased once more, after all that could still store something of it had ended;
-    `unsettled_since` is there until that is done.
+    `unsettled_since` is there until that is done, and again when the image has come back.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -1,5 +1,6 @@
 """One image from its object to its outcome: `opening` decides and signs before the engine works, `closing` believes its
-answer or not; `reconciliation` starts lost images again, and `redrive` those that an operator names.
+answer or not; `publication` tells others of its outcome; `reconciliation` starts lost images again, and `redrive` those
+that an operator names.
 
 What the workflow does with an image belongs here. Decoding and scripts are in `engine`, which these never import but
 for its contract: they hold rights, it holds strangers' bytes.

@@ -1,13 +1,13 @@
 """Erasure on request: one image, everywhere, now and for good.
 
 A tombstone takes the place of the image's item first; from then on nothing brings the image back. Who finds it, a late
-workflow or a redelivered record, moves the tombstone to where the image has turned up, and the stream of the images
-table brings it here again. The file, its derivatives and kept Kafka records go first, the rows after them: looking for
-rows takes longer the more files an hour has.
+workflow or a redelivered record, moves the tombstone to where the image has turned up, and it comes here again. The
+file, its derivatives and kept Kafka records go first, the rows after them: looking for rows takes longer the more files
+an hour has.
 
-The stream also brings every new tombstone here, so an erasure that ran out of time or was interrupted goes on. Rows are
-erased once more when the stream brings the tombstone to `write_catalog`, which by then has written every row that came
-before it.
+The stream of the images table has `publish_outcomes` bring every new tombstone here, so an erasure that ran out of time
+or was interrupted goes on. Rows are erased once more when the stream brings the tombstone to `write_catalog`, which by
+then has written every row that came before it.
 """
 
 import hashlib
@@ -20,14 +20,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from imagelake.catalog import parquet
 from imagelake.errors import Fault, InvalidKeyError, OutOfTime
+from imagelake.events import ImageErased
 from imagelake.ingest.kept_records import KeptRecords
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import ErasureReason, Tombstone
 from imagelake.retention import receipts
 from imagelake.retention.receipts import ErasureState, ErasureTally
 from imagelake.stores.buckets import Bucket, Version
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from imagelake.values import to_iso
 
@@ -65,6 +69,7 @@ class Erasure:
     lake_bucket: Bucket
     audit_bucket: Bucket
     images_table: ImagesTable
+    event_bus: EventBus
     kept_records: KeptRecords
     retention_days: int
 
@@ -103,6 +108,18 @@ class Erasure:
         buried = self.images_table.get_even_erased(image_id)
         return Tombstone.model_validate(buried) if buried else None
 
+    def tombstone(self, image_id: str) -> Tombstone | None:
+        """The tombstone of an image; None where there is none, its time is up, or nobody can read it.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        item = self.images_table.get_even_erased(image_id)
+        try:
+            return Tombstone.model_validate(item) if item else None
+        except ValidationError:  # an outcome, or what `write_catalog`, which the stream brings it too, has reported
+            return None
+
     def _as_kept(self, image_id: str, now: datetime) -> dict[str, Any] | None:
         """What stands for the item of an image whose record was refused or given up."""
         hour = ArrivalHour.of(now)
@@ -129,8 +146,8 @@ class Erasure:
     def erase(self, tombstone: Tombstone, now: datetime, seconds: float = math.inf) -> Erased:
         """Erase all there is of a buried image, as far as `seconds` allow, and leave a receipt.
 
-        Doing it again does no harm, and leaves another receipt only where something had come back, or was left. What
-        was asked for again is noted as done.
+        Doing it again does no harm, and leaves another receipt only where something had come back, or was left. An
+        erasure that has finished is told on the bus. What was asked for again is noted as done.
 
         Raises:
             Fault: a service did not answer, or denied access; ask again. What is gone until then has its receipt.
@@ -144,11 +161,11 @@ class Erasure:
             if any(tally.counts().values()):
                 receipts.erasure(self.audit_bucket, tombstone, tally, "interrupted", now)
             raise
-        if (
-            any(tally.counts().values())
-            or not finished
-            or not receipts.has_erasure(self.audit_bucket, tombstone)  # that nothing was there is worth a receipt too
-        ):
+        # That nothing was there is worth a receipt too.
+        is_news = any(tally.counts().values()) or not receipts.has_erasure(self.audit_bucket, tombstone)
+        if finished and (is_news or tombstone.repeated_at):  # ahead of what would keep it from being done again
+            self.event_bus.put([ImageErased.of(tombstone)])
+        if is_news or not finished:
             state: ErasureState = "completed" if finished else "to be continued"
             receipts.erasure(self.audit_bucket, tombstone, tally, state, now)
         if finished and tombstone.repeated_at:

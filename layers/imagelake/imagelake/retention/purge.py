@@ -20,10 +20,12 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from imagelake.errors import Fault, InvalidKeyError
+from imagelake.events import HourPurged
 from imagelake.keys import ArrivalHour
 from imagelake.retention.receipts import Receipt, RunState, Tally
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.catalog_table import CatalogTable
+from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ExpiredItem, ImagesTable
 
 STALE_UPLOAD: Final = timedelta(days=1)
@@ -77,6 +79,7 @@ class Purge:
     raw_bucket: Bucket
     audit_bucket: Bucket
     images_table: ImagesTable
+    event_bus: EventBus
     catalog: CatalogTable
     retention_days: int
 
@@ -97,7 +100,7 @@ class Purge:
         return due
 
     def run(self, work: Work, now: datetime, seconds: float) -> Progress:
-        """Do a piece of work, or as much of it as `seconds` allow.
+        """Do a piece of work, or as much of it as `seconds` allow. An hour of which nothing is left is told on the bus.
 
         Raises:
             InvalidKeyError: the hour is malformed, or is not due.
@@ -121,7 +124,10 @@ class Purge:
         if work.store in ("catalog", "compaction"):
             # The partition goes first: queries must not find it while its files go.
             self.catalog.unregister(hour)
-        return self._purge_hour(store, hour, now, deadline, stored_until=None)
+        progress = self._purge_hour(store, hour, now, deadline, stored_until=None)
+        if progress.finished:
+            self.event_bus.put([HourPurged.of(store.name, hour, progress.deleted, now)])
+        return progress
 
     def _buckets(self) -> tuple[Bucket, Bucket]:
         return self.raw_bucket, self.catalog.lake_bucket

@@ -151,7 +151,7 @@ def _plain(value: Any) -> Any:
 def _left_to_do(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
     """None where nothing is left, the time is up, or nobody can read the item, which is for the auditor to report."""
     match item:
-        case {"unsettled_since": _, "expires_at": Decimal() as expires_at} if expires_at > _now():
+        case {"unsettled_since": _, "expires_at": Decimal() | int() as expires_at} if expires_at > _now():
             with suppress(KeyError, ValueError, InvalidKeyError):
                 return _unsettled(item)
     return None
@@ -448,7 +448,7 @@ class ImagesTable:
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        update = "SET reason = :reason, unsettled_since = :now"
+        update = "SET reason = :reason, failed_at = :now, unsettled_since = :now"
         values = {":reason": reason, ":now": to_iso(now), ":status": "failed"}
         return self._update_open(key, update, values, received_at, expires_at) is not None
 
@@ -483,7 +483,7 @@ class ImagesTable:
         )
 
     def erase_again(self, erasure: OpenErasure, now: datetime) -> bool:
-        """Have the stream bring a tombstone once more, to whoever erases the image, until it is settled.
+        """Have the stream bring a tombstone once more, and so have the image erased, until it is settled.
 
         Returns:
             False when it is settled.
@@ -504,7 +504,7 @@ class ImagesTable:
         """Note that an erasure was repeated.
 
         Returns:
-            False when that was noted already, or it was asked for once more since.
+            False when that was noted already, or it was asked for once more since, or the image has come back since.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
@@ -514,7 +514,13 @@ class ImagesTable:
             self._table.update_item,
             Key={"image_id": tombstone.image_id},
             UpdateExpression="REMOVE unsettled_since",
-            ConditionExpression=Attr("unsettled_since").exists() & Attr("repeated_at").eq(tombstone.repeated_at),
+            ConditionExpression=Attr("unsettled_since").exists()
+            & Attr("repeated_at").eq(tombstone.repeated_at)
+            & (
+                Attr("returned_at").eq(tombstone.returned_at)
+                if tombstone.returned_at
+                else Attr("returned_at").not_exists()
+            ),
         )
 
     def _update_open(

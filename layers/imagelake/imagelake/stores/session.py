@@ -12,7 +12,9 @@ from botocore.loaders import Loader
 
 from imagelake.errors import Fault
 
-SERVICES: Final = ["dynamodb", "glue", "redshift-data", "redshift-serverless", "s3", "sqs", "stepfunctions"]
+SERVICES: Final = [
+    *("dynamodb", "events", "glue", "lambda", "redshift-data", "redshift-serverless", "s3", "sqs", "stepfunctions"),
+]
 
 
 class _Loader(Loader):
