@@ -188,8 +188,8 @@ class Lake:
         if opened.order is None or opened.facts is None:
             return
         answer = work.carry_out(opened.order, 30).model_dump(mode="json")
-        closed, is_believed = CLOSE.close(EngineAnswered(facts=opened.facts, answer=answer))
-        assert is_believed
+        closed, believed = CLOSE.close(EngineAnswered(facts=opened.facts, answer=answer))
+        assert believed
         self.table.put_item({name: TypeDeserializer().deserialize(value) for name, value in closed.item.items()})
         self._settle(key, closed.outcome)
 
