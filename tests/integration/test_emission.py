@@ -16,8 +16,8 @@ from functions.write_catalog.app import handler as write_catalog
 from imagelake.engine.contract import MAX_MEMORY_MB, MAX_SECONDS
 from imagelake.ingest.kafka_record import lag_of
 from imagelake.model import ImageRecord
+from local.emulator.datapoints import Datapoint, in_logs
 from tests.application import event
-from tests.emf import Datapoint, datapoints
 from tests.integration.conftest import RAW_BUCKET, Context, client, created, stream_of
 from tests.integration.test_forged_answers import KEY, forged, item, put, setting
 from tests.workflow import Workflow
@@ -28,7 +28,7 @@ type Read = Callable[[], list[Datapoint]]
 @pytest.fixture
 def emitted(capsys: pytest.CaptureFixture[str]) -> Read:
     """What was emitted since the last call."""
-    return lambda: list(datapoints(capsys.readouterr().out.splitlines()))
+    return lambda: list(in_logs(capsys.readouterr().out.splitlines()))
 
 
 def named(found: list[Datapoint], name: str) -> list[float]:

@@ -1,20 +1,19 @@
-"""Metrics in logs, read as CloudWatch reads them: its embedded metric format."""
+"""Datapoints of metrics, and how CloudWatch finds them in logs: its embedded metric format."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 
 @dataclass(frozen=True)
 class Datapoint:
-    """One value of a metric. `dimensions` are names and values, sorted by name."""
+    """One value of a metric. `dimensions` are names and values, sorted by name; `at` is seconds since 1970."""
 
     namespace: str
     name: str
     unit: str
     dimensions: tuple[tuple[str, str], ...]
-    at: datetime
+    at: float
     value: float
 
     def of(self, dimension: str) -> str | None:
@@ -22,13 +21,13 @@ class Datapoint:
         return dict(self.dimensions).get(dimension)
 
 
-def datapoints(lines: Iterable[str]) -> Iterator[Datapoint]:
+def in_logs(lines: Iterable[str]) -> Iterator[Datapoint]:
     """Every value in the lines that are in the embedded metric format; other lines are passed over."""
     for line in lines:
         if '"_aws"' not in line:
             continue
         document = json.loads(line)
-        at = datetime.fromtimestamp(document["_aws"]["Timestamp"] / 1000, UTC)
+        at = document["_aws"]["Timestamp"] / 1000
         for directive in document["_aws"]["CloudWatchMetrics"]:
             for names in directive["Dimensions"]:
                 dimensions = tuple(sorted((name, document[name]) for name in names))
