@@ -13,7 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BeforeValidator, Discriminator, Tag
 from pydantic_core import PydanticCustomError
 
-from imagelake import emission
+from imagelake import emission, metrics
 from imagelake.api import problems
 from imagelake.api.images import ShownImages
 from imagelake.api.uploads import UploadBatch, UploadRequest, Uploads
@@ -51,6 +51,9 @@ def request_upload(body: Annotated[UploadsBody, Body()]) -> Response[dict[str, A
     requests = body.uploads if isinstance(body, UploadBatch) else [body]
     request_id = app.current_event.request_context.request_id
     answers = load(Uploads).request(requests, _caller(), request_id, datetime.now(UTC))
+    emission.add(metrics.UPLOADS_REQUESTED, len(answers))
+    granted = {"correlation_id": request_id, "image_ids": [one["image_id"] for one in answers]}
+    logger.info("uploads granted", extra=granted)
     answer = {"uploads": answers} if isinstance(body, UploadBatch) else answers[0]
     return Response(HTTPStatus.CREATED, "application/json", answer)
 

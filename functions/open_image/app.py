@@ -1,5 +1,6 @@
 """Decide what is to be done with an image, and sign what the engine needs for it; called by the workflow."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -7,10 +8,20 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from imagelake import emission, metrics
 from imagelake.errors import unforeseen
-from imagelake.process.opening import ObjectCreated, Opening
+from imagelake.process.opening import ObjectCreated, Opened, Opening
 from imagelake.settings import load
 
 logger = Logger()
+
+
+def _count(created: ObjectCreated, opened: Opened, *, is_later: bool) -> None:
+    if is_later:
+        emission.add(metrics.LATER_VERSIONS)
+    if opened.decision == "duplicate":
+        emission.add(metrics.DUPLICATES_ABSORBED)
+    if opened.decision == "open" and opened.facts and not created.for_task:
+        emission.add(metrics.IMAGES_RECEIVED)
+        emission.add_time(metrics.STEP_LATENCY, datetime.now(UTC) - opened.facts.received_at, of="start")
 
 
 @emission.emits
@@ -20,7 +31,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     with unforeseen():
         created = ObjectCreated.model_validate(event)
         opened, is_later = load(Opening).open(created)
-    if is_later:
-        emission.add(metrics.LATER_VERSIONS)
-    logger.info("image %s", opened.decision, extra={"key": created.key, "later_version": is_later})
+    _count(created, opened, is_later=is_later)
+    logged = opened.facts.for_logs() if opened.facts else {}
+    logger.info("image %s", opened.decision, extra=logged | {"key": created.key, "later_version": is_later})
     return opened.model_dump(mode="json", exclude_none=True)

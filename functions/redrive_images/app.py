@@ -8,7 +8,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imagelake import emission
+from imagelake import emission, metrics
 from imagelake.errors import unforeseen
 from imagelake.keys import ArrivalHour
 from imagelake.process.redrive import AT_ONCE, Redrive
@@ -49,5 +49,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
             return asdict(redrive.find(hour, now, request.code, request.after))
     with unforeseen():
         images = [asdict(one) for one in redrive.run(request.image_ids or (), now, dry_run=request.dry_run)]
+    emission.add(metrics.IMAGES_REDRIVEN, sum(one["result"] == "redriven" for one in images))
     logger.info("redriven", extra={"images": images, "dry_run": request.dry_run})
     return {"images": images}

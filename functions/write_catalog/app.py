@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.parser.models.dynamodb import DynamoDBStrea
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
 
-from imagelake import emission
+from imagelake import emission, metrics
 from imagelake.catalog import parquet
 from imagelake.errors import unforeseen
 from imagelake.keys import ArrivalHour
@@ -53,8 +53,19 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         keys = parquet.write(records, name, writing.catalog, late=_is_late(batch)) if records else []
         for hour, image_ids in erased.items():
             parquet.erase(writing.catalog.lake_bucket, hour, image_ids)
-    logger.info("catalog written", extra={"records": len(records), "files": keys, "erased": len(buried)})
+    _count(rows, records)
+    images = {"image_ids": [one.image_id for one in records], "correlation_ids": [one.source_ref for one in records]}
+    logger.info("catalog written", extra=images | {"records": len(records), "files": keys, "erased": len(buried)})
     return {"records": len(records), "files": keys}
+
+
+def _count(rows: list[DynamoDBStreamRecordModel], records: list[ImageRecord]) -> None:
+    now = datetime.now(UTC)
+    for record in records:
+        emission.add_time(metrics.ARRIVAL_TO_CATALOG, now - record.received_at)
+    for entry in rows:
+        if committed_at := entry.dynamodb.ApproximateCreationDateTime:
+            emission.add_time(metrics.STEP_LATENCY, now - committed_at, of="catalog")
 
 
 def _is_late(batch: list[DynamoDBStreamRecordModel]) -> bool:

@@ -4,6 +4,7 @@ The stores are stand-ins that keep a clock of ours; what writes, purges, erases,
 but for the scripts and the Parquet format, which would take most of the time and none of the decisions.
 """
 
+import inspect
 import itertools
 import json
 import random
@@ -19,6 +20,7 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from functions.write_catalog import app as write_catalog
 from functions.write_catalog.app import CatalogWriting
+from imagelake import emission
 from imagelake.audit import rows
 from imagelake.audit.auditor import Auditor
 from imagelake.audit.findings import Audit
@@ -188,8 +190,8 @@ class Lake:
         if opened.order is None or opened.facts is None:
             return
         answer = work.carry_out(opened.order, 30).model_dump(mode="json")
-        closed, is_believed = CLOSE.close(EngineAnswered(facts=opened.facts, answer=answer))
-        assert is_believed
+        closed, believed = CLOSE.close(EngineAnswered(facts=opened.facts, answer=answer))
+        assert believed
         self.table.put_item({name: TypeDeserializer().deserialize(value) for name, value in closed.item.items()})
         self._settle(key, closed.outcome)
 
@@ -255,7 +257,7 @@ class Lake:
             )
         attempts = 2 if self.chance.random() < 0.05 else 1
         for _ in range(attempts):
-            write_catalog.handler.__wrapped__({"Records": records}, None)  # type: ignore[attr-defined]  # no log of it
+            emission.emits(inspect.unwrap(write_catalog.handler))({"Records": records}, None)  # no log of it
         for item in wanted:
             is_left = item["status"] == "erased" and "unsettled_since" in item
             if is_left and (tombstone := ERASE.tombstone(item["image_id"])):

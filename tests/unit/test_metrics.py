@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -64,6 +65,13 @@ def test_what_was_added_is_written_when_the_handler_raises(capsys: pytest.Captur
 def test_a_handler_that_adds_nothing_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     emission.emits(lambda _event, _context: None)(None, None)
     assert _lines(capsys) == []
+
+
+def test_a_time_that_clocks_make_negative_counts_as_none(capsys: pytest.CaptureFixture[str]) -> None:
+    for seconds in (-1.5, 0.0123456):
+        emission.add_time(COUNTED, timedelta(seconds=seconds))
+    emission.flush()
+    assert [line["Counted"] for line in _lines(capsys)] == [[0.0, 12.3]]
 
 
 def test_a_hundred_values_and_more_are_all_written_once(capsys: pytest.CaptureFixture[str]) -> None:

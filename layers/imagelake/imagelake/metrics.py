@@ -63,11 +63,39 @@ class AwsMetric:
 
 # Flow
 
+UPLOADS_REQUESTED: Final = Metric("UploadsRequested", "Count", "Upload forms that were granted.", ("http_api",))
+IMAGES_RECEIVED: Final = Metric(
+    "ImagesReceived",
+    "Count",
+    "Images without an outcome that the workflow began with; one that is started again counts again.",
+    ("open_image",),
+)
+DUPLICATES_ABSORBED: Final = Metric(
+    "DuplicatesAbsorbed", "Count", "Starts of the workflow for an image that had its outcome.", ("open_image",)
+)
 LATER_VERSIONS: Final = Metric(
     "LaterVersions",
     "Count",
     "Objects stored a second time under one key: the first version counts, this one is left alone.",
     ("open_image",),
+)
+STEP_LATENCY: Final = Metric(
+    "StepLatency",
+    "Milliseconds",
+    "Time that a step of an image took, with waiting and retries: `start` from the arrival to the workflow's first "
+    "step (S3 tells seconds), `process` from there to the engine's answer, `catalog` from the outcome to its row.",
+    ("open_image", "close_image", "write_catalog"),
+    by="step",
+    values=("start", "process", "catalog"),
+)
+ARRIVAL_TO_CATALOG: Final = Metric(
+    "ArrivalToCatalog",
+    "Milliseconds",
+    "From the arrival of an image to its row, the window of `CatalogWindowSeconds` included.",
+    ("write_catalog",),
+)
+IMAGES_REDRIVEN: Final = Metric(
+    "ImagesRedriven", "Count", "Images that an operator started again.", ("redrive_images",)
 )
 COLD_STARTS: Final = Metric(
     own_metrics.COLD_STARTS, "Count", "First invocations of a function's process.", EVERY_FUNCTION
@@ -75,6 +103,13 @@ COLD_STARTS: Final = Metric(
 
 # The engine
 
+SCRIPT_TIME: Final = Metric(
+    "ScriptTime",
+    "Milliseconds",
+    "Wall time of the process that decodes an image and runs the scripts, as its parent measures it.",
+    ("close_image",),
+)
+SCRIPT_MEMORY: Final = Metric("ScriptMemory", "Megabytes", "Largest resident set of that process.", ("close_image",))
 ENGINE_ANSWERS_INVALID: Final = Metric(
     "EngineAnswersInvalid",
     "Count",
@@ -115,6 +150,13 @@ KAFKA_RECORDS_FAILED: Final = Metric(
     "KafkaRecordsFailed",
     "Count",
     "Records that a fault held up; they come again.",
+    ("consume_image_topic",),
+)
+
+KAFKA_LAG: Final = Metric(
+    "KafkaLag",
+    "Milliseconds",
+    "How far behind its topic a batch is: the age of the newest record, in the partition that is furthest behind.",
     ("consume_image_topic",),
 )
 

@@ -19,6 +19,10 @@ MAX_ANSWER_BYTES = 262_144
 MAX_DETAIL = 600
 """Characters of the sentence of a reason."""
 
+MAX_SECONDS = 3600
+MAX_MEMORY_MB = 131_072
+"""More than any function or task has: what an engine says it took is counted, not believed beyond that."""
+
 type Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -69,6 +73,16 @@ class _Answered(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
+class _Took(_Answered):
+    """What the child process took that decoded the image and ran the scripts, as its parent measured it.
+
+    `seconds` is wall time, `peak_memory_mb` its largest resident set in MiB. Engines of earlier versions do not say.
+    """
+
+    seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS)] | None = None
+    peak_memory_mb: Annotated[float, Field(ge=0, le=MAX_MEMORY_MB)] | None = None
+
+
 class MadeDerivative(_Answered):
     """An image that was made and stored, as `<prefix><name>.<extension>`. `width` and `height` are pixels."""
 
@@ -80,7 +94,7 @@ class MadeDerivative(_Answered):
     sha256: Sha256
 
 
-class Processed(_Answered):
+class Processed(_Took):
     """The image was processed. `sha256` and `bytes` are of the file that was read; `script_output` is by script."""
 
     status: Literal["processed"]
@@ -93,7 +107,7 @@ class Processed(_Answered):
     derivatives: Annotated[list[MadeDerivative], Field(max_length=64)]
 
 
-class Rejected(_Answered):
+class Rejected(_Took):
     """The image or a script is at fault. A file that is over the limit of bytes has not been read."""
 
     status: Literal["rejected"]

@@ -12,7 +12,7 @@ from imagelake.engine.columns import HEADER_COLUMNS, SCRIPT_COLUMNS, HeaderColum
 from imagelake.engine.contract import MAX_DETAIL, EngineAnswer, EngineOrder, Large, MadeDerivative, Processed, Rejected
 from imagelake.engine.limits import Limits
 from imagelake.engine.reason_codes import Reason
-from imagelake.engine.runner import EncodedDerivative, Script
+from imagelake.engine.runner import EncodedDerivative, RunRejection, Script, ScriptResult
 from imagelake.errors import Rejection
 
 TOO_LARGE = frozenset({Reason.TOO_MANY_PIXELS, Reason.SIDE_TOO_LONG})
@@ -66,6 +66,7 @@ def answer(
         ),
         script_output=result.script_output,
         derivatives=[_described(one) for one in result.derivatives],
+        **_took(result),
     )
     return processed, result.derivatives
 
@@ -82,7 +83,15 @@ def _rejected(rejection: Rejection, scripts: tuple[Script, ...], sha256: str | N
         script_version=_versions(scripts),
         code=Reason(rejection.code),
         detail=_one_line(rejection.detail),
+        **(_took(rejection) if isinstance(rejection, RunRejection) else {}),
     )
+
+
+def _took(run: ScriptResult | RunRejection) -> dict[str, float]:
+    """Nothing where no process was started: the header was enough."""
+    if not run.peak_memory_mb:
+        return {}
+    return {"seconds": round(run.seconds, 3), "peak_memory_mb": round(run.peak_memory_mb, 1)}
 
 
 def _one_line(detail: str) -> str:

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
@@ -205,6 +206,10 @@ def _decode(encoded: object) -> bytes | None:
         raise Rejection("malformed_record", "the record's key or value is not base64") from None
 
 
+def _timestamp_of(record: Any) -> datetime | None:
+    return _read_timestamp(record.get("timestamp")) if isinstance(record, dict) else None
+
+
 def _read_timestamp(milliseconds: object) -> datetime | None:
     if not isinstance(milliseconds, int) or isinstance(milliseconds, bool) or milliseconds < 0:
         return None
@@ -212,6 +217,19 @@ def _read_timestamp(milliseconds: object) -> datetime | None:
         return datetime.fromtimestamp(milliseconds / 1000, UTC)
     except (OverflowError, ValueError, OSError):
         return None
+
+
+def lag_of(partitions: Iterable[list[Any]], now: datetime) -> timedelta | None:
+    """How far behind its topic a batch is: the age of the newest record of the partition where that is the oldest.
+
+    One record with a wrong timestamp says nothing that way unless it is alone. None where no record has a timestamp.
+    """
+    newest = [
+        max(timestamps)
+        for records in partitions
+        if (timestamps := [at for one in records if (at := _timestamp_of(one))])
+    ]
+    return now - min(newest) if newest else None
 
 
 def _read_headers(headers: object) -> dict[str, list[bytes]]:

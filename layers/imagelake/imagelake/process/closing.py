@@ -55,21 +55,22 @@ class Closing:
 
     lake_bucket: Bucket
 
-    def close(self, answered: EngineAnswered) -> tuple[Closed, bool]:
+    def close(self, answered: EngineAnswered) -> tuple[Closed, EngineAnswer | None]:
         """Make an item of what is known and what can be believed.
 
         Returns:
-            The item, and whether the answer was believed.
+            The item, and the answer, unless it was not believed.
 
         Raises:
             Fault: what the engine says it has stored is not there, S3 did not answer, or denied access.
         """
         facts = answered.facts
         try:
-            outcome, measured = self._check(facts, *self._answer(answered))
+            ordered, answer = self._answer(answered)
+            outcome, measured = self._check(facts, ordered, answer)
         except Rejection as disbelief:
-            return _closed(facts, "rejected", {"reason": str(disbelief)}), False
-        return _closed(facts, outcome, measured), True
+            return _closed(facts, "rejected", {"reason": str(disbelief)}), None
+        return _closed(facts, outcome, measured), answer
 
     def _answer(self, answered: EngineAnswered) -> tuple[Ordered, EngineAnswer]:
         """What was asked for, and the answer to it."""
@@ -170,7 +171,7 @@ def _columns(answer: Processed, ordered: Ordered) -> dict[str, Any]:
 
 
 def _closed(facts: ImageFacts, status: Literal["processed", "rejected"], measured: dict[str, Any]) -> Closed:
-    known = facts.model_dump(exclude={"version_id", "sha256", "has_task", "by_task", "ordered"})
+    known = facts.model_dump(exclude={"version_id", "sha256", "opened_at", "has_task", "by_task", "ordered"})
     trusted = known | {"status": status, "processed_at": datetime.now(UTC)}
     record = ImageRecord.model_validate(measured | trusted)
     item = record.to_item() | {"version_id": facts.version_id}

@@ -28,9 +28,9 @@ class Ordered(BaseModel):
 class ImageFacts(BaseModel):
     """An image as S3, its key and its sender describe it. The engine neither reads nor changes any of it.
 
-    `sha256` is what the sender says the file hashes to. `has_task` says that the stack takes large images, and
-    `by_task` that the answer is an object, the `result` of the task for them. `ordered` is what the function was asked
-    for, and None of a task, whose result says it.
+    `opened_at` is when the workflow began with it. `sha256` is what the sender says the file hashes to. `has_task`
+    says that the stack takes large images, and `by_task` that the answer is an object, the `result` of the task for
+    them. `ordered` is what the function was asked for, and None of a task, whose result says it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -47,10 +47,15 @@ class ImageFacts(BaseModel):
     bytes: int
     sha256: str | None = None
     received_at: Moment
+    opened_at: Moment | None = None
     expires_at: Moment
     has_task: bool
     by_task: bool
     ordered: Ordered | None = None
+
+    def for_logs(self) -> dict[str, str | None]:
+        """What finds the image in the logs of every function: its id, and that of the request or record it came by."""
+        return {"image_id": self.image_id, "correlation_id": self.source_ref}
 
     @property
     def version(self) -> ImageVersion:

@@ -115,6 +115,7 @@ class Opening:
             content_type=raw.content_type,
             bytes=raw.bytes,
             received_at=received_at,
+            opened_at=datetime.now(UTC),
             expires_at=received_at + timedelta(days=self.retention_days),
             has_task=self.large_images,
             by_task=by_task,

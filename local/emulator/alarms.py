@@ -1,0 +1,158 @@
+"""The state of an alarm, as CloudWatch finds it, as far as the alarms of this application go.
+
+One metric or an expression of several, statistics and percentiles, M of N periods, missing data, composite alarms:
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html. What is not here raises.
+
+Differs from AWS: a period ends at the moment that is asked about, where AWS has periods of the clock; the evaluation
+range is two periods longer than the alarm's, where AWS does not promise a number; a percentile is the nearest rank.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from local.emulator.datapoints import Datapoint
+
+type State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
+type Series = list[float | None]
+"""A value for each period, the latest last; None where nothing was published."""
+
+_MORE_PERIODS: Final = 2
+_COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+}
+_OPERATORS: Final[dict[type[ast.operator], Callable[[float, float], float]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_OVER_SERIES: Final[dict[str, Callable[[Iterable[float]], float]]] = {"SUM": sum, "MAX": max, "MIN": min}
+
+
+def state(alarm: Mapping[str, Any], published: Sequence[Datapoint], now: float, before: State) -> State:
+    """The state of a metric alarm.
+
+    Args:
+        alarm: its properties, as CloudFormation has them, with all references resolved.
+        published: datapoints of any metrics.
+        now: seconds since 1970.
+        before: its state until now.
+    """
+    wanted = int(alarm["EvaluationPeriods"])
+    to_alarm = int(alarm.get("DatapointsToAlarm", wanted))
+    series = _series(alarm, published, now, wanted + _MORE_PERIODS)
+    breaches = _COMPARISONS[alarm["ComparisonOperator"]]
+    found = [breaches(value, float(alarm["Threshold"])) for value in reversed(series) if value is not None][:wanted]
+    missing = wanted - len(found)
+    if missing:
+        match alarm.get("TreatMissingData", "missing"):
+            case "breaching":
+                found += [True] * missing
+            case "notBreaching":
+                found += [False] * missing
+            case "ignore":
+                return before
+            case "missing" if not found:
+                return "INSUFFICIENT_DATA"
+            case "missing":
+                to_alarm = min(to_alarm, len(found))
+            case other:
+                raise NotImplementedError(f"TreatMissingData {other}")
+    return "ALARM" if sum(found) >= to_alarm else "OK"
+
+
+def composite_state(rule: str, states: Mapping[str, State]) -> State:
+    """The state of a composite alarm, whose rule has `ALARM("name")`, AND, OR and NOT.
+
+    Raises:
+        KeyError: there is no such alarm.
+    """
+    text = " ".join(rule.split()).replace(" OR ", " or ").replace(" AND ", " and ").replace("NOT ", "not ")
+
+    def holds(node: ast.expr) -> bool:
+        match node:
+            case ast.BoolOp(op=ast.Or(), values=values):
+                return sum(map(holds, values)) > 0  # all of them: a name may be wrong
+            case ast.BoolOp(op=ast.And(), values=values):
+                return sum(map(holds, values)) == len(values)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return not holds(operand)
+            case ast.Call(func=ast.Name(id="ALARM"), args=[ast.Constant(value=str(name))]):
+                return states[name] == "ALARM"
+        raise NotImplementedError(f"{ast.unparse(node)} in the rule of a composite alarm")
+
+    return "ALARM" if holds(ast.parse(text, mode="eval").body) else "OK"
+
+
+def _series(alarm: Mapping[str, Any], published: Sequence[Datapoint], now: float, periods: int) -> Series:
+    if "Metrics" not in alarm:
+        statistic = alarm.get("ExtendedStatistic") or alarm["Statistic"]
+        return _statistics(alarm, statistic, int(alarm["Period"]), published, now, periods)
+    named: dict[str, Series] = {}
+    for one in alarm["Metrics"]:
+        if stat := one.get("MetricStat"):
+            named[one["Id"]] = _statistics(stat["Metric"], stat["Stat"], int(stat["Period"]), published, now, periods)
+    [returned] = [one for one in alarm["Metrics"] if one.get("ReturnData", True)]
+    if "Expression" not in returned:
+        return named[returned["Id"]]
+    expression = ast.parse(returned["Expression"], mode="eval").body
+    return [_value(expression, {name: values[index] for name, values in named.items()}) for index in range(periods)]
+
+
+def _statistics(
+    metric: Mapping[str, Any], statistic: str, period: int, published: Sequence[Datapoint], now: float, periods: int
+) -> Series:
+    dimensions = tuple(sorted((one["Name"], one["Value"]) for one in metric.get("Dimensions", ())))
+    values: list[list[float]] = [[] for _ in range(periods)]
+    for one in published:
+        ago = math.ceil((now - one.at) / period) if one.at < now else 1
+        is_of_metric = (one.namespace, one.name, one.dimensions) == (
+            metric["Namespace"],
+            metric["MetricName"],
+            dimensions,
+        )
+        if is_of_metric and ago <= periods:
+            values[-ago].append(one.value)
+    return [_statistic(statistic, found) if found else None for found in values]
+
+
+def _statistic(name: str, values: Sequence[float]) -> float:
+    match name:
+        case "Sum":
+            return sum(values)
+        case "Maximum":
+            return max(values)
+        case "Minimum":
+            return min(values)
+        case "Average":
+            return sum(values) / len(values)
+        case "SampleCount":
+            return len(values)
+    if name.startswith("p"):
+        return sorted(values)[math.ceil(float(name[1:]) / 100 * len(values)) - 1]
+    raise NotImplementedError(f"statistic {name}")
+
+
+def _value(node: ast.expr, of: Mapping[str, float | None]) -> float | None:
+    """An expression of metric math in one period."""
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.Name(id=name):
+            return of[name]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            sides = _value(left, of), _value(right, of)
+            return None if sides[0] is None or sides[1] is None else _OPERATORS[type(op)](sides[0], sides[1])
+        case ast.Call(func=ast.Name(id="FILL"), args=[series, filling]):
+            value = _value(series, of)
+            return _value(filling, of) if value is None else value
+        case ast.Call(func=ast.Name(id=name), args=[ast.List(elts=several)]) if name in _OVER_SERIES:
+            values = [value for one in several if (value := _value(one, of)) is not None]
+            return _OVER_SERIES[name](values) if values else None
+    raise NotImplementedError(f"{ast.unparse(node)} in an expression of metrics")

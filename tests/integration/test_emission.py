@@ -1,0 +1,157 @@
+"""What functions emit of an image on its way, and that its id and where it came from are in their logs.
+
+The lake as a whole is asked in `tests/e2e/test_metrics.py`.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from functions.http_api.app import handler as http_api
+from functions.write_catalog.app import handler as write_catalog
+from imagelake.engine.contract import MAX_MEMORY_MB, MAX_SECONDS
+from imagelake.ingest.kafka_record import lag_of
+from imagelake.model import ImageRecord
+from local.emulator.datapoints import Datapoint, in_logs
+from tests.application import event
+from tests.integration.conftest import RAW_BUCKET, Context, client, created, stream_of
+from tests.integration.test_forged_answers import KEY, forged, item, put, setting
+from tests.workflow import Workflow
+
+type Read = Callable[[], list[Datapoint]]
+
+
+@pytest.fixture
+def emitted(capsys: pytest.CaptureFixture[str]) -> Read:
+    """What was emitted since the last call."""
+    return lambda: list(in_logs(capsys.readouterr().out.splitlines()))
+
+
+def named(found: list[Datapoint], name: str) -> list[float]:
+    return [one.value for one in found if one.name == name]
+
+
+def lines_of(logs: StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in logs.getvalue().splitlines()]
+
+
+def test_an_image_is_counted_where_it_is_received_and_timed_in_each_step(workflow: Workflow, emitted: Read) -> None:
+    put(KEY)
+    workflow.run(created(str(KEY)))
+
+    found = emitted()
+    assert named(found, "ImagesReceived") == [1]
+    assert named(found, "DuplicatesAbsorbed") == []
+    assert {one.of("step") for one in found if one.name == "StepLatency"} == {"start", "process"}
+    [milliseconds] = named(found, "ScriptTime")
+    [megabytes] = named(found, "ScriptMemory")
+    [process] = [one.value for one in found if one.of("step") == "process"]
+    assert 0 < milliseconds < process
+    assert 10 < megabytes < 2000
+
+    workflow.run(created(str(KEY)))
+
+    assert (named(again := emitted(), "ImagesReceived"), named(again, "DuplicatesAbsorbed")) == ([], [1])
+
+
+def test_a_file_that_needs_no_process_has_no_script_time(workflow: Workflow, emitted: Read) -> None:
+    client("s3").put_object(Bucket=RAW_BUCKET, Key=str(KEY), Body=b"no image", ContentType="image/png")
+    workflow.run(created(str(KEY)))
+
+    assert item(KEY.image_id)["status"] == "rejected"
+    assert named(emitted(), "ScriptTime") == []
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        setting("seconds", to=MAX_SECONDS + 1),
+        setting("seconds", to=-1),
+        setting("seconds", to=float("nan")),
+        setting("peak_memory_mb", to=MAX_MEMORY_MB + 1),
+        setting("peak_memory_mb", to=float("inf")),
+        setting("peak_memory_mb", to="1"),
+    ],
+)
+def test_a_measure_that_no_engine_has_is_not_counted(forge: Any, workflow: Workflow, emitted: Read) -> None:
+    put(KEY)
+    forged(workflow, forge)
+
+    found = emitted()
+    assert item(KEY.image_id)["reason"].startswith("engine_answer_invalid")
+    assert (named(found, "ScriptTime"), named(found, "EngineAnswersInvalid")) == ([], [1])
+
+
+@pytest.mark.parametrize("name", ["seconds", "peak_memory_mb"])
+def test_an_engine_of_an_earlier_version_that_does_not_measure_is_believed(
+    name: str, workflow: Workflow, emitted: Read
+) -> None:
+    put(KEY)
+    forged(workflow, lambda answer: {field: value for field, value in answer.items() if field != name})
+
+    assert item(KEY.image_id)["status"] == "processed"
+    assert named(emitted(), "ScriptTime") == []
+
+
+def test_each_form_of_a_batch_is_a_requested_upload(
+    tell: Callable[[str], Context], emitted: Read, logs: StringIO
+) -> None:
+    request = event("http_api") | {"body": json.dumps({"uploads": [{"content_type": "image/png"}] * 3})}
+    answer = json.loads(http_api(request, tell("http_api"))["body"])
+
+    assert named(emitted(), "UploadsRequested") == [3]
+    [line] = lines_of(logs)
+    assert line["image_ids"] == [one["image_id"] for one in answer["uploads"]]
+    assert line["correlation_id"] == request["requestContext"]["requestId"]
+
+
+def test_a_row_is_timed_from_its_arrival_and_from_its_outcome(
+    tell: Callable[[str], Context], workflow: Workflow, emitted: Read, logs: StringIO
+) -> None:
+    put(KEY)
+    workflow.run(created(str(KEY)))
+    made = item(KEY.image_id)
+    emitted()
+
+    batch = stream_of(ImageRecord.model_validate(made).to_item())
+    batch["Records"][0]["dynamodb"]["ApproximateCreationDateTime"] = datetime.now(UTC).timestamp() - 20
+    write_catalog(batch, tell("write_catalog"))
+
+    found = emitted()
+    [since_arrival], [since_outcome] = named(found, "ArrivalToCatalog"), named(found, "StepLatency")
+    age = datetime.now(UTC) - datetime.fromisoformat(made["received_at"])
+    assert since_arrival == pytest.approx(age.total_seconds() * 1000, abs=10_000)
+    assert since_outcome == pytest.approx(20_000, abs=10_000)
+
+    # The image's id, and that of the request it came by, find it in the logs of all these functions.
+    for wanted in (KEY.image_id, made["source_ref"]):
+        told = {line["message"] for line in lines_of(logs) if wanted in json.dumps(line)}
+        assert told >= {"image open", "image processed", "catalog written"}
+
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+def at(**ago: float) -> dict[str, Any]:
+    return {"timestamp": int((NOW - timedelta(**ago)).timestamp() * 1000)}
+
+
+@pytest.mark.parametrize(
+    ("partitions", "seconds"),
+    [
+        ([[at(seconds=90), at(seconds=60)]], 60),
+        ([[at(seconds=2)], [at(seconds=600), at(seconds=500)]], 500),
+        ([[at(days=20_000), at(seconds=1)]], 1),
+        ([[at(seconds=5), {}, "text", {"timestamp": -1}, {"timestamp": True}]], 5),
+        ([[{"timestamp": None}]], None),
+        ([], None),
+    ],
+)
+def test_the_lag_is_that_of_the_partition_that_is_furthest_behind(partitions: Any, seconds: float | None) -> None:
+    lag = lag_of(partitions, NOW)
+
+    assert (lag and lag.total_seconds()) == seconds
