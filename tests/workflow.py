@@ -145,6 +145,8 @@ class Workflow:
         return result
 
     def _invoke(self, arguments: dict[str, Any]) -> Any:
+        if len(json.dumps(arguments)) > STEP_BYTES:
+            raise StateError("States.DataLimitExceeded", "the arguments of the task are too long")
         handler = self.functions[arguments["FunctionName"]]
         try:
             payload = json.loads(json.dumps(handler(json.loads(json.dumps(arguments["Payload"])))))

@@ -546,7 +546,7 @@ class FakeScan:
     def _typed(item: dict[str, Any]) -> dict[str, Any]:
         texts = (
             *("image_id", "status", "received_at", "expiry_shard", "ingest_date", "hour"),
-            *("erased_at", "returned_at"),
+            *("processed_at", "unsettled_since", "reported_at", "erased_at", "returned_at"),
         )
         typed: dict[str, Any] = {name: {"S": item[name]} for name in texts if name in item}
         if "expires_at" in item:

@@ -258,6 +258,15 @@ def a_derivative_deleted_early() -> None:
     remove(LAKE_BUCKET, one_more().derivatives[0].key)
 
 
+@found(("early", "derived", "an image without its derivatives"))
+def one_of_two_derivatives_deleted_early() -> None:
+    record = one_more()
+    [left] = record.derivatives
+    both = [left, left.model_copy(update={"name": "thumb_1024"})]
+    item = record.model_copy(update={"derivatives": both}).to_item()
+    client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=images_table.serialize(item))
+
+
 @found(("misplaced", LAKE_BUCKET, OUTSIDE))
 def an_object_outside_the_layout() -> None:
     put(LAKE_BUCKET, "tmp/export.csv")
@@ -312,6 +321,18 @@ def a_row_lost_where_another_is_twice() -> None:
         Key=f"{catalog_prefix(RECENT)}again.parquet",
         CopySource={"Bucket": LAKE_BUCKET, "Key": file_of_the_batch()},
     )
+
+
+@found(*ROW_LOST)
+def a_row_lost_after_a_redrive() -> None:
+    record = cataloged(RECENT)
+    failed = record.model_copy(update={"status": "failed", "reason": "fault: ThrottlingException on GetObject"})
+    parquet.write([failed], "before", CATALOG)
+
+
+@found(*ROW_LOST)
+def rows_that_no_query_finds() -> None:
+    CATALOG.move(RECENT, f"{compaction_prefix(RECENT)}gone/", NOW)
 
 
 @found(("misplaced", "catalog", "a row of no image"))
@@ -426,6 +447,21 @@ def an_item_that_never_expires() -> None:
 @found(("misplaced", "items", "an item that expires too late"))
 def an_item_that_expires_too_late() -> None:
     change(one_more().image_id, expires_at={"N": str(int((NOW + timedelta(days=70)).timestamp()))})
+
+
+@found(("misplaced", "items", "an item that expires too late"))
+def an_item_that_outlives_its_image() -> None:
+    change(one_more().image_id, expires_at={"N": str(int((NOW + timedelta(days=7)).timestamp()))})
+
+
+@found(("misplaced", "items", "an item that never expires"))
+def an_item_that_no_purge_asks_for() -> None:
+    change(one_more().image_id, expiry_shard={"S": "g"})
+
+
+@found(("incomplete", "items", "an outcome that nobody was told of"))
+def an_outcome_unreported_for_four_hours() -> None:
+    change(one_more().image_id, unsettled_since={"S": (NOW - timedelta(hours=4)).isoformat()})
 
 
 @found(("misplaced", "items", "an item that is malformed"))
@@ -549,6 +585,15 @@ def receipts_that_cannot_be_read() -> None:
     bodies = [b"not JSON", b"\xff\xfe", b"[]", *(json.dumps(said | one).encode() for one in malformed)]
     for number, body in enumerate(bodies):
         put(AUDIT_BUCKET, f"receipts/purges/{DUE.path}/raw-{number}.json", body)
+
+
+@found(("misplaced", "evidence", "a receipt that cannot be read"))
+def receipts_of_erasures_that_cannot_be_read() -> None:
+    counts = {"image_id": str(uuid.uuid4()), "versions": 1, "derivatives": 2, "records": 0, "rows": 1}
+    malformed = (b"\xff\xd8\xff", b"{}", json.dumps(counts).encode(), json.dumps(counts | {"rows": "all"}).encode())
+    for number, body in enumerate(malformed):
+        image_id = counts["image_id"] if number == len(malformed) - 1 else uuid.uuid4()
+        put(AUDIT_BUCKET, f"receipts/erasures/{RECENT.path}/{image_id}-{number}.json", body)
 
 
 @found(("misplaced", AUDIT_BUCKET, OUTSIDE))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from moto.dynamodb.responses import DynamoHandler, DynamoResult
 
 from functions.audit_retention.app import handler as audit_retention
+from imagelake.audit import auditor
 from imagelake.catalog import parquet
 from imagelake.keys import ArrivalHour, catalog_prefix
 from tests.application import event
@@ -158,9 +159,31 @@ def test_rows_that_came_late_count_while_their_hour_is_compacted(run_audit: RunA
         Key=f"{prefix}batch.parquet",
         CopySource={"Bucket": LAKE_BUCKET, "Key": file},
     )
+    plants.put(LAKE_BUCKET, f"{prefix}_sources.json", json.dumps([file]).encode())
     CATALOG.move(RECENT, prefix, NOW)
-    client("s3").delete_object(Bucket=LAKE_BUCKET, Key=file)
     parquet.write([late], "late", CATALOG)
+
+    assert run_audit()["findings"] == []
+
+
+def test_what_comes_or_is_redriven_while_the_audit_walks_is_no_finding(
+    run_audit: RunAudit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plants.lake_as_promised()
+    redriven, read_rows = plants.one_more(), auditor._read_rows
+    plants.remove(LAKE_BUCKET, redriven.derivatives[0].key)
+    plants.change(redriven.image_id, status={"S": "failed"}, derivatives=None)
+
+    def meanwhile(*arguments: Any) -> None:
+        now = datetime.now(UTC)
+        cataloged(ArrivalHour.of(now), received_at=now, processed_at=now)
+        derivatives = {"L": [{"M": {"key": {"S": redriven.derivatives[0].key}}}]}
+        changed = {"status": {"S": "processed"}, "processed_at": {"S": now.isoformat()}, "derivatives": derivatives}
+        plants.change(redriven.image_id, **changed)
+        plants.put(LAKE_BUCKET, redriven.derivatives[0].key)
+        read_rows(*arguments)
+
+    monkeypatch.setattr(auditor, "_read_rows", meanwhile)
 
     assert run_audit()["findings"] == []
 

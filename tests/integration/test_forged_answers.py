@@ -158,6 +158,7 @@ NOT_BELIEVED: dict[str, Forge] = {
     "versions that are none": setting("script_version", to="latest,latest"),
     "other bytes": setting("bytes", to=1),
     "a hash that is none": setting("sha256", to="0" * 63),
+    "as much as a step takes": lambda answer: answer | {"x": "x" * (262_100 - len(json.dumps(answer)))},
     "more than a step takes": setting("script_output", to={"describe": {"a": "x" * 300_000}}),
     # Derivatives
     "a key of its own": setting("derivatives", 0, "key", to=ImageVersion(VICTIM, "1").derived("thumb_256", "jpg")),

@@ -368,8 +368,9 @@ HEADER: Final[dict[str, Json]] = {
 SCRIPTS: Final = tuple(runner.Script(name, "0" * 12, Path()) for name in ("describe", "thumbnails"))
 
 
-def _image_ids_in(file: Path) -> set[str]:
-    return {json.loads(line)["image_id"] for line in file.read_bytes().splitlines()}
+def _rows_in(file: Path) -> list[tuple[str, str]]:
+    rows = map(json.loads, file.read_bytes().splitlines())
+    return [(row["image_id"], row["status"]) for row in rows]
 
 
 def _run_scripts(content: bytes, *_: Any) -> runner.ScriptResult:
@@ -394,7 +395,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setattr(parquet, "to_parquet", _to_lines)
     monkeypatch.setattr(parquet, "without_rows", _without_lines)
     monkeypatch.setattr(parquet, "having_rows", lambda files, _image_ids: files)
-    monkeypatch.setattr(rows, "image_ids_in", _image_ids_in)
+    monkeypatch.setattr(rows, "rows_in", _rows_in)
     monkeypatch.setattr(write_catalog, "load", lambda _settings: CATALOG)
     for module in (opening, closing, write_catalog):
         monkeypatch.setattr(module, "datetime", stores.clock.patched())

@@ -283,6 +283,36 @@ def test_an_image_that_is_erased_before_any_call_stays_erased() -> None:
         assert Query().read() == [one for one in ids(records) if one != doomed], call
 
 
+@pytest.mark.parametrize("step", range(RUNS))
+def test_what_was_rebuilt_before_any_call_of_a_compaction_is_there_in_the_end(step: int) -> None:
+    now = NOW + step * timedelta(hours=1)
+
+    def lacking() -> list[ImageRecord]:
+        """An hour that lacks rows, and in which compaction has got so far."""
+        clear()
+        drop_items()
+        records = cataloged(3)
+        lose()
+        run(step)
+        return records
+
+    lacking()
+    with between_calls(lambda: None) as made:
+        SETTINGS.run(now, 60)
+    for call in range(len(made)):
+        records = lacking()
+        states = list[str]()
+
+        with between_calls(lambda states=states: states.append(rebuild(now).state), {call}):  # type: ignore[misc]  # mypy infers no lambda with defaults
+            SETTINGS.run(now, 60)
+
+        assert states == ["rebuilt"], call
+        assert Query().read() == ids(records), call
+        settle(now)
+        assert Query().read() == ids(records), call
+        assert len(keys()) == 1, call
+
+
 def test_a_row_that_the_stream_brings_before_any_call_is_seen_once(tell: Callable[[str], Context]) -> None:
     """The stream was behind: the row that is missing was on its way."""
     context = tell("write_catalog")

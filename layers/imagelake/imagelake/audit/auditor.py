@@ -6,7 +6,7 @@ What is malformed is reported, and the walk goes on.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,6 +27,7 @@ from imagelake.audit.layout import (
     name_of,
     path_of,
 )
+from imagelake.audit.rows import Rows
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -43,14 +44,15 @@ OUTCOMES: Final = ("processed", "rejected", "failed")
 
 @dataclass
 class _Seen:
-    """Image ids by hour and place, and hours that have files or partitions, to compare the places with each other."""
+    """Images by hour and place, and hours that have files or partitions, to compare the places with each other."""
 
-    raw: dict[datetime, set[str]] = field(default_factory=lambda: defaultdict(set))
-    derived: dict[datetime, set[str]] = field(default_factory=lambda: defaultdict(set))
+    raw: dict[datetime, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    derived: dict[datetime, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Of files, by image."""
     catalog: set[datetime] = field(default_factory=set)
     partitions: dict[datetime, str] = field(default_factory=dict)
     """Where queries find the files of an hour: the prefix in the lake bucket."""
-    rows: dict[datetime, set[str] | None] = field(default_factory=dict)
+    rows: dict[datetime, Rows | None] = field(default_factory=dict)
     """Of hours that are settled; None where they could not be read."""
     with_items: set[str] = field(default_factory=set)
     with_outcome: Counter[datetime] = field(default_factory=Counter)
@@ -134,7 +136,7 @@ class _Hour(NamedTuple):
 
     age: timedelta
     place: Place
-    image_ids: set[str]
+    files: Counter[str]
     is_overdue: bool
     is_future: bool
 
@@ -174,7 +176,7 @@ def _walk_bucket(result: Audit, seen: _Seen, bucket: str, roots: tuple[str, ...]
         elif root == "compaction" and age > FORSAKEN_COPY:
             result.report("incomplete", root, "a copy that compaction has left behind", key)
         if not is_marker and entry["IsLatest"]:
-            hour.image_ids.add(match[3])
+            hour.files[match[3]] += not key.endswith(".json")  # what a task was told and answered is no derivative
 
 
 def _hour(result: Audit, seen: _Seen, root: str, ingest_date: str, hour: str) -> _Hour | None:
@@ -186,10 +188,10 @@ def _hour(result: Audit, seen: _Seen, root: str, ingest_date: str, hour: str) ->
     place.oldest = max(place.oldest, age)
     if root in ("catalog", "compaction"):
         seen.catalog.add(beginning)
-        image_ids = set[str]()  # their keys name none
+        files = Counter[str]()  # their keys name no image
     else:
-        image_ids = (seen.raw if root == "raw" else seen.derived)[beginning]
-    return _Hour(age, place, image_ids, age > result.retention + GRACE, is_future=-age > CLOCK_SKEW)
+        files = (seen.raw if root == "raw" else seen.derived)[beginning]
+    return _Hour(age, place, files, age > result.retention + GRACE, is_future=-age > CLOCK_SKEW)
 
 
 def _versions(bucket: str) -> Iterator[tuple[Any, bool]]:
@@ -255,12 +257,11 @@ def _walk_partitions(result: Audit, seen: _Seen, stack: Auditor) -> None:
 
 def _read_rows(result: Audit, seen: _Seen, bucket: str) -> None:
     settled = {
-        # Rows that came late are beside the copy that queries find while an hour is compacted.
-        hour: {rows.prefix_of(hour), seen.partitions.get(hour, rows.prefix_of(hour))}
+        hour: seen.partitions.get(hour, rows.prefix_of(hour))
         for hour in sorted(seen.catalog)
         if _has_rows(result, hour)
     }
-    seen.rows = rows.images_with_rows(result, bucket, settled)
+    seen.rows = rows.found_by_queries(result, bucket, settled)
 
 
 def _has_rows(result: Audit, hour: datetime) -> bool:
@@ -284,7 +285,7 @@ def _items(table: str) -> Iterator[dict[str, Any]]:
     pages = dynamodb.get_paginator("scan").paginate(
         TableName=table,
         ProjectionExpression="image_id, #status, received_at, expires_at, expiry_shard, ingest_date, #hour, "
-        "derivatives, erased_at, returned_at",
+        "processed_at, derivatives, unsettled_since, reported_at, erased_at, returned_at",
         ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
     )
     for page in pages:
@@ -314,28 +315,41 @@ def _check_item(result: Audit, seen: _Seen, image_id: str, item: dict[str, Any])
     if status not in OUTCOMES:
         seen.without_outcome.add(image_id)
         return
-    if age >= result.retention:
+    if "unsettled_since" in item and result.as_of - _moment(item, "unsettled_since") > SETTLED_HOUR:
+        result.report("incomplete", "items", "an outcome that nobody was told of", image_id)
+    changed = max(_moment(item, name) for name in _CHANGED if name in item)
+    # What changes while the audit walks is in some places before it looks there, and in others after.
+    if age >= result.retention or result.as_of - changed < SETTLED:
         return
     if image_id not in seen.raw[hour]:
         result.report("early", "raw", "an image without its file", image_id)
-    if item.get("derivatives", {}).get("L") and image_id not in seen.derived[hour]:
+    if seen.derived[hour][image_id] < len(item.get("derivatives", {}).get("L", ())):
         result.report("early", "derived", "an image without its derivatives", image_id)
-    if age > SETTLED and _has_rows(result, hour):
-        image_ids = seen.rows.get(hour, set())
+    if _has_rows(result, hour):
+        found = seen.rows.get(hour, {})
         seen.with_outcome[hour] += 1
-        if image_ids is not None and image_id not in image_ids:
+        if found is not None and status not in found.get(image_id, ()):
             seen.without_row[hour] += 1
             result.report("early", "catalog", "an image without a row", image_id)
 
 
+_CHANGED: Final = ("received_at", "processed_at", "unsettled_since", "reported_at")
+"""When something changed for an image with an outcome."""
+
+
+def _moment(item: dict[str, Any], name: str) -> datetime:
+    return datetime.fromisoformat(item[name]["S"])
+
+
 def _check_expiry(result: Audit, image_id: str, status: str, item: dict[str, Any]) -> None:
-    if "expires_at" not in item or "expiry_shard" not in item:
+    if "expires_at" not in item or item.get("expiry_shard", {}).get("S") not in tuple("0123456789abcdef"):
         result.report("misplaced", "items", "an item that never expires", image_id)
         return
-    expired_for = result.as_of.timestamp() - float(item["expires_at"]["N"])
-    if expired_for > GRACE.total_seconds():
+    expires_at = float(item["expires_at"]["N"])
+    kept_since = min(_moment(item, "received_at"), result.as_of) if status in OUTCOMES else result.as_of
+    if result.as_of.timestamp() - expires_at > GRACE.total_seconds():
         result.report("overdue", "items", f"an item ({status})", image_id)
-    elif -expired_for > (result.retention + GRACE).total_seconds():
+    elif expires_at > (kept_since + result.retention + GRACE).timestamp():
         result.report("misplaced", "items", "an item that expires too late", image_id)
 
 
@@ -344,28 +358,30 @@ def _check_erased(result: Audit, seen: _Seen, image_id: str, item: dict[str, Any
     if result.as_of - datetime.fromisoformat(erased_at) < SETTLED:
         return
     for place, there in (("raw", seen.raw), ("derived", seen.derived), ("catalog", seen.rows)):
-        if any(image_id in (image_ids or ()) for image_ids in there.values()):
+        if any(image_id in (found or ()) for found in there.values()):
             result.report("overdue", place, "an image that was erased on request", image_id)
 
 
 def _compare(result: Audit, seen: _Seen) -> None:
     """What has no item, or an item without an outcome."""
-    for hour, image_ids in seen.raw.items():
+    for hour, files in seen.raw.items():
         # A record that Kafka delivered again has its item where it came first, up to a day earlier.
         if SETTLED_HOUR < result.as_of - hour < result.retention - timedelta(days=1):
-            result.report_all("early", "items", "an image without an item", image_ids - seen.with_items)
+            result.report_all("early", "items", "an image without an item", files.keys() - seen.with_items)
         if SETTLED_HOUR < result.as_of - hour < result.retention:
-            waiting = image_ids & seen.without_outcome
+            waiting = files.keys() & seen.without_outcome
             result.report_all("incomplete", "items", "an image without an outcome", waiting)
     for hour, missing in sorted(seen.without_row.items()):
         lacks = f"{name_of(hour)}: {missing} of {seen.with_outcome[hour]} images"
         result.report("incomplete", "catalog", "an hour with fewer rows than images", lacks)
     _report_orphans(result, seen, "derived", "a derivative of no image", seen.derived)
-    readable = {hour: image_ids for hour, image_ids in seen.rows.items() if image_ids is not None}
+    readable = {hour: found for hour, found in seen.rows.items() if found is not None}
     _report_orphans(result, seen, "catalog", "a row of no image", readable)
 
 
-def _report_orphans(result: Audit, seen: _Seen, place: str, what: str, there: dict[datetime, set[str]]) -> None:
-    for hour, image_ids in there.items():
+def _report_orphans(
+    result: Audit, seen: _Seen, place: str, what: str, there: Mapping[datetime, Mapping[str, object]]
+) -> None:
+    for hour, images in there.items():
         if SETTLED_HOUR < result.as_of - hour < result.retention:
-            result.report_all("misplaced", place, what, image_ids - seen.with_items - seen.raw[hour])
+            result.report_all("misplaced", place, what, images.keys() - seen.with_items - seen.raw[hour].keys())

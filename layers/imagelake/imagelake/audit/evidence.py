@@ -32,7 +32,7 @@ def check_evidence(result: Audit, bucket: str, evidence_days: int) -> None:
         if not any(form.fullmatch(key) for form in (PURGE_RECEIPT, ERASURE_RECEIPT, REPORT)):
             result.report("misplaced", bucket, "an object outside the layout", key)
         elif any(result.as_of - version["LastModified"] <= RECENT for version in found):
-            if PURGE_RECEIPT.fullmatch(key):
+            if not REPORT.fullmatch(key):
                 recent.append((key, [version["VersionId"] for version in found]))
             elif len(found) > 1:
                 result.report("altered", "evidence", "a receipt or report that was overwritten", key)
@@ -40,11 +40,12 @@ def check_evidence(result: Audit, bucket: str, evidence_days: int) -> None:
         bodies = pool.map(lambda one: [_read(bucket, one[0], version_id) for version_id in one[1]], recent)
     counted = set[tuple[str, str]]()
     for (key, _), (newest, *older) in zip(recent, bodies, strict=True):
-        # A run overwrites what it has said itself until it has ended.
+        # A run of the purge overwrites what it has said itself until it has ended.
         if any(receipt is None or receipt.get("state") != "started" for receipt in older):
             result.report("altered", "evidence", "a receipt or report that was overwritten", key)
+        check = _check_receipt if PURGE_RECEIPT.fullmatch(key) else _check_erasure
         try:
-            _check_receipt(result, key, newest or {}, counted)
+            check(result, key, newest or {}, counted)
         except (KeyError, TypeError, ValueError):
             result.report("misplaced", "evidence", "a receipt that cannot be read", key)
 
@@ -73,6 +74,18 @@ def _read(bucket: str, key: str, version_id: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return receipt if isinstance(receipt, dict) else None
+
+
+def _check_erasure(_result: Audit, name: str, receipt: dict[str, Any], _counted: set[tuple[str, str]]) -> None:
+    """Check the receipt of an erasure.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is malformed.
+    """
+    of_image = name.rpartition("/")[2].startswith(f"{receipt['image_id']}-")
+    counts = [receipt[one] for one in ("versions", "derivatives", "records", "rows")]
+    if not of_image or not all(isinstance(count, int) for count in counts):
+        raise ValueError(name)
 
 
 def _check_receipt(result: Audit, name: str, receipt: dict[str, Any], counted: set[tuple[str, str]]) -> None:

@@ -139,7 +139,7 @@ def _next_step(hour: _Hour, now: datetime) -> Step | None:
 
 def _take(step: Step, hour: _Hour, table: CatalogTable, now: datetime, result: Compaction) -> None:
     if step == "merged":
-        merge(hour.arrival_hour, table, lambda copy: table.move(hour.arrival_hour, copy, now))
+        merge(hour.arrival_hour, table, lambda copy: _move(hour, copy, table, now))
     elif step == "replaced":
         result.files_after += _replace(hour, table, now)
         result.files_before += len(hour.files)
@@ -210,9 +210,27 @@ def _replace(hour: _Hour, table: CatalogTable, now: datetime) -> int:
         copied = [bucket.copy(file.key, names[file.key], file.etag) for file in merged]
         if all(copied) and _are_unchanged(bucket, merged):
             bucket.delete(sources)
-            table.move(hour.arrival_hour, target, now)
+            _move(hour, target, table, now)
             return len(bucket.keys(target))
     raise Fault("ConcurrentReplacement on CopyObject")
+
+
+def _move(hour: _Hour, prefix: str, table: CatalogTable, now: datetime) -> None:
+    """Have queries find an hour under `prefix`, and with it what a rebuild has brought back since this run found it.
+
+    Glue moves a partition whatever became of it meanwhile, so this may undo the move of a rebuild. But a rebuild stores
+    its copy before it moves: the copy is here, and is merged with the rest once more.
+    """
+    table.move(hour.arrival_hour, prefix, now)
+    known = {_folder(copy) for copy in hour.copies} | {prefix}
+    copies = table.lake_bucket.objects(compaction_prefix(hour.arrival_hour))
+    made = {_folder(copy) for copy in copies if copy.key.endswith(f"/{_SOURCES}")} - known
+    if made:
+        merge(hour.arrival_hour, table, lambda copy: table.move(hour.arrival_hour, copy, now), sorted(made))
+
+
+def _folder(file: StoredObject) -> str:
+    return file.key.rpartition("/")[0] + "/"
 
 
 def sources_of(bucket: Bucket, copy: str) -> list[str] | None:
