@@ -23,6 +23,7 @@ class Remedy(StrEnum):
     KEPT_RECORDS = "kept_records"
     CATALOG = "catalog"
     ERASURE = "erasure"
+    EVENTS = "events"
     NEXT_RUN = "next_run"
     REPORT = "report"
     UNKNOWN = "unknown"
@@ -33,6 +34,7 @@ ADVICE: Final = {
     Remedy.KEPT_RECORDS: "correct the cause, and send the Kafka records of that object again (docs/kafka.md)",
     Remedy.CATALOG: "correct the cause, and run imagelake catalog rebuild --all",
     Remedy.ERASURE: "correct the cause, and erase the images again; imagelake retention report names them",
+    Remedy.EVENTS: "correct the cause, and run imagelake events publish for the hours up to a day before it",
     Remedy.NEXT_RUN: "correct the cause, which the function's log says; the next run does what this one did not",
     Remedy.REPORT: "a fault of Image Lake: report it with the fields that the reason names",
     Remedy.UNKNOWN: "no message that Image Lake knows: imagelake dead-letters show prints all of it",
@@ -43,6 +45,7 @@ _OF_EVENTS: Final = {
     Remedy.KEPT_RECORDS: "object_created",
     Remedy.CATALOG: "stream_batch",
     Remedy.ERASURE: "stream_batch",
+    Remedy.EVENTS: "stream_batch",
     Remedy.NEXT_RUN: "schedule",
 }
 """Codes of what is no message of Image Lake's own."""
@@ -95,7 +98,9 @@ class Letter:
             case {"detail-type": "Object Created"}:
                 return Remedy.ARRIVAL if self.raw_key else Remedy.KEPT_RECORDS
             case {"DDBStreamBatchInfo": _, **rest}:
-                return Remedy.ERASURE if "EraseImage" in str(rest.get("requestContext")) else Remedy.CATALOG
+                function = str(rest.get("requestContext"))
+                owners = {"EraseImage": Remedy.ERASURE, "PublishOutcomes": Remedy.EVENTS}
+                return next((one for name, one in owners.items() if name in function), Remedy.CATALOG)
             case {"source": "aws.scheduler"}:
                 return Remedy.NEXT_RUN
             case {} if not self.message:

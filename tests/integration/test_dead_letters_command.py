@@ -138,6 +138,7 @@ RESULT_OF_TASK = ARRIVAL | {
     "detail": {"object": {"key": f"derived/ingest_date=2026-11-22/hour=09/{IMAGE_ID}/v1/result.json"}}
 }
 ERASURE = {"requestContext": {"functionArn": "arn:aws:lambda:…:lake-EraseImageFunction-1"}, "DDBStreamBatchInfo": {}}
+UNPUT = ERASURE | {"requestContext": {"functionArn": "arn:aws:lambda:…:lake-PublishOutcomesFunction-1"}}
 KEPT = {"image_id": None, "status": "failed", "reason": "given_up: too old", "kept_at": "s3://kept/given-up/1"}
 EVENTS: list[tuple[Any, str, str]] = [
     (ARRIVAL, "object_created", "Object Created"),
@@ -146,6 +147,7 @@ EVENTS: list[tuple[Any, str, str]] = [
     ({"source": "aws.scheduler"}, "schedule", "aws.scheduler"),
     ({"version": "1.0", "DDBStreamBatchInfo": {}}, "stream_batch", "version, DDBStreamBatchInfo"),
     (ERASURE, "stream_batch", "requestContext, DDBStreamBatchInfo"),
+    (UNPUT, "stream_batch", "requestContext, DDBStreamBatchInfo"),
     (KEPT, "given_up", "given_up: too old"),
     ({"image_id": "a", "status": "failed", "reason": "unreadable_item: x"}, "unreadable_item", "unreadable_item: x"),
     ({}, "schedule", "an event that says nothing"),
@@ -154,7 +156,7 @@ EVENTS: list[tuple[Any, str, str]] = [
 ADVISED = {
     "object_created": {"started again", "send the Kafka records of that object again"},
     "schedule": {"the next run does what this one did not"},
-    "stream_batch": {"imagelake catalog rebuild --all", "erase the images again"},
+    "stream_batch": {"imagelake catalog rebuild --all", "erase the images again", "imagelake events publish"},
     "given_up": {"send the Kafka record that is at kept_at again"},
     "unreadable_item": {"report it"},
     "unknown": {"imagelake dead-letters show"},
