@@ -18,6 +18,7 @@ from imagelake_cli import publishing as hours_of_events
 from imagelake_cli import redriving, sign_in
 from imagelake_cli.athena import WorkGroup
 from imagelake_cli.dead_letter_queue import DeadLetterQueue
+from imagelake_cli.diagnosis import Diagnosis
 from imagelake_cli.image_logs import ImageLogs
 from imagelake_cli.kept_data import KeptData
 from imagelake_cli.lake_api import LakeApi
@@ -133,6 +134,13 @@ def kept_data(stack: str | None, region: str | None, profile: str | None) -> Kep
         outputs["ImagesTableName"],
         int(days),
     )
+
+
+def diagnosis(stack: str | None, region: str | None, profile: str | None) -> Diagnosis:
+    """The checks of a stack; arguments and errors are those of `work_group`."""
+    found = Stack(*_chosen(stack, region, profile))
+    described = _described(found.session, found.name, found.endpoint_url)
+    return Diagnosis(found, described, kept_data(stack, region, profile))
 
 
 def deployed(stack: str | None, region: str | None, profile: str | None) -> Stack:

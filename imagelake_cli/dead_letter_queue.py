@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from imagelake_cli.letters import Letter
 
@@ -97,8 +97,19 @@ class DeadLetterQueue:
         Raises:
             ClientError, BotoCoreError: AWS refused, or could not be asked.
         """
-        name: Final = "ApproximateNumberOfMessagesNotVisible"
-        return int(self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])["Attributes"][name])
+        return self._about("ApproximateNumberOfMessagesNotVisible")
+
+    def waiting(self) -> int:
+        """About how many messages there are to read.
+
+        Raises:
+            ClientError, BotoCoreError: AWS refused, or could not be asked.
+        """
+        return self._about("ApproximateNumberOfMessages")
+
+    def _about(self, number: Literal["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]) -> int:
+        answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[number])
+        return int(answer["Attributes"][number])
 
     def _receive(self) -> "Sequence[MessageTypeDef]":
         return self.client.receive_message(

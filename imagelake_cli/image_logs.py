@@ -25,7 +25,7 @@ _WITH_TIME: Final = 7
 """The version of a UUID that begins with its time."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Line:
     """A line of a log. `content` is an object where the line is one in JSON, else its text."""
 
@@ -63,8 +63,9 @@ class ImageLogs:
         named = self._each(lambda source: self._find(source, name, begin, now), self.groups)
         followed = [*_invocations(named), *_executions(named, self.groups)]
         others = self._each(lambda one: self._find(one[0], one[1], one[2] - AROUND, one[2] + AROUND), followed)
-        about = {line for line in others if not _is_of_others(line.content, name)}
-        return sorted(about | set(named))
+        about = [line for line in others if not _is_of_others(line.content, name)]
+        # Lines of one moment stay in the order of their stream.
+        return sorted(dict.fromkeys([*about, *named]), key=lambda line: (line.at, line.source))
 
     def _each[T](self, find: Callable[[T], list[Line]], what: Iterable[T]) -> list[Line]:
         with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -18,6 +18,8 @@ GONE_AFTER: Final = timedelta(hours=2)
 """What is promised: gone so long after the days of whatever came first in an hour."""
 _SHARDS: Final = "0123456789abcdef"
 """Of the index of items by expiry: the last digit of an image_id."""
+STALE: Final = timedelta(hours=30)
+"""An audit that is older says nothing of today: they run daily."""
 LONGEST: Final = timedelta(days=31)
 LAKE_PLACES: Final = ("derived", "catalog", "compaction")
 """What the lake bucket has beside each other."""

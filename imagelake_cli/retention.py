@@ -13,15 +13,13 @@ from rich.table import Table
 from imagelake_cli import connection, options
 from imagelake_cli.failures import explained
 from imagelake_cli.formats import UNFOLDED
-from imagelake_cli.kept_data import AuditReport, Due, ReportError
+from imagelake_cli.kept_data import STALE, AuditReport, Due, ReportError
 
 app = typer.Typer(help="See whether images are kept for their days, and gone after them.", no_args_is_help=True)
 
 BROKEN: Final = 3
 """Exit code when something is not as promised."""
 CANNOT_SAY: Final = 1
-STALE: Final = timedelta(hours=30)
-"""An audit that is older says nothing of today: they run daily."""
 _REFUSALS: Final = (connection.NoLakeError, ReportError, BotoCoreError, ClientError, OSError)
 
 
