@@ -18,16 +18,21 @@ from imagelake_cli import publishing as hours_of_events
 from imagelake_cli import redriving, sign_in
 from imagelake_cli.athena import WorkGroup
 from imagelake_cli.dead_letter_queue import DeadLetterQueue
+from imagelake_cli.diagnosis import Diagnosis
+from imagelake_cli.image_logs import ImageLogs
+from imagelake_cli.kept_data import KeptData
 from imagelake_cli.lake_api import LakeApi
 from imagelake_cli.publishing import Publishing
 from imagelake_cli.rebuilding import ANSWER_SECONDS, CatalogRebuilding
 from imagelake_cli.redriving import ImageRedriving
 from imagelake_cli.sign_in import SignIn
+from imagelake_cli.stack import Stack
 from imagelake_cli.user_pool import UserPool
 
 if TYPE_CHECKING:
     from mypy_boto3_athena import AthenaClient
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
     from mypy_boto3_lambda import LambdaClient
 
 DESCRIPTION: Final = Path(".local/lake.json")
@@ -109,6 +114,53 @@ def dead_letter_queue(stack: str | None, region: str | None, profile: str | None
     session, name, endpoint_url = _chosen(stack, region, profile)
     outputs = _outputs(session, name, endpoint_url, {"DeadLetterQueueUrl"})
     return DeadLetterQueue(session.client("sqs", endpoint_url=endpoint_url), outputs["DeadLetterQueueUrl"])
+
+
+def kept_data(stack: str | None, region: str | None, profile: str | None) -> KeptData:
+    """What a lake keeps, and what its audit says; arguments and errors are those of `work_group`."""
+    session, name, endpoint_url = _chosen(stack, region, profile)
+    wanted = {"AuditBucketName", "RawBucketName", "LakeBucketName", "ImagesTableName"}
+    outputs = _outputs(session, name, endpoint_url, wanted)
+    parameters = _described(session, name, endpoint_url).get("Parameters", [])
+    days = {one.get("ParameterKey"): one.get("ParameterValue") for one in parameters}.get("RetentionDays")
+    if days is None:
+        raise NoLakeError(f"The stack {name} is not one of Image Lake: it has no parameter RetentionDays.")
+    return KeptData(
+        session.client("s3", endpoint_url=endpoint_url),
+        session.client("dynamodb", endpoint_url=endpoint_url),
+        outputs["AuditBucketName"],
+        {"raw": outputs["RawBucketName"]}
+        | dict.fromkeys(("derived", "catalog", "compaction"), outputs["LakeBucketName"]),
+        outputs["ImagesTableName"],
+        int(days),
+    )
+
+
+def diagnosis(stack: str | None, region: str | None, profile: str | None) -> Diagnosis:
+    """The checks of a stack; arguments and errors are those of `work_group`."""
+    found = Stack(*_chosen(stack, region, profile))
+    described = _described(found.session, found.name, found.endpoint_url)
+    return Diagnosis(found, described, kept_data(stack, region, profile))
+
+
+def deployed(stack: str | None, region: str | None, profile: str | None) -> Stack:
+    """A stack with all that it consists of; arguments and errors are those of `work_group`."""
+    found = Stack(*_chosen(stack, region, profile))
+    _described(found.session, found.name, found.endpoint_url)
+    return found
+
+
+def image_logs(stack: str | None, region: str | None, profile: str | None) -> ImageLogs:
+    """The logs of a stack; arguments and errors are those of `work_group`."""
+    found = deployed(stack, region, profile)
+    groups = {
+        one.logical_id.removesuffix("LogGroup"): one.physical_id
+        for one in found.resources()
+        if one.type == "AWS::Logs::LogGroup"
+    }
+    return ImageLogs(
+        found.client("logs", config=Config(retries={"mode": "adaptive", "total_max_attempts": 10})), groups
+    )
 
 
 def _caller(session: boto3.Session, endpoint_url: str | None, seconds: int) -> "LambdaClient":
@@ -207,16 +259,7 @@ def _of_stack(session: boto3.Session, stack: str, endpoint_url: str | None) -> W
 
 def _outputs(session: boto3.Session, stack: str, endpoint_url: str | None, wanted: set[str]) -> dict[str, str]:
     """The outputs of a stack, with those that are wanted among them."""
-    formation: CloudFormationClient = session.client("cloudformation", endpoint_url=endpoint_url)
-    try:
-        [described] = formation.describe_stacks(StackName=stack)["Stacks"]
-    except EndpointConnectionError:
-        if endpoint_url is None:
-            raise
-        raise NoLakeError(
-            f"The local lake at {endpoint_url} does not answer: it was killed. Start another with make run in its "
-            "repository."
-        ) from None
+    described = _described(session, stack, endpoint_url)
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
     if missing := wanted - outputs.keys():
         raise NoLakeError(
@@ -224,3 +267,17 @@ def _outputs(session: boto3.Session, stack: str, endpoint_url: str | None, wante
             f"{', '.join(sorted(missing))}."
         )
     return outputs
+
+
+def _described(session: boto3.Session, stack: str, endpoint_url: str | None) -> "StackTypeDef":
+    formation: CloudFormationClient = session.client("cloudformation", endpoint_url=endpoint_url)
+    try:
+        [described] = formation.describe_stacks(StackName=stack)["Stacks"]
+        return described
+    except EndpointConnectionError:
+        if endpoint_url is None:
+            raise
+        raise NoLakeError(
+            f"The local lake at {endpoint_url} does not answer: it was killed. Start another with make run in its "
+            "repository."
+        ) from None

@@ -1,52 +1,27 @@
-"""The dead-letter queue of a stack: the place that reads its messages, and leaves them where they are."""
+"""The dead-letter queue of a stack: the place that reads its messages, and deletes those that are done with."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Literal
+
+from imagelake_cli.letters import Letter
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-HIDDEN_SECONDS: Final = 600
+HIDDEN_SECONDS: Final = 120
 """How long a message that was read is hidden, so that reading goes on to others, unless it is shown again before."""
+IDLE_READS: Final = 20
+"""Reading ends after so many answers with nothing new: in a long queue the first messages are seen again by then."""
+WAIT_SECONDS: Final = 1
+"""Whoever waits is answered for all servers of the queue, and not for some."""
 
-
-@dataclass(frozen=True)
-class Letter:
-    """A message. `message` is its content, an object if it is one; an event that is none of ours has no image_id."""
-
-    message_id: str
-    sent_at: datetime
-    message: Any
-
-    @property
-    def image_id(self) -> str | None:
-        """Of the image that it is about."""
-        return self._text("image_id")
-
-    @property
-    def status(self) -> str | None:
-        """What became of the image."""
-        return self._text("status")
-
-    @property
-    def reason(self) -> str:
-        """Why; of an event what it is."""
-        return self._text("reason") or self._text("detail-type") or self._text("source") or _shortened(self.message)
-
-    @property
-    def code(self) -> str | None:
-        """What the reason begins with."""
-        reason = self._text("reason")
-        return reason.partition(":")[0] if reason else None
-
-    def _text(self, name: str) -> str | None:
-        value = self.message.get(name) if isinstance(self.message, dict) else None
-        return value if isinstance(value, str) else None
+type Act = Callable[[Sequence[Letter]], Iterable[str]]
+"""Is shown some messages, and gives the message_ids of those that can be deleted."""
 
 
 @dataclass(frozen=True)
@@ -62,27 +37,99 @@ class DeadLetterQueue:
         Raises:
             ClientError, BotoCoreError: AWS refused, or could not be asked.
         """
-        read: dict[str, Letter] = {}
+        read: list[Letter] = []
+
+        def keep(letters: Sequence[Letter]) -> Iterable[str]:
+            read.extend(letters)
+            return ()
+
+        self._visit(keep, lambda: False)
+        return sorted(read, key=lambda letter: (letter.sent_at, letter.message_id))
+
+    def treat(self, meant: Iterable[str], act: Act) -> set[str]:
+        """Show messages to `act` once, ten at most at a time, and delete what it says right after.
+
+        So a message is deleted by the receipt of a moment ago. Whatever happens, the others are shown again to all.
+
+        Args:
+            meant: their message_ids. What comes in meanwhile is none of them, so an image that fails again at once is
+                not started for ever.
+            act: what is done.
+
+        Returns:
+            The message_ids of those that were not met, since somebody else has read them, or not deleted.
+
+        Raises:
+            ClientError, BotoCoreError: AWS refused, or could not be asked.
+        """
+        left = set(meant)
+
+        def of_those(letters: Sequence[Letter]) -> Iterable[str]:
+            known = [letter for letter in letters if letter.message_id in left]
+            left.difference_update(letter.message_id for letter in known)
+            return act(known) if known else ()
+
+        return self._visit(of_those, lambda: not left) | left
+
+    def _visit(self, act: Act, is_over: Callable[[], bool]) -> set[str]:
+        """Show every message to `act` until that is over; the message_ids of those that SQS did not delete."""
         receipts: dict[str, str] = {}
+        done: set[str] = set()
+        undeleted: set[str] = set()
+        idle = 0
         try:
-            while received := self._receive():
-                read |= {message["MessageId"]: _letter(message) for message in received}
+            while idle < IDLE_READS and not is_over() and (received := self._receive()):
+                new = [_letter(message) for message in received if message["MessageId"] not in receipts.keys() | done]
                 receipts |= {message["MessageId"]: message["ReceiptHandle"] for message in received}
+                idle = 0 if new else idle + 1
+                if new:
+                    done |= set(act(new))
+                # SQS may bring a message once more that it has deleted.
+                gone = {name: receipts.pop(name) for name in done & receipts.keys()}
+                undeleted = (undeleted - gone.keys()) | self._delete(gone)
         finally:
             self._show_again(receipts)
-        return sorted(read.values(), key=lambda letter: (letter.sent_at, letter.message_id))
+        return undeleted
+
+    def hidden(self) -> int:
+        """About how many messages somebody else has read, so that they are not seen for some minutes.
+
+        Raises:
+            ClientError, BotoCoreError: AWS refused, or could not be asked.
+        """
+        return self._about("ApproximateNumberOfMessagesNotVisible")
+
+    def waiting(self) -> int:
+        """About how many messages there are to read.
+
+        Raises:
+            ClientError, BotoCoreError: AWS refused, or could not be asked.
+        """
+        return self._about("ApproximateNumberOfMessages")
+
+    def _about(self, number: Literal["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]) -> int:
+        answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[number])
+        return int(answer["Attributes"][number])
 
     def _receive(self) -> "Sequence[MessageTypeDef]":
-        # Whoever waits is answered for all servers of the queue, and not for some.
         return self.client.receive_message(
             QueueUrl=self.url,
             MaxNumberOfMessages=10,
             VisibilityTimeout=HIDDEN_SECONDS,
-            WaitTimeSeconds=1,
+            WaitTimeSeconds=WAIT_SECONDS,
             MessageSystemAttributeNames=["SentTimestamp"],
         ).get("Messages", [])
 
-    def _show_again(self, receipts: dict[str, str]) -> None:
+    def _delete(self, receipts: Mapping[str, str]) -> set[str]:
+        """The message_ids of those that were not deleted."""
+        failed: set[str] = set()
+        for some in batched(receipts.items(), 10, strict=False):
+            entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, (_, receipt) in enumerate(some)]
+            answer = self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)  # type: ignore[arg-type]  # as its type says
+            failed |= {some[int(one["Id"])][0] for one in answer.get("Failed", [])}
+        return failed
+
+    def _show_again(self, receipts: Mapping[str, str]) -> None:
         """Let others see the messages at once; one for which that is refused is seen again by itself."""
         for some in batched(enumerate(receipts.values()), 10, strict=False):
             entries = [{"Id": str(number), "ReceiptHandle": one, "VisibilityTimeout": 0} for number, one in some]
@@ -96,8 +143,3 @@ def _letter(message: "MessageTypeDef") -> Letter:
     except ValueError:
         content = message["Body"]
     return Letter(message["MessageId"], sent_at, content)
-
-
-def _shortened(content: Any) -> str:
-    """What an event of another service has at its top: its names, and none of its values."""
-    return ", ".join(content) if isinstance(content, dict) and content else "an event that says nothing"

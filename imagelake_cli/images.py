@@ -12,7 +12,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from imagelake_cli import connection, options
+from imagelake_cli import connection, moments, options
 from imagelake_cli.failures import explained
 from imagelake_cli.lake_api import ApiError, LakeApi
 from imagelake_cli.sign_in import SignInError
@@ -42,16 +42,6 @@ class Why(StrEnum):
     POLICY_VIOLATION = "policy_violation"
     LEGAL_ORDER = "legal_order"
     UNSPECIFIED = "unspecified"
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} is not a time with its zone, such as 2026-11-22T09:00:00Z")
-    return moment
 
 
 def status(
@@ -86,10 +76,11 @@ def images(
     only: Annotated[Status | None, typer.Option("--status", help="Only those in this state.")] = None,
     source: Annotated[str | None, typer.Option("--source", help="Only those from there; api is uploads.")] = None,
     first: Annotated[
-        datetime | None, typer.Option("--from", parser=_moment, metavar="TIME", help="The first moment of arrival.")
+        datetime | None,
+        typer.Option("--from", parser=moments.moment, metavar="TIME", help="First moment of arrival."),
     ] = None,
     last: Annotated[
-        datetime | None, typer.Option("--to", parser=_moment, metavar="TIME", help="The last moment of arrival.")
+        datetime | None, typer.Option("--to", parser=moments.moment, metavar="TIME", help="Last moment of arrival.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Images at most.")] = 50,
     as_json: options.AsJson = False,

@@ -2,10 +2,10 @@
 
 import typer
 
-from imagelake_cli import catalog, events, script, users
-from imagelake_cli.dead_letters import dead_letters
+from imagelake_cli import catalog, dead_letters, events, retention, script, users
 from imagelake_cli.doctor import doctor
 from imagelake_cli.images import erase, images, status
+from imagelake_cli.logs import logs
 from imagelake_cli.query import query
 from imagelake_cli.redrive import redrive
 from imagelake_cli.upload import upload
@@ -20,12 +20,14 @@ app.add_typer(script.app, name="script")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(events.app, name="events")
 app.add_typer(users.app, name="users")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(retention.app, name="retention")
 app.command()(upload)
 app.command()(status)
 app.command()(images)
 app.command()(erase)
-app.command()(dead_letters)
 app.command()(redrive)
+app.command()(logs)
 app.command()(query)
 app.command()(doctor)
 

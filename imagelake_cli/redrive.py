@@ -19,7 +19,7 @@ from imagelake_cli.redriving import ImageRedriving, RedriveError, Redriven
 
 INCOMPLETE: Final = 3
 """Exit code when an image could not be redriven."""
-_SAID: Final = {
+SAID: Final = {
     "redriven": "started again",
     "redrivable": "can be redriven",
     "final": "not redriven: its file is at fault, and another try gives the same answer. Have another file sent.",
@@ -125,7 +125,7 @@ def _tell(one: Redriven, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(one.model_dump()))
     else:
-        typer.echo("  ".join(filter(None, (one.image_id, one.status, one.code, _SAID[one.result]))))
+        typer.echo("  ".join(filter(None, (one.image_id, one.status, one.code, SAID[one.result]))))
 
 
 def _summarize(counts: Counter[str], final: int) -> None:

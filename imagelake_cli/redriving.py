@@ -88,6 +88,16 @@ class ImageRedriving:
             answer = self._call({"image_ids": list(some), "dry_run": dry_run})
             yield _REDRIVEN.validate_python(answer["images"])
 
+    def start_arrivals(self, keys: Sequence[str], *, dry_run: bool) -> Iterator[list[Redriven]]:
+        """Start the images of raw objects, some at a time: those without an outcome, the others as `redrive` does.
+
+        Raises:
+            RedriveError, ClientError, BotoCoreError: as `redrive`.
+        """
+        for some in batched(keys, AT_ONCE, strict=False):
+            answer = self._call({"keys": list(some), "dry_run": dry_run})
+            yield _REDRIVEN.validate_python(answer["images"])
+
     def _call(self, request: dict[str, Any]) -> Any:
         response = self.client.invoke(FunctionName=self.function, Payload=json.dumps(request).encode())
         answer = json.loads(response["Payload"].read())

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Annotated, Any
 
 from aws_lambda_powertools import Logger
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imagelake import emission, metrics
 from imagelake.errors import unforeseen
-from imagelake.keys import ArrivalHour
+from imagelake.keys import ArrivalHour, RawKey
 from imagelake.process.redrive import AT_ONCE, Redrive
 from imagelake.settings import load
 
@@ -18,7 +19,7 @@ logger = Logger()
 
 
 class Request(BaseModel):
-    """Either `hour`, as in keys, asks which images can be redriven, or `image_ids` redrives these."""
+    """`hour`, as in keys, asks which images can be redriven; `image_ids` redrives these; or `keys`, of raw objects."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,14 +27,16 @@ class Request(BaseModel):
     code: str | None = None
     after: str = ""
     image_ids: Annotated[list[str], Field(min_length=1, max_length=AT_ONCE)] | None = None
+    keys: Annotated[list[str], Field(min_length=1, max_length=AT_ONCE)] | None = None
     dry_run: bool = False
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> "Request":
-        if (self.hour is None) == (self.image_ids is None):
-            raise ValueError("give one of hour and image_ids")
-        if self.image_ids and len(set(self.image_ids)) < len(self.image_ids):
-            raise ValueError("image_ids has one twice")
+        if [self.hour, self.image_ids, self.keys].count(None) != 2:
+            raise ValueError("give one of hour, image_ids and keys")
+        for named in (self.image_ids, self.keys):
+            if named and len(set(named)) < len(named):
+                raise ValueError("one is named twice")
         return self
 
 
@@ -47,8 +50,13 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         hour = ArrivalHour.parse(request.hour)
         with unforeseen():
             return asdict(redrive.find(hour, now, request.code, request.after))
+    keys = [RawKey.parse(key) for key in request.keys or ()]
     with unforeseen():
-        images = [asdict(one) for one in redrive.run(request.image_ids or (), now, dry_run=request.dry_run)]
+        done = chain(
+            redrive.run(request.image_ids or (), now, dry_run=request.dry_run),
+            redrive.run_arrivals(keys, now, dry_run=request.dry_run),
+        )
+        images = [asdict(one) for one in done]
     emission.add(metrics.IMAGES_REDRIVEN, sum(one["result"] == "redriven" for one in images))
     logger.info("redriven", extra={"images": images, "dry_run": request.dry_run})
     return {"images": images}

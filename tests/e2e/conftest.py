@@ -1,11 +1,15 @@
 """One lake for all end-to-end tests: the real template, built and deployed by SAM, with IAM enforcement on."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -24,7 +28,10 @@ from tools.event_schemas import SCHEMAS
 WAIT_SECONDS = 90
 ENDED = ("processed", "rejected", "failed")
 
+PROGRAM = Path(sys.executable).with_name("imagelake")
+
 type Upload = Callable[[Sample], str]
+type Command = Callable[..., subprocess.CompletedProcess[str]]
 type Await = Callable[[str], dict[str, Any]]
 
 
@@ -65,6 +72,33 @@ def await_end(client: ApiClient) -> Await:
         return eventually(lambda: client.image(image_id), lambda image: image["status"] in ENDED)
 
     return await_end
+
+
+@pytest.fixture
+def folder(lake: Lake, tmp_path: Path) -> Path:
+    """A folder in which this lake describes itself, for commands as they are installed."""
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "lake.json").write_text(json.dumps(lake.describe()), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def environment(folder: Path) -> dict[str, str]:
+    """Of commands: a state folder of their own."""
+    return os.environ | {"XDG_STATE_HOME": str(folder / "state")}
+
+
+@pytest.fixture
+def command(folder: Path, environment: dict[str, str]) -> Command:
+    """Runs `imagelake` with its arguments in `folder`."""
+
+    def run(*arguments: str, password: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, *arguments], cwd=folder, env=environment | {"IMAGELAKE_PASSWORD": password}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+
+    return run
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from imagelake_cli.dead_letter_queue import DeadLetterQueue
 from imagelake_cli.main import app
 from imagelake_cli.redriving import ImageRedriving
 from local import deployment
+from local.api_client import ApiClient
 from local.lake import Lake
 from local.samples import Sample
 from tests.e2e.conftest import Await, Upload, eventually, invoke, without
@@ -67,7 +68,7 @@ def redrive(lake: Lake, monkeypatch: Any, *arguments: str) -> list[dict[str, Any
 def dead_letters(lake: Lake, monkeypatch: Any, code: str) -> list[dict[str, Any]]:
     queue = DeadLetterQueue(lake.client("sqs"), lake.stack.outputs["DeadLetterQueueUrl"])
     monkeypatch.setattr(connection, "dead_letter_queue", lambda *_: queue)
-    result = CliRunner().invoke(app, ["dead-letters", "--code", code, "--json"])
+    result = CliRunner().invoke(app, ["dead-letters", "list", "--code", code, "--json"])
     assert result.exit_code == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -116,7 +117,37 @@ def test_a_redrive_that_fails_is_reported_once_more_and_changes_nothing(
         eventually(letters, lambda found: len(found) == 2)
         assert await_end(image_id) == failed
 
-    redrive(lake, monkeypatch, image_id)
+    name = lake.stack.outputs["RedriveImagesFunctionName"]
+    monkeypatch.setattr(connection, "image_redriving", lambda *_: ImageRedriving(lake.client("lambda"), name))
+    assert CliRunner().invoke(app, ["dead-letters", "redrive", image_id]).exit_code == 0
+    assert (await_end(image_id), len(letters())) == (failed, 2), "without --yes it is a dry run"
 
+    result = CliRunner().invoke(app, ["dead-letters", "redrive", image_id, "--yes"])
+
+    assert result.exit_code == 0, result.stderr
     assert eventually(lambda: await_end(image_id), lambda image: image["status"] == "processed")
-    assert len(letters()) == 2
+    assert letters() == []
+
+
+def test_an_event_of_an_object_that_was_given_up_is_redriven(
+    lake: Lake, samples: dict[str, Sample], client: ApiClient, monkeypatch: Any
+) -> None:
+    (grant,) = client.request_uploads([samples["icon.bmp"]])
+    image_id, key = grant["image_id"], grant["upload"]["fields"]["key"]
+    event = {"detail-type": "Object Created", "source": "aws.s3", "detail": {"object": {"key": key}}}
+    lake.client("sqs").send_message(QueueUrl=lake.stack.outputs["DeadLetterQueueUrl"], MessageBody=json.dumps(event))
+    letter = next(one for one in dead_letters(lake, monkeypatch, "object_created") if one["image_id"] == image_id)
+    name = lake.stack.outputs["RedriveImagesFunctionName"]
+    monkeypatch.setattr(connection, "image_redriving", lambda *_: ImageRedriving(lake.client("lambda"), name))
+    said = CliRunner().invoke(app, ["dead-letters", "redrive", letter["message_id"], "--yes"])
+    assert (said.exit_code, "its raw object is gone" in said.stdout) == (3, True), "nothing was sent by the form yet"
+
+    # Stored where nobody says so, it is what EventBridge gave up.
+    lake.client("s3").put_object(
+        Bucket=lake.stack.outputs["RawBucketName"], Key=key, Body=samples["icon.bmp"].content, ContentType="image/bmp"
+    )
+    said = CliRunner().invoke(app, ["dead-letters", "redrive", letter["message_id"], "--yes"])
+
+    assert said.exit_code == 0, said.stderr
+    eventually(lambda: lake.records([image_id]), lambda items: items[image_id]["status"] == "processed")
+    assert not [one for one in dead_letters(lake, monkeypatch, "object_created") if one["image_id"] == image_id]

@@ -329,3 +329,44 @@ def test_the_sample_event_is_answered(tell: Callable[[str], Context]) -> None:
     answer = redrive_images(event("redrive_images"), tell("redrive_images"))
 
     assert answer == asdict(redrive.Candidates(event("redrive_images")["hour"], [], 0, None))
+
+
+def test_an_arrival_without_an_outcome_is_started_by_the_key_of_its_object(
+    workflow: Workflow, ask: Ask, started: list[dict[str, Any]]
+) -> None:
+    key = put(HILLS)
+
+    assert ask(keys=[str(key)], dry_run=True)["images"] == [
+        {"image_id": key.image_id, "result": "redrivable", "status": None, "code": None}
+    ]
+    assert started == []
+    assert results(ask(keys=[str(key)])) == ["redriven"]
+
+    (given,) = started
+    assert workflow.run(given)[-1] == "Finish"
+    assert item(key.image_id)["status"] == "processed"
+    assert results(ask(keys=[str(key)])) == ["processed"]
+    assert len(started) == 1
+
+
+def test_an_arrival_whose_upload_is_awaited_is_started_where_its_object_is_there(
+    ask: Ask, started: list[dict[str, Any]]
+) -> None:
+    awaited = AwaitedUpload(
+        image_id=str(uuid.uuid4()), received_at=NOW, expires_at=NOW + timedelta(days=1), source="api", uploader="ada",
+        ingest_date=HOUR.ingest_date, hour=HOUR.hour, content_type="image/jpeg",
+    )  # fmt: skip
+    client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=serialize(awaited.to_item()))
+    key = RawKey(HOUR, awaited.image_id)
+
+    assert results(ask(keys=[str(key)])) == ["gone"]
+    put(HILLS, key)
+    assert results(ask(keys=[str(key)])) == ["redriven"]
+    assert [one["detail"]["object"]["key"] for one in started] == [str(key)]
+
+
+def test_an_arrival_with_an_outcome_is_redriven_as_by_its_image_id(ask: Ask, started: list[dict[str, Any]]) -> None:
+    final, failed = rejected(Reason.CORRUPT), rejected("fault", status="failed")
+
+    assert results(ask(keys=[str(RawKey(HOUR, one)) for one in (final, failed)])) == ["final", "redriven"]
+    assert len(started) == 1

@@ -125,7 +125,7 @@ def test_an_image_that_is_not_redriven_is_said_in_a_sentence_and_ends_with_a_cod
 def test_command_and_function_know_the_same_results_and_sizes() -> None:
     results = set(domain.Result.__value__.__args__)
 
-    assert set(redrive._SAID) == results
+    assert set(redrive.SAID) == results
     assert set(redriving.Redriven.model_fields["result"].annotation.__args__) == results  # type: ignore[union-attr]  # a Literal
     assert redriving.AT_ONCE <= domain.AT_ONCE
 

@@ -107,13 +107,44 @@ class Redrive:
         Raises:
             Fault: a service did not answer, or denied access; those before are started, and may be again.
         """
-        items = {str(item["image_id"]): item for item in self.images_table.read(list(islice(image_ids, AT_ONCE)))}
+        items = self._by_id(image_ids)
         for image_id in image_ids:
-            item = items.get(image_id)
-            if item is None or not _is_alive(item, now) or item["status"] == "erased":
-                yield Redriven(image_id, "unknown")
+            yield self._answer(image_id, items.get(image_id), now, dry_run=dry_run)
+
+    def run_arrivals(self, keys: Sequence[RawKey], now: datetime, *, dry_run: bool = False) -> Iterator[Redriven]:
+        """Start the images of these raw objects that have no outcome, and the others as `run` does.
+
+        For events that could not be delivered: such an image may not have an item yet. To start one that is under way
+        does no harm.
+
+        Raises:
+            Fault: a service did not answer, or denied access; those before are started, and may be again.
+        """
+        items = self._by_id([key.image_id for key in keys])
+        for key in keys:
+            item = items.get(key.image_id)
+            if item is None:
+                yield Redriven(key.image_id, self._start(key, dry_run=dry_run))
+            elif item["status"] == "awaiting_upload" and _is_alive(item, now):
+                yield Redriven(key.image_id, self._start(key, dry_run=dry_run), "awaiting_upload")
             else:
-                yield Redriven(image_id, self._redrive(item, now, dry_run=dry_run), str(item["status"]), _code(item))
+                yield self._answer(key.image_id, item, now, dry_run=dry_run)
+
+    def _by_id(self, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        return {str(item["image_id"]): item for item in self.images_table.read(list(islice(image_ids, AT_ONCE)))}
+
+    def _answer(self, image_id: str, item: dict[str, Any] | None, now: datetime, *, dry_run: bool) -> Redriven:
+        if item is None or not _is_alive(item, now) or item["status"] == "erased":
+            return Redriven(image_id, "unknown")
+        return Redriven(image_id, self._redrive(item, now, dry_run=dry_run), str(item["status"]), _code(item))
+
+    def _start(self, key: RawKey, *, dry_run: bool) -> Result:
+        first = self.raw_bucket.first_version(str(key))
+        if first is None:
+            return "gone"
+        if not dry_run:
+            self.ingest_image_state_machine.start(self.raw_bucket.name, first)
+        return "redrivable" if dry_run else "redriven"
 
     def _redrive(self, item: dict[str, Any], now: datetime, *, dry_run: bool) -> Result:
         if item["status"] == "awaiting_upload":
