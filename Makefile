@@ -16,7 +16,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo dashboard test check unit integration e2e faults aws build format requirements pipelines schemas analytics metrics local-invoke clean
+.PHONY: help run demo dashboard test check unit integration e2e faults aws build format requirements pipelines schemas analytics metrics dashboards local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -47,6 +47,7 @@ check: $(READY) ## lint, formatting, types, import directions, pinned packages, 
 	$(call step,schemas as in models,python -m tools.event_schemas --check)
 	$(call step,analytics as in its files,python -m tools.analytics_template --check)
 	$(call step,metrics as in their registry,python -m tools.metrics --check)
+	$(call step,dashboards as in their files,python -m tools.cloudwatch --check)
 	$(call step,template,python -m tools.check_template)
 
 unit: $(READY) ## tests of single modules
@@ -86,6 +87,9 @@ analytics: $(READY) ## write the stacks of views, named queries and dashboard fr
 
 metrics: $(READY) ## write docs/metrics.md from the registry, and print what its metrics cost
 	$(ACTIVATED) python -m tools.metrics
+
+dashboards: $(READY) ## write dashboards/, CloudWatch's of operators, from the registry of metrics
+	$(ACTIVATED) python -m tools.cloudwatch
 
 local-invoke: $(READY) ## run every function with its sample event in a container
 	$(ACTIVATED) python -m local.invoke

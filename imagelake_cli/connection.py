@@ -28,6 +28,7 @@ from imagelake_cli.redriving import ImageRedriving
 from imagelake_cli.sign_in import SignIn
 from imagelake_cli.stack import Stack
 from imagelake_cli.user_pool import UserPool
+from imagelake_cli.watch.monitor import Monitor
 
 if TYPE_CHECKING:
     from mypy_boto3_athena import AthenaClient
@@ -39,6 +40,8 @@ DESCRIPTION: Final = Path(".local/lake.json")
 """Where a running local lake describes itself, in the folder of the repository."""
 
 
+_DASHBOARDS: Final = {"flow": "DashboardUrl", "promise": "PromiseDashboardUrl"}
+"""The outputs that lead to them."""
 _OF_STACK: Final = ("region", "stack_name", "endpoint_url")
 _OF_API: Final = ("api_url", "username", "password")
 
@@ -161,6 +164,14 @@ def image_logs(stack: str | None, region: str | None, profile: str | None) -> Im
     return ImageLogs(
         found.client("logs", config=Config(retries={"mode": "adaptive", "total_max_attempts": 10})), groups
     )
+
+
+def dashboard(which: str, stack: str | None, region: str | None, profile: str | None) -> tuple[Monitor, str]:
+    """Where a dashboard is, and its name: `flow` or `promise`; other arguments and errors are those of `work_group`."""
+    session, name, endpoint_url = _chosen(stack, region, profile)
+    output = _DASHBOARDS[which]
+    url = _outputs(session, name, endpoint_url, {output})[output]
+    return Monitor(session.client("cloudwatch", endpoint_url=endpoint_url)), url.rpartition("name=")[2]
 
 
 def _caller(session: boto3.Session, endpoint_url: str | None, seconds: int) -> "LambdaClient":

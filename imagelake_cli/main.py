@@ -3,6 +3,7 @@
 import typer
 
 from imagelake_cli import catalog, dead_letters, events, retention, script, users
+from imagelake_cli.dashboard import dashboard
 from imagelake_cli.doctor import doctor
 from imagelake_cli.images import erase, images, status
 from imagelake_cli.logs import logs
@@ -29,6 +30,7 @@ app.command()(erase)
 app.command()(redrive)
 app.command()(logs)
 app.command()(query)
+app.command()(dashboard)
 app.command()(doctor)
 
 

@@ -79,6 +79,7 @@ TOKEN=$(curl -s {lake.emulator.endpoint_url}/ -H 'Content-Type: application/x-am
 curl -s "$API/images?limit=2" -H "Authorization: $TOKEN"
 curl -s $API/uploads -H "Authorization: $TOKEN" --json '{{"content_type": "image/jpeg"}}'
 .venv/bin/python -m kafka_poller send PICTURE.jpg -b {lake.kafka.bootstrap_servers} -t {lake.kafka.topic} --source me
+.venv/bin/imagelake dashboard -o flow.html --since 1h
 """
 
 

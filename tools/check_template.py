@@ -56,7 +56,8 @@ def _findings(name: Path | str, document: str) -> list[str]:
 
 def templates(root: Path) -> list[Path]:
     """Every template in a folder: that of the lake, its nested stacks, and the optional stacks beside it."""
-    nested = [*root.glob("stacks/*.yaml"), root / "analytics/template.yaml", root / "analytics/dashboard/template.yaml"]
+    written = ("analytics/template.yaml", "analytics/dashboard/template.yaml", "dashboards/template.yaml")
+    nested = [*root.glob("stacks/*.yaml"), *(root / one for one in written)]
     return [root / "template.yaml", *sorted(nested), *sorted(root.glob("infra/*.yaml"))]
 
 

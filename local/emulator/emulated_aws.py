@@ -39,7 +39,7 @@ from ministack.services import (
 )
 from ministack.services.cloudformation import engine, provisioners
 
-from local.emulator import ENVIRONMENTS, ROOT, emulated_athena, lambda_like
+from local.emulator import ENVIRONMENTS, ROOT, emulated_athena, emulated_metrics, lambda_like
 
 type Message = MutableMapping[str, Any]
 
@@ -545,6 +545,9 @@ def _streams_bring_a_batch_again_of_which_some_failed() -> None:
     lambda_svc._execute_function = execute_and_look
 
 
+emulated_metrics.functions_are_measured()
+emulated_metrics.queues_are_looked_at()
+emulated_metrics.metrics_are_answered()
 _services_call_each_other_over_tls()
 _apis_keep_gateway_responses()
 _apis_take_id_tokens_where_no_scope_is_asked_for()

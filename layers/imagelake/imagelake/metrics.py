@@ -223,6 +223,16 @@ FUNCTION_ERRORS: Final = AwsMetric("AWS/Lambda", "Errors", "Count", _FUNCTION, "
 FUNCTION_THROTTLES: Final = AwsMetric(
     "AWS/Lambda", "Throttles", "Count", _FUNCTION, "Invocations refused for want of concurrency."
 )
+THROTTLES: Final = AwsMetric(
+    "AWS/Lambda", "Throttles", "Count", (), "The same, of all functions of the account: they share one limit."
+)
+CONCURRENT_EXECUTIONS: Final = AwsMetric(
+    "AWS/Usage",
+    "ResourceCount",
+    "None",
+    ("Type", "Resource", "Service", "Class"),
+    "Of the resource `ConcurrentExecutions`: invocations at the same time, in the whole account.",
+)
 FUNCTION_DURATION: Final = AwsMetric("AWS/Lambda", "Duration", "Milliseconds", _FUNCTION, "Time of an invocation.")
 ITERATOR_AGE: Final = AwsMetric(
     "AWS/Lambda", "IteratorAge", "Milliseconds", _FUNCTION, "Age of the last record of a batch of the stream."

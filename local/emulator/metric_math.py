@@ -1,0 +1,106 @@
+"""Metric math, as far as the dashboards and alarms of this application go; what is not here raises.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html. A series has a value for some of
+the periods. Where one side of an operator has none, the result has none; `SUM`, `MAX`, `MIN` and `AVG` of several
+series pass over it.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+type Series = dict[int, float]
+"""Values by period."""
+type Value = float | Series
+
+QUOTA: Final = 1000.0
+"""What `SERVICE_QUOTA` gives here: of concurrent executions, AWS's default. A new account may have 10."""
+_OPERATORS: Final[dict[type[ast.operator], Callable[[float, float], float]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_OF_SEVERAL: Final[dict[str, Callable[[Sequence[float]], float]]] = {
+    "SUM": sum,
+    "MAX": max,
+    "MIN": min,
+    "AVG": lambda values: sum(values) / len(values),
+}
+
+
+def evaluate(expression: str, named: Mapping[str, Series], periods: Iterable[int]) -> Series:
+    """The series of an expression.
+
+    Args:
+        expression: of numbers, ids, operators and functions.
+        named: series by id.
+        periods: all there are; what an expression without a series has values for.
+
+    Raises:
+        KeyError: an id is unknown.
+        NotImplementedError: it has what is not here.
+    """
+    try:
+        parsed = ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise NotImplementedError(f"{expression} in an expression of metrics") from None
+    found = _value(parsed, named, list(periods))
+    return found if isinstance(found, dict) else dict.fromkeys(periods, found)
+
+
+def _value(node: ast.expr, named: Mapping[str, Series], periods: Sequence[int]) -> Value:
+    def value(inner: ast.expr) -> Value:
+        return _value(inner, named, periods)
+
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.Name(id=name):
+            return named[name]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _combined(operator.sub, 0.0, value(operand))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _combined(_OPERATORS[type(op)], value(left), value(right))
+        case ast.Call(func=ast.Name(id="FILL"), args=[series, filling]):
+            return dict.fromkeys(periods, _number(value(filling))) | _series(value(series))
+        case ast.Call(func=ast.Name(id="TIME_SERIES"), args=[number]):
+            return dict.fromkeys(periods, _number(value(number)))
+        case ast.Call(func=ast.Name(id="SERVICE_QUOTA"), args=[ast.Name(id=name)]):
+            return dict.fromkeys(named[name], QUOTA)
+        case ast.Call(func=ast.Name(id=name), args=[ast.List(elts=several)]) if name in _OF_SEVERAL:
+            return _together(_OF_SEVERAL[name], [_series(value(one)) for one in several])
+    raise NotImplementedError(f"{ast.unparse(node)} in an expression of metrics")
+
+
+def _combined(combine: Callable[[float, float], float], left: Value, right: Value) -> Value:
+    """In each period that both have; a division by zero has no value, as on AWS."""
+    if not isinstance(left, dict) and not isinstance(right, dict):
+        return combine(left, right)
+    places = (side.keys() for side in (left, right) if isinstance(side, dict))
+    found: Series = {}
+    for period in sorted(set.intersection(*map(set, places))):
+        sides = (side[period] if isinstance(side, dict) else side for side in (left, right))
+        try:
+            found[period] = combine(*sides)
+        except ZeroDivisionError:
+            continue
+    return found
+
+
+def _together(combine: Callable[[Sequence[float]], float], several: Sequence[Series]) -> Series:
+    places = sorted({period for one in several for period in one})
+    return {period: combine([one[period] for one in several if period in one]) for period in places}
+
+
+def _series(value: Value) -> Series:
+    if isinstance(value, dict):
+        return value
+    raise NotImplementedError("a number where a series is wanted")
+
+
+def _number(value: Value) -> float:
+    if isinstance(value, dict):
+        raise NotImplementedError("a series where a number is wanted")
+    return value
