@@ -12,8 +12,9 @@ from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict
 
-from imagelake import emission
+from imagelake import emission, metrics
 from imagelake.errors import unforeseen
+from imagelake.events import ImageEvent, ImageFailed, ImageProcessed, ImageRejected
 from imagelake.keys import ArrivalHour
 from imagelake.process.publication import Publication
 from imagelake.settings import load
@@ -33,6 +34,23 @@ class Request(BaseModel):
     after: str = ""
 
 
+def _count(outcome: ImageEvent) -> None:
+    logged = {"image_id": outcome.image_id, "correlation_id": outcome.source_ref}
+    match outcome:
+        case ImageProcessed():
+            emission.add(metrics.IMAGES_PROCESSED)
+            emission.add(metrics.BYTES_PROCESSED, outcome.bytes or 0)
+        case ImageRejected():
+            emission.add(metrics.IMAGES_REJECTED, of=metrics.reason(outcome.reason_code))
+            logged["reason"] = outcome.reason_code
+        case ImageFailed():
+            emission.add(metrics.IMAGES_FAILED)
+            logged["reason"] = outcome.reason_code
+    if outcome.ended_at:
+        emission.add_time(metrics.ARRIVAL_TO_ANSWER, outcome.ended_at - outcome.received_at)
+    logger.info("outcome %s", outcome.status, extra=logged)
+
+
 @emission.emits
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -47,6 +65,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     with unforeseen():
         changes = [one.dynamodb for one in DynamoDBStreamModel.model_validate(event).Records]
         items: list[Any] = [change.NewImage for change in changes]
-        done = publication.publish(items)
+        done, told = publication.publish(items)
+    for outcome in told:
+        _count(outcome)
     logger.info("outcomes published", extra={"records": len(changes), "published": done})
     return {"batchItemFailures": [{"itemIdentifier": change.SequenceNumber} for change in changes[done : done + 1]]}

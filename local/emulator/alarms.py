@@ -10,9 +10,10 @@ range is two periods longer than the alarm's, where AWS does not promise a numbe
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
+from local.emulator import metric_math
 from local.emulator.datapoints import Datapoint
 
 type State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
@@ -26,13 +27,6 @@ _COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
     "LessThanThreshold": operator.lt,
     "LessThanOrEqualToThreshold": operator.le,
 }
-_OPERATORS: Final[dict[type[ast.operator], Callable[[float, float], float]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
-_OVER_SERIES: Final[dict[str, Callable[[Iterable[float]], float]]] = {"SUM": sum, "MAX": max, "MIN": min}
 
 
 def state(alarm: Mapping[str, Any], published: Sequence[Datapoint], now: float, before: State) -> State:
@@ -101,8 +95,9 @@ def _series(alarm: Mapping[str, Any], published: Sequence[Datapoint], now: float
     [returned] = [one for one in alarm["Metrics"] if one.get("ReturnData", True)]
     if "Expression" not in returned:
         return named[returned["Id"]]
-    expression = ast.parse(returned["Expression"], mode="eval").body
-    return [_value(expression, {name: values[index] for name, values in named.items()}) for index in range(periods)]
+    series = {name: {at: value for at, value in enumerate(some) if value is not None} for name, some in named.items()}
+    found = metric_math.evaluate(returned["Expression"], series, range(periods))
+    return [found.get(at) for at in range(periods)]
 
 
 def _statistics(
@@ -137,22 +132,3 @@ def _statistic(name: str, values: Sequence[float]) -> float:
     if name.startswith("p"):
         return sorted(values)[math.ceil(float(name[1:]) / 100 * len(values)) - 1]
     raise NotImplementedError(f"statistic {name}")
-
-
-def _value(node: ast.expr, of: Mapping[str, float | None]) -> float | None:
-    """An expression of metric math in one period."""
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
-        case ast.Name(id=name):
-            return of[name]
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            sides = _value(left, of), _value(right, of)
-            return None if sides[0] is None or sides[1] is None else _OPERATORS[type(op)](sides[0], sides[1])
-        case ast.Call(func=ast.Name(id="FILL"), args=[series, filling]):
-            value = _value(series, of)
-            return _value(filling, of) if value is None else value
-        case ast.Call(func=ast.Name(id=name), args=[ast.List(elts=several)]) if name in _OVER_SERIES:
-            values = [value for one in several if (value := _value(one, of)) is not None]
-            return _OVER_SERIES[name](values) if values else None
-    raise NotImplementedError(f"{ast.unparse(node)} in an expression of metrics")

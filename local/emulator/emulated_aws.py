@@ -39,7 +39,7 @@ from ministack.services import (
 )
 from ministack.services.cloudformation import engine, provisioners
 
-from local.emulator import ENVIRONMENTS, ROOT, emulated_athena, emulated_metrics, lambda_like
+from local.emulator import ENVIRONMENTS, ROOT, emulated_athena, emulated_cloudwatch, emulated_metrics, lambda_like
 
 type Message = MutableMapping[str, Any]
 
@@ -295,21 +295,6 @@ def _nested_stacks_are_transformed() -> None:
     engine._parse_template = parse_and_transform
 
 
-def _alarms_may_have_an_expression() -> None:
-    """AWS evaluates metric math; the emulator refuses it. Here such an alarm is there, and tells nobody."""
-    record = provisioners._cw_metric_alarm_record
-
-    @functools.wraps(record)
-    def without_expression(name: str, properties: dict[str, Any]) -> Any:
-        if "Metrics" not in properties:
-            return record(name, properties)
-        metric = next(one["MetricStat"]["Metric"] for one in properties["Metrics"] if "MetricStat" in one)
-        rest = {key: value for key, value in properties.items() if key != "Metrics"}
-        return record(name, rest | metric | {"ActionsEnabled": False})
-
-    provisioners._cw_metric_alarm_record = without_expression
-
-
 class _FunctionFailedError(Exception):
     """A function behind the API raised, was killed or timed out."""
 
@@ -563,7 +548,11 @@ _athena_reads_what_glue_knows()
 _work_groups_keep_results()
 _stacks_have_named_queries()
 _nested_stacks_are_transformed()
-_alarms_may_have_an_expression()
+emulated_cloudwatch.metrics_in_logs_are_metrics()
+emulated_cloudwatch.services_publish_their_metrics()
+emulated_cloudwatch.alarms_mean_what_they_say()
+emulated_cloudwatch.stacks_have_composite_alarms()
+emulated_cloudwatch.stacks_have_saved_queries()
 _callers_are_not_told_why_a_function_failed()
 _expressions_are_parsed_once()
 _events_wait_for_a_warm_environment()

@@ -1,6 +1,6 @@
 """What functions emit of an image on its way, and that its id and where it came from are in their logs.
 
-The lake as a whole is asked in `tests/e2e/test_metrics.py`.
+The lake as a whole is asked in `tests/e2e/test_alarms.py`.
 """
 
 import json

@@ -15,7 +15,7 @@ from functions.enforce_retention.app import handler as enforce_retention
 from functions.reconcile.app import handler as reconcile
 from imagelake import emission
 from imagelake.metrics import Metric
-from tests.application import ROOT, TEMPLATE, event, logical_id
+from tests.application import ROOT, TEMPLATE, event, logical_id, resources
 from tests.integration.conftest import Context
 from tests.integration.settings_of_stores import configure_stores
 
@@ -127,11 +127,14 @@ def test_the_page_counts_runs_and_transitions_as_the_template_has_them() -> None
 
 def test_the_page_counts_requests_metrics_and_alarms(idle: tuple[Counter[tuple[str, str]], set[str]]) -> None:
     calls, metrics = idle
-    alarms = [one for one in TEMPLATE["Resources"].values() if one["Type"] == "AWS::CloudWatch::Alarm"]
-    assert not any("Condition" in one for one in alarms)
-    row, least, most = _row(f"{len(metrics)} metrics, {len(alarms)} alarms, 2 dashboards")
-    assert least == 0
-    assert most == pytest.approx(0.3 * len(metrics) + 0.1 * len(alarms) + 2 * 3)
+    alarms = [one["Properties"] for one in resources("AWS::CloudWatch::Alarm").values() if "Condition" not in one]
+    [_composite] = resources("AWS::CloudWatch::CompositeAlarm")
+    on = sum(len([one for one in alarm.get("Metrics", [{}]) if "Expression" not in one]) for alarm in alarms)
+    row, least, most = _row(
+        f"{len(metrics)} metrics, {len(alarms)} alarms on {on} metrics, a composite one, 2 dashboards"
+    )
+    assert least == pytest.approx(0.1 * (on - 10) + 0.5)
+    assert most == pytest.approx(0.3 * len(metrics) + 0.1 * on + 0.5 + 2 * 3)
 
     to = Counter[str]()
     for (_, service), count in calls.items():

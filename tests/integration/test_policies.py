@@ -545,6 +545,7 @@ CONDITIONS: dict[str, list[Any]] = {
     RULE: [OF_A_RULE],
     SCHEDULE: [OF_A_SCHEDULE],
     WORKFLOW: [OF_THIS_ACCOUNT],
+    "cloudwatch.amazonaws.com": [OF_THIS_ACCOUNT],
     # These may not say their account; if they do, it has to be this one.
     "redshift-serverless.amazonaws.com": [IF_IT_SAYS_SO],
     "redshift.amazonaws.com": [IF_IT_SAYS_SO],
@@ -579,7 +580,7 @@ def test_all_roles_and_policies_with_a_service_are_looked_at() -> None:
     resources = application.translated()["Resources"]
     roles = {name for name, one in resources.items() if one["Type"] == "AWS::IAM::Role"}
 
-    assert _statements_of_services().keys() == roles | {"DeadLetterQueuePolicy"}
+    assert _statements_of_services().keys() == roles | {"AlarmTopicPolicy", "DeadLetterQueuePolicy"}
 
 
 # What is called without anybody waiting for the answer

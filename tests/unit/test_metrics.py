@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from imagelake import emission, metrics
 from imagelake.engine import own_metrics
 from imagelake.metrics import AwsMetric, Metric
-from tests.application import FUNCTION_FOLDERS, ROOT, TEMPLATE
+from tests.application import FUNCTION_FOLDERS, ROOT, TEMPLATE, resources
 from tools.metrics import PAGE, bill, page
 
 
@@ -174,15 +175,47 @@ EVERY: tuple[Metric | AwsMetric, ...] = (*metrics.OWN, *metrics.AWS)
 REGISTERED = {(one.namespace, one.name, one.dimensions): one for one in EVERY}
 
 
+ALARMS = {
+    name: one["Properties"]
+    for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
+    for name, one in resources(kind).items()
+}
+
+
 def test_an_alarm_is_on_metrics_of_the_registry() -> None:
-    for name, alarm in TEMPLATE["Resources"].items():
-        if alarm["Type"] != "AWS::CloudWatch::Alarm":
+    for name, properties in ALARMS.items():
+        if "AlarmRule" in properties:
             continue
-        properties = alarm["Properties"]
         on = [one["MetricStat"]["Metric"] for one in properties.get("Metrics", ()) if "MetricStat" in one]
         for one in on or [properties]:
             dimensions = tuple(entry["Name"] for entry in one.get("Dimensions", ()))
             assert (one["Namespace"], one["MetricName"], dimensions) in REGISTERED, name
+
+
+RUNBOOK = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_says_which_section_of_the_runbook_says_what_to_do(name: str) -> None:
+    description = " ".join(str(ALARMS[name]["AlarmDescription"]).split())
+
+    assert description.endswith(f" docs/operations.md#{name.lower()}")
+    _, found, rest = RUNBOOK.partition(f"\n### {name}\n")
+    assert found, "there is no such section"
+    section = re.split(r"^#{1,3} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    assert re.findall(r"^\*\*(\w+)\*\*: \S", section, re.MULTILINE) == ["Means", "Look", "Do"]
+
+
+def test_the_runbook_has_a_section_for_no_other_alarm() -> None:
+    assert set(re.findall(r"^### (\w+Alarm)$", RUNBOOK, re.MULTILINE)) == set(ALARMS)
+
+
+def test_the_gate_of_releases_is_of_alarms_that_are_there() -> None:
+    [gate] = resources("AWS::CloudWatch::CompositeAlarm").values()
+    named = set(re.findall(r'ALARM\("\$\{(\w+)\}"\)', gate["Properties"]["AlarmRule"]["Fn::Sub"]))
+
+    assert named < set(ALARMS)
+    assert not [name for name in named if "Condition" in TEMPLATE["Resources"][name]], "it may be missing"
 
 
 # The page

@@ -21,7 +21,7 @@ PROPERTIES = re.findall(r"`(\w+)\.([\w.]+)` = `([^`]+)`", TEXT)
 
 KEEPS_NOTHING = {
     "AWS::ApiGateway::GatewayResponse", "AWS::Athena::NamedQuery", "AWS::CloudWatch::Alarm",
-    "AWS::CloudWatch::Dashboard", "AWS::Events::Rule",
+    "AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard", "AWS::Events::Rule",
     "AWS::Cognito::UserPool", "AWS::Cognito::UserPoolClient", "AWS::Cognito::UserPoolGroup", "AWS::Glue::Database",
     "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy",
     "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::Serverless::Api", "AWS::Serverless::Function",
@@ -330,8 +330,11 @@ def _metrics(alarm: dict[str, Any]) -> list[str]:
     )
 
 
-def test_every_alarm_tells_the_topic_of_its_beginning_and_its_end() -> None:
-    tells = [{"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}]
+def test_every_alarm_tells_topic_and_address_of_its_beginning_and_its_end() -> None:
+    tells = [
+        {"Fn::If": ["TellsTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]},
+        {"Fn::If": ["TellsEmail", {"Ref": "AlarmTopic"}, {"Ref": "AWS::NoValue"}]},
+    ]
 
     for name, alarm in resources("AWS::CloudWatch::Alarm").items():
         assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == tells, name

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from imagelake.engine import own_metrics
+from imagelake.engine.reason_codes import Reason
 
 type Unit = Literal["Count", "Milliseconds", "Bytes", "Megabytes", "Percent", "None"]
 
@@ -16,6 +17,8 @@ NAMESPACE: Final = own_metrics.NAMESPACE
 SERVICE: Final = "service"
 """The dimension that all of `OWN` have."""
 EVERY_FUNCTION: Final = ("every function",)
+OTHER: Final = "other"
+"""The value of a dimension for what its list does not have."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,29 @@ IMAGES_RECEIVED: Final = Metric(
 )
 DUPLICATES_ABSORBED: Final = Metric(
     "DuplicatesAbsorbed", "Count", "Starts of the workflow for an image that had its outcome.", ("open_image",)
+)
+IMAGES_PROCESSED: Final = Metric(
+    "ImagesProcessed", "Count", "Images with the outcome processed.", ("publish_outcomes",)
+)
+IMAGES_REJECTED: Final = Metric(
+    "ImagesRejected",
+    "Count",
+    "Images with the outcome rejected, by the code of the reason; `other` is a code of an earlier version.",
+    ("publish_outcomes",),
+    by="reason",
+    values=(*Reason, OTHER),
+)
+IMAGES_FAILED: Final = Metric(
+    "ImagesFailed", "Count", "Images with the outcome failed: a fault outlasted all tries.", ("publish_outcomes",)
+)
+BYTES_PROCESSED: Final = Metric(
+    "BytesProcessed", "Bytes", "Size of each processed image, as it arrived.", ("publish_outcomes",)
+)
+ARRIVAL_TO_ANSWER: Final = Metric(
+    "ArrivalToAnswer",
+    "Milliseconds",
+    "From the arrival of an image to its outcome in the images table; a redrive counts from the arrival too.",
+    ("publish_outcomes",),
 )
 LATER_VERSIONS: Final = Metric(
     "LaterVersions",
@@ -200,6 +226,12 @@ IMAGES_RESTARTED: Final = Metric(
 IMAGES_GIVEN_UP: Final = Metric(
     "ImagesGivenUp", "Count", "Images that are failed after three such starts.", ("reconcile",)
 )
+
+
+def reason(code: str) -> str:
+    """The value of `IMAGES_REJECTED` for the code of a reason."""
+    return code if code in IMAGES_REJECTED.values else OTHER
+
 
 # AWS's own
 

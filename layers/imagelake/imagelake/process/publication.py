@@ -44,21 +44,22 @@ class Publication:
     erase_image_function: Function
     retention_days: int
 
-    def publish(self, changed: Sequence[dict[str, Any]]) -> int:
+    def publish(self, changed: Sequence[dict[str, Any]]) -> tuple[int, list[ImageEvent]]:
         """Put the events of items, as they have become, and start the erasures that these ask for.
 
         Returns:
-            How many of them could be taken, from the first on: `ENTRIES` at a time. The others have to come again.
+            How many of them could be taken, from the first on, and the outcomes that were told. The others have to come
+            again, `ENTRIES` at a time.
         """
-        done = 0
+        done, told = 0, list[ImageEvent]()
         for some in batched(changed, ENTRIES, strict=False):
             try:
-                self._publish(some)
+                told += self._publish(some)
             except Fault as fault:
                 logger.warning("left to the next delivery", extra={"fault": str(fault), "left": len(changed) - done})
                 break
             done += len(some)
-        return done
+        return done, told
 
     def publish_hour(self, hour: ArrivalHour, now: datetime, seconds: float, after: str = "") -> Published:
         """Put the events of all outcomes of an hour again, as far as `seconds` allow, by image_id.
@@ -86,11 +87,13 @@ class Publication:
             after = some[-1]
         return Published(hour.path, published, None)
 
-    def _publish(self, changed: Sequence[dict[str, Any]]) -> None:
-        self.event_bus.put(list(_events_of([item for item in changed if is_new_outcome(item)])))
+    def _publish(self, changed: Sequence[dict[str, Any]]) -> list[ImageEvent]:
+        told = list(_events_of([item for item in changed if is_new_outcome(item)]))
+        self.event_bus.put(told)
         for item in changed:
             if item["status"] == "erased" and "unsettled_since" in item:
                 self.erase_image_function.start({"image_id": item["image_id"]})
+        return told
 
 
 def _events_of(items: Sequence[dict[str, Any]]) -> Iterator[ImageEvent]:

@@ -1,0 +1,81 @@
+"""Metrics and alarms of the deployed lake: what is counted is in the registry, and a fault rings."""
+
+from typing import Any
+
+from imagelake import metrics
+from local import deployment
+from local.lake import Lake
+from local.samples import Sample
+from tests.e2e.conftest import Await, Upload, eventually, invoke, without
+
+
+def alarms(lake: Lake) -> dict[str, str]:
+    """The state of each alarm, by logical id."""
+    described = lake.client("cloudwatch").describe_alarms(AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+    states = {
+        one["AlarmName"]: one["StateValue"] for one in (*described["MetricAlarms"], *described["CompositeAlarms"])
+    }
+    ids = ("ImagesFailedAlarm", "DeadLettersAlarm", "OldestObjectAgeAlarm", "PurgeSilentAlarm", "ReleaseGateAlarm")
+    return {name: states[deployment.physical_id(lake.emulator, lake.stack.name, name)] for name in ids}
+
+
+def published(lake: Lake) -> list[dict[str, Any]]:
+    pages = lake.client("cloudwatch").get_paginator("list_metrics").paginate()
+    return [dict(one) for page in pages for one in page["Metrics"]]
+
+
+def test_what_functions_and_services_count_is_in_the_registry(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await
+) -> None:
+    image_id = upload(samples["harbour-upright.jpg"])
+    assert await_end(image_id)["status"] == "processed"
+    invoke(lake, "AuditRetentionFunction", {})
+    registered = {one.name: one for one in metrics.OWN}
+    wanted = {"UploadsRequested", "ImagesReceived", "ImagesProcessed", "ArrivalToAnswer", "ArrivalToCatalog"}
+    wanted |= {
+        "ScriptTime",
+        "OverdueObjects",
+        "ColdStarts",
+        "5XXError",
+        "ExecutionsSucceeded",
+        "IteratorAge",
+        "Throttles",
+    }
+    wanted |= {"ApproximateNumberOfMessagesVisible"}
+
+    found = eventually(lambda: published(lake), lambda all_of: wanted <= {one["MetricName"] for one in all_of})
+
+    for one in found:
+        if one["Namespace"] == metrics.NAMESPACE:
+            metric = registered[one["MetricName"]]
+            dimensions = {entry["Name"]: entry["Value"] for entry in one["Dimensions"]}
+            assert set(dimensions) == set(metric.dimensions), one
+            assert dimensions["service"] == lake.stack.name
+            assert dimensions.get(metric.by or "") in (metric.values or (None,)), one
+    of_aws = {(one.name, one.dimensions) for one in metrics.AWS}
+    seen = {(one["MetricName"], tuple(entry["Name"] for entry in one["Dimensions"])) for one in found}
+    assert {("5XXError", ("ApiName", "Stage")), ("IteratorAge", ("FunctionName",))} <= of_aws & seen
+
+
+def test_an_image_that_fails_rings_and_closes_the_gate_of_releases(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Await
+) -> None:
+    with without(lake, "OpenImageRole", "s3:ListBucketVersions"):
+        assert await_end(upload(samples["hills.jpg"]))["status"] == "failed"
+
+    expected = {"ImagesFailedAlarm", "DeadLettersAlarm", "ReleaseGateAlarm"}
+    eventually(lambda: alarms(lake), lambda states: {states[name] for name in expected} == {"ALARM"})
+
+
+def test_an_audit_that_finds_nothing_overdue_ends_the_alarm_that_nobody_has_looked(lake: Lake) -> None:
+    invoke(lake, "AuditRetentionFunction", {})
+
+    assert eventually(lambda: alarms(lake), lambda states: states["OldestObjectAgeAlarm"] == "OK")
+
+
+def test_an_alarm_on_an_expression_is_there_with_its_metrics(lake: Lake) -> None:
+    physical = deployment.physical_id(lake.emulator, lake.stack.name, "OldestObjectAgeAlarm")
+    [alarm] = lake.client("cloudwatch").describe_alarms(AlarmNames=[physical])["MetricAlarms"]
+
+    assert {one["Id"] for one in alarm["Metrics"]} == {"age", "overdue"}
+    assert alarm["AlarmDescription"].endswith("docs/operations.md#oldestobjectagealarm")

@@ -1,0 +1,282 @@
+"""Each alarm rings in a run of the fault it is for, and is quiet in a clean run.
+
+The alarms are those of the template. What functions count is what they really emit, of a run of theirs. What AWS counts
+of itself (requests of the API, invocations, messages, executions) is simulated, in its form; `tests/e2e/test_alarms.py`
+has it counted by the emulator. The evaluation is `local.emulator.alarms`.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions.audit_retention.app import handler as audit_retention
+from functions.consume_image_topic.app import handler as consume_image_topic
+from functions.publish_outcomes.app import handler as publish_outcomes
+from imagelake import metrics
+from imagelake.metrics import AwsMetric
+from imagelake.model import ImageRecord
+from local.emulator.alarms import State, composite_state, state
+from local.emulator.datapoints import Datapoint, in_logs
+from tests.application import STACK, TEMPLATE, event, physical_name, resolve, resources
+from tests.integration.conftest import RAW_BUCKET, Context, client, created, stream_of
+from tests.integration.settings_of_stores import configure_stores
+from tests.integration.test_forged_answers import KEY, forged, item, put, setting
+from tests.workflow import Workflow
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+NOW = datetime.now(UTC).timestamp() + 1
+
+ALARMS: dict[str, dict[str, Any]] = {}
+for name, one in resources("AWS::CloudWatch::Alarm").items():
+    properties = dict(one["Properties"])
+    for kept_out in ("AlarmActions", "OKActions"):
+        del properties[kept_out]
+    ALARMS[name] = properties
+ALARMS["SilenceAlarm"] |= {"EvaluationPeriods": 3}  # SilenceHours
+
+[GATE] = resources("AWS::CloudWatch::CompositeAlarm").values()
+RULE = GATE["Properties"]["AlarmRule"]["Fn::Sub"].replace("${", "").replace("}", "")
+
+
+def _resolved(properties: Any) -> Any:
+    """With names of the stack of the tests; a name of a queue or workflow is as good as another."""
+    match properties:
+        case {"Fn::GetAtt": [name, _]} | {"Ref": name} if name in TEMPLATE["Resources"]:
+            return physical_name(name)
+        case {"Fn::Sub": _} | {"Ref": _}:
+            return resolve(properties)
+        case dict():
+            return {name: _resolved(value) for name, value in properties.items()}
+        case list():
+            return [_resolved(value) for value in properties]
+    return properties
+
+
+ALARMS = {name: _resolved(one) for name, one in ALARMS.items()}
+
+
+def of_aws(metric: AwsMetric, value: float, ago: float = 1, **names: str) -> Datapoint:
+    """A datapoint that AWS would publish."""
+    assert {*names} == {*metric.dimensions}
+    return Datapoint(metric.namespace, metric.name, metric.unit, tuple(sorted(names.items())), NOW - ago, value)
+
+
+WRITER, PUBLISHER = physical_name("WriteCatalogFunction"), physical_name("PublishOutcomesFunction")
+API, ENGINE = physical_name("HttpApiFunction"), physical_name("ProcessImageFunction")
+QUEUE, PURGE = physical_name("DeadLetterQueue"), physical_name("EnforceRetentionStateMachine")
+STAGE = {"ApiName": STACK, "Stage": "v1"}
+
+CLEAN = [
+    *(of_aws(metrics.API_FAULTS, 0, ago, **STAGE) for ago in range(1, HOUR, MINUTE)),
+    *(of_aws(metrics.MESSAGES_VISIBLE, 0, ago, QueueName=QUEUE) for ago in range(1, HOUR, MINUTE)),
+    *(of_aws(metrics.FUNCTION_THROTTLES, 0, ago, FunctionName=API) for ago in (1, 400, 700)),
+    *(of_aws(metrics.ITERATOR_AGE, 900, ago, FunctionName=WRITER) for ago in range(1, HOUR, 300)),
+    *(of_aws(metrics.ITERATOR_AGE, 90, ago, FunctionName=PUBLISHER) for ago in range(1, HOUR, 300)),
+    *(of_aws(metrics.EXECUTIONS_SUCCEEDED, 1, ago, StateMachineArn=PURGE) for ago in (100, 1900)),
+]
+"""What AWS publishes of a lake that is well."""
+
+
+def ringing(published: Sequence[Datapoint], before: State = "OK") -> set[str]:
+    """The alarms that ring, the gate of releases among them."""
+    states = {name: state(alarm, published, NOW, before) for name, alarm in ALARMS.items()}
+    states["ReleaseGateAlarm"] = composite_state(RULE, states)
+    return {name for name, found in states.items() if found == "ALARM"}
+
+
+type Emitted = Callable[..., list[Datapoint]]
+
+
+@pytest.fixture
+def emitted(capsys: pytest.CaptureFixture[str]) -> Emitted:
+    """What functions have emitted since the last call; `every` has it in each of three periods of so many seconds."""
+
+    def emitted(every: int = 0) -> list[Datapoint]:
+        found = list(in_logs(capsys.readouterr().out.splitlines()))
+        assert {one.of("service") for one in found} == {STACK}
+        periods = range(3) if every else range(1)
+        return [
+            Datapoint(one.namespace, one.name, one.unit, one.dimensions, NOW - 1 - every * period, one.value)
+            for one in found
+            for period in periods
+        ]
+
+    return emitted
+
+
+@pytest.fixture
+def audited(tell: Callable[[str], Context], emitted: Emitted) -> list[Datapoint]:
+    """An audit of an empty lake: it finds nothing."""
+    configure_stores()
+    audit_retention(event("audit_retention"), tell("audit_retention"))
+    return emitted()
+
+
+@pytest.fixture
+def tell_of(tell: Callable[[str], Context]) -> Callable[[dict[str, Any]], None]:
+    """Has `publish_outcomes` read an item from the stream."""
+    context = tell("publish_outcomes")
+
+    def tell_of(made: dict[str, Any]) -> None:
+        publish_outcomes(stream_of(ImageRecord.model_validate(made).to_item()), context)
+
+    return tell_of
+
+
+@pytest.fixture
+def clean(
+    audited: list[Datapoint], workflow: Workflow, tell_of: Callable[..., None], emitted: Emitted
+) -> list[Datapoint]:
+    """A run without a fault: an image arrives, is processed and told of."""
+    put(KEY)
+    workflow.run(created(str(KEY)))
+    tell_of(fresh(item(KEY.image_id)))
+    return [*CLEAN, *audited, *emitted(every=300)]
+
+
+def fresh(made: dict[str, Any], seconds: float = 1) -> dict[str, Any]:
+    """An item of an image that arrived so many seconds before it got its outcome."""
+    ended = datetime.now(UTC)
+    return made | {"processed_at": ended.isoformat(), "received_at": (ended - timedelta(seconds=seconds)).isoformat()}
+
+
+def test_every_alarm_is_quiet_in_a_clean_run(clean: list[Datapoint]) -> None:
+    assert {one.name for one in clean} >= {"ImagesProcessed", "ImagesReceived", "OverdueObjects", "ArrivalToAnswer"}
+    assert ringing(clean) == set()
+
+
+def test_a_rejected_file_rings_nothing(
+    audited: list[Datapoint], workflow: Workflow, tell_of: Callable[..., None], emitted: Emitted
+) -> None:
+    client("s3").put_object(Bucket=RAW_BUCKET, Key=str(KEY), Body=b"no image", ContentType="image/png")
+    workflow.run(created(str(KEY)))
+    tell_of(fresh(item(KEY.image_id)))
+
+    found = emitted(every=300)
+    assert [(one.value, one.of("reason")) for one in found if one.name == "ImagesRejected"] == [(1, "not_an_image")] * 3
+    assert ringing([*CLEAN, *audited, *found]) == set()
+
+
+def test_a_failed_image_rings(clean: list[Datapoint], tell_of: Callable[..., None], emitted: Emitted) -> None:
+    tell_of(fresh(item(KEY.image_id)) | {"status": "failed", "reason": "fault: AccessDenied on GetObject"})
+
+    assert ringing([*clean, *emitted()]) == {"ImagesFailedAlarm", "ReleaseGateAlarm"}
+
+
+@pytest.mark.parametrize(("seconds", "periods", "rings"), [(70, 300, True), (70, 0, False), (50, 300, False)])
+def test_answers_that_are_slow_for_a_quarter_of_an_hour_ring(
+    seconds: float,
+    periods: int,
+    rings: bool,
+    clean: list[Datapoint],
+    tell_of: Callable[..., None],
+    emitted: Emitted,
+) -> None:
+    for _ in range(3):
+        tell_of(fresh(item(KEY.image_id), seconds))
+
+    assert ringing([*clean, *emitted(every=periods)]) == ({"SlowAnswersAlarm", "ReleaseGateAlarm"} if rings else set())
+
+
+def test_an_answer_that_is_not_believed_rings(clean: list[Datapoint], workflow: Workflow, emitted: Emitted) -> None:
+    client("dynamodb").delete_item(TableName=physical_name("ImagesTable"), Key={"image_id": {"S": KEY.image_id}})
+    forged(workflow, setting("sha256", to="0" * 63))
+
+    assert ringing([*clean, *emitted()]) == {"EngineAnswersInvalidAlarm", "ReleaseGateAlarm"}
+
+
+@pytest.mark.parametrize(("minutes", "rings"), [(20, True), (10, False)])
+def test_a_kafka_function_that_is_behind_rings(
+    minutes: int,
+    rings: bool,
+    clean: list[Datapoint],
+    tell: Callable[[str], Context],
+    emitted: Emitted,
+) -> None:
+    client("s3").create_bucket(Bucket=physical_name("FailedRecordsBucket"))
+    batch = event("consume_image_topic")
+    sent_at = int((datetime.now(UTC) - timedelta(minutes=minutes)).timestamp() * 1000)
+    for records in batch["records"].values():
+        for record in records:
+            record["timestamp"] = sent_at
+    consume_image_topic(batch, tell("consume_image_topic"))
+
+    assert ringing([*clean, *emitted(every=300)]) == ({"KafkaBehindAlarm"} if rings else set())
+
+
+FINDINGS = {
+    "OverdueObjectsAlarm": ("OverdueObjects", 1),
+    "OldestObjectAgeAlarm": ("OldestObjectAgeHours", 7 * 24 + 2.5),
+    "EarlyDeletionsAlarm": ("EarlyDeletions", 1),
+    "AuditFindingsAlarm": ("OtherFindings", 1),
+}
+
+
+@pytest.mark.parametrize("alarm", FINDINGS)
+def test_a_finding_of_the_audit_rings(alarm: str, clean: list[Datapoint]) -> None:
+    """That the audit finds it is in `test_audit.py` and `test_broken_lake.py`; its figures are simulated here."""
+    name, value = FINDINGS[alarm]
+    found = [
+        Datapoint(one.namespace, one.name, one.unit, one.dimensions, one.at, value if one.name == name else one.value)
+        for one in clean
+    ]
+
+    assert ringing(found) == {alarm}
+
+
+def test_an_audit_and_a_purge_that_do_not_run_ring(clean: list[Datapoint]) -> None:
+    of_audit = {name for name, _ in FINDINGS.values()}
+    found = [one for one in clean if one.name not in {*of_audit, "ExecutionsSucceeded"}]
+
+    assert ringing(found) == {*FINDINGS, "PurgeSilentAlarm"}
+
+
+def test_a_lake_that_nobody_sends_anything_rings_where_that_was_asked_for(clean: list[Datapoint]) -> None:
+    received = [one for one in clean if one.name == "ImagesReceived"]
+    rest = [one for one in clean if one.name != "ImagesReceived"]
+    last = Datapoint(**vars(received[0]) | {"at": NOW - 2.5 * HOUR})
+
+    assert ringing(rest) == {"SilenceAlarm"}
+    assert ringing([*rest, last]) == set(), "SilenceHours are not over"
+
+
+AWS_FAULTS: dict[str, tuple[list[Datapoint], set[str]]] = {
+    "a dead letter": ([of_aws(metrics.MESSAGES_VISIBLE, 1, 30, QueueName=QUEUE)], {"DeadLettersAlarm"}),
+    "two answers of 5xx": ([of_aws(metrics.API_FAULTS, 2, 30, **STAGE)], set()),
+    "three answers of 5xx": ([of_aws(metrics.API_FAULTS, 3, 30, **STAGE)], {"ApiFaultsAlarm", "ReleaseGateAlarm"}),
+    "a burst that is throttled": (
+        [of_aws(metrics.FUNCTION_THROTTLES, 50, 30, FunctionName=ENGINE)],
+        set(),
+    ),
+    "throttling for a quarter of an hour": (
+        [of_aws(metrics.FUNCTION_THROTTLES, 1, ago, FunctionName=ENGINE) for ago in (30, 330, 630)],
+        {"ThrottledAlarm", "ReleaseGateAlarm"},
+    ),
+    "a catalog that is behind": (
+        [of_aws(metrics.ITERATOR_AGE, 16 * 60_000, ago, FunctionName=WRITER) for ago in (30, 330, 630)],
+        {"CatalogBehindAlarm", "ReleaseGateAlarm"},
+    ),
+    "outcomes that are behind": (
+        [of_aws(metrics.ITERATOR_AGE, 16 * 60_000, ago, FunctionName=PUBLISHER) for ago in (30, 330, 630)],
+        {"OutcomesBehindAlarm", "ReleaseGateAlarm"},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", AWS_FAULTS)
+def test_what_aws_counts_of_a_fault_rings(fault: str, clean: list[Datapoint]) -> None:
+    published, expected = AWS_FAULTS[fault]
+
+    assert ringing([*clean, *published]) == expected
+
+
+def test_each_alarm_has_a_fault_here() -> None:
+    tested = {name for _, names in AWS_FAULTS.values() for name in names} | set(FINDINGS)
+    tested |= {"ImagesFailedAlarm", "SlowAnswersAlarm", "EngineAnswersInvalidAlarm", "KafkaBehindAlarm"}
+    tested |= {"PurgeSilentAlarm", "SilenceAlarm"}
+
+    assert tested == {*ALARMS, "ReleaseGateAlarm"}
+    assert json.dumps(ALARMS), "all references are resolved"
