@@ -14,16 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from imagelake_cli import connection, hours
-from imagelake_cli.failures import explained
+from imagelake_cli import connection, hours, options
+from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.rebuilding import CatalogRebuilding, RebuildError, Rebuilt
 
 app = typer.Typer(help="Look after the catalog.", no_args_is_help=True)
 
 AT_ONCE: Final = 4
 """Hours that are rebuilt side by side."""
-INCOMPLETE: Final = 3
-"""Exit code when rows are missing at the end."""
 
 
 @app.callback()
@@ -31,7 +29,7 @@ def _group() -> None:
     """Look after the catalog."""
 
 
-@app.command()
+@app.command(epilog=options.example("imagelake catalog rebuild --hour 2026-11-22T09 --dry-run"))
 def rebuild(
     hour: hours.Hour = None,
     first: hours.First = None,
@@ -64,7 +62,7 @@ def rebuild(
         if not as_json:
             _print(results, dry_run=dry_run)
     if any(result.missing > result.restored for result in results):
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _rebuilt(rebuilding: CatalogRebuilding, chosen: Sequence[datetime], *, dry_run: bool) -> Iterator[Rebuilt]:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from imagelake_cli import connection, moments, options
 from imagelake_cli.dead_letter_queue import HIDDEN_SECONDS, DeadLetterQueue
-from imagelake_cli.failures import explained
+from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.formats import counted
 from imagelake_cli.letters import ADVICE, Letter, Remedy
 from imagelake_cli.redrive import SAID
@@ -22,8 +22,6 @@ from imagelake_cli.redriving import AT_ONCE, ImageRedriving, RedriveError, Redri
 
 app = typer.Typer(help="See to what did not go through: the messages in the dead-letter queue.", no_args_is_help=True)
 
-INCOMPLETE: Final = 3
-"""Exit code when a message that was meant is not there, could not be redriven or not be deleted."""
 _DONE: Final = {"redriven", "processed"}
 """Results after which a message has nothing to say any more."""
 _REFUSALS: Final = (connection.NoLakeError, RedriveError, BotoCoreError, ClientError, OSError)
@@ -81,7 +79,7 @@ type Treat = Callable[[Sequence[Letter]], Iterable[End]]
 
 @app.command(
     "list",
-    epilog="**Example**: `imagelake dead-letters list --code script_error --since 2h`",
+    epilog=options.example("imagelake dead-letters list --code script_error --since 2h"),
 )
 def list_(
     ids: Ids = None,
@@ -96,7 +94,7 @@ def list_(
     """List messages, oldest first: when, message, image, code, reason. They stay in the queue, for four days.
 
     A message is about an image that was rejected or failed, or it is an event that could not be delivered. Others do
-    not see the messages while it lists.
+    not see the messages while it lists. Ends with 0, or with 3 when an id that is named is not in the queue.
     """
     selection = Selection(frozenset(ids or ()), code, since, until)
     with explained(*_REFUSALS):
@@ -108,7 +106,7 @@ def list_(
     _end(selection)
 
 
-@app.command(epilog="**Example**: `imagelake dead-letters show 01a20297-8952-7c11-9d0a-5b1f3c2e4d6f`")
+@app.command(epilog=options.example("imagelake dead-letters show 01a20297-8952-7c11-9d0a-5b1f3c2e4d6f"))
 def show(
     ids: Annotated[list[str], typer.Argument(help="An image_id or the id of a message.")],
     as_json: options.AsJson = False,
@@ -116,7 +114,10 @@ def show(
     region: options.Region = None,
     profile: options.Profile = None,
 ) -> None:
-    """Print all of some messages, and what can be done about each."""
+    """Print all of some messages, and what can be done about each.
+
+    Ends with 0, or with 3 when an id that is named is not in the queue.
+    """
     selection = Selection(frozenset(ids), None, None, None)
     with explained(*_REFUSALS):
         shown = _read(connection.dead_letter_queue(stack, region, profile), selection)
@@ -128,7 +129,7 @@ def show(
     _end(selection)
 
 
-@app.command(epilog="**Example**: `imagelake dead-letters redrive --code script_error --yes`")
+@app.command(epilog=options.example("imagelake dead-letters redrive --code script_error --yes"))
 def redrive(
     ids: Chosen = None,
     code: Code = None,
@@ -156,7 +157,7 @@ def redrive(
     _end(selection, left, is_well=all(end.is_done or end.result == "redrivable" for end in ends))
 
 
-@app.command(epilog="**Example**: `imagelake dead-letters drop --code not_an_image --until 1d --yes`")
+@app.command(epilog=options.example("imagelake dead-letters drop --code not_an_image --until 1d --yes"))
 def drop(
     ids: Chosen = None,
     code: Code = None,
@@ -171,7 +172,8 @@ def drop(
 ) -> None:
     """Delete messages that nobody has to see to any more. Without --yes it is a dry run.
 
-    Images keep their outcome and reason, and can be redriven by image_id or hour as before.
+    Images keep their outcome and reason, and can be redriven by image_id or hour as before. Ends with 0, or with 3
+    when a message that was meant is still there.
     """
     selection = _selection(ids, code, since, until, everything=everything)
     result, said = ("dropped", "deleted") if yes else ("droppable", "would be deleted")
@@ -287,7 +289,7 @@ def _end(selection: Selection, left: Iterable[str] = (), *, is_well: bool = True
     for name in left:
         _note(f"{name}: it is still there, or somebody else is reading it; run the command again")
     if selection.missed or left or not is_well:
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _plain(letter: Letter) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from imagelake_cli.stack import Resource, Stack
 OUTPUTS: Final = (
     "ApiUrl", "AthenaWorkGroup", "AuditBucketName", "CatalogDatabase", "CatalogTable", "DashboardUrl",
     "DeadLetterQueueUrl", "ImagesTableName", "IngestImageStateMachineArn", "LakeBucketName", "RawBucketName",
-    "RebuildCatalogFunctionName", "RedriveImagesFunctionName", "UserPoolClientId", "UserPoolId",
+    "PublishOutcomesFunctionName", "RebuildCatalogFunctionName", "RedriveImagesFunctionName", "UserPoolClientId",
+    "UserPoolId",
 )  # fmt: skip
 """Of every stack, whatever its parameters."""
 PERIOD: Final = timedelta(days=1)

@@ -14,7 +14,7 @@ from imagelake.engine.runner import Measure
 from imagelake.errors import Fault
 from imagelake_cli import connection, options
 from imagelake_cli.diagnosis import Finding, State
-from imagelake_cli.failures import explained
+from imagelake_cli.failures import ExitCode, explained
 
 _KEPT_FROM = {
     Measure.HIDDEN: "reading the memory and the environment of the programs that run it",
@@ -29,8 +29,6 @@ _KEPT_FROM = {
 """What each measure keeps a script from."""
 
 
-INCOMPLETE: Final = 3
-"""Exit code when something of a lake needs a look."""
 _COLOURS: Final = {State.OK: "green", State.LOOK: "yellow", State.BROKEN: "red", State.UNKNOWN: "yellow"}
 
 
@@ -66,7 +64,7 @@ def _check_lake(stack: str | None, region: str | None, profile: str | None, *, a
             _tell(finding, as_json=as_json)
     if unwell := [one for one in findings if one.state is not State.OK]:
         Console(stderr=True).print(f"{len(unwell)} of {len(findings)} need a look", highlight=False)
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _tell(finding: Finding, *, as_json: bool) -> None:
@@ -87,7 +85,7 @@ def _check_machine(*, as_json: bool) -> None:
     else:
         _show(held)
     if not all(held.values()):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _show(held: dict[Measure, bool]) -> None:

@@ -19,7 +19,7 @@ def _group() -> None:
     """Look after the events."""
 
 
-@app.command()
+@app.command(epilog=options.example("imagelake events publish --hour 2026-11-22T09"))
 def publish(
     hour: hours.Hour = None,
     first: hours.First = None,

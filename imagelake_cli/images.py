@@ -13,12 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from imagelake_cli import connection, moments, options
-from imagelake_cli.failures import explained
+from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.lake_api import ApiError, LakeApi
 from imagelake_cli.sign_in import SignInError
 
-INCOMPLETE: Final = 3
-"""Exit code when an image is not there, or not all of it is erased yet."""
 _UNKNOWN: Final = "the lake does not know it, or it was erased or has expired, or it is not yours"
 _REFUSALS: Final = (connection.NoLakeError, SignInError, ApiError, BotoCoreError, ClientError, OSError)
 
@@ -69,7 +67,7 @@ def status(
             else:
                 _tell(image)
     if not all(image for _, image in found):
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def images(
@@ -110,6 +108,7 @@ def erase(
     image_ids: Annotated[list[str], typer.Argument(help="Of the images.")],
     reason: Annotated[Why, typer.Option("--reason", help="For the receipt.")] = Why.UNSPECIFIED,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    as_json: options.AsJson = False,
     stack: options.Stack = None,
     region: options.Region = None,
     profile: options.Profile = None,
@@ -123,15 +122,15 @@ def erase(
     """
     what = image_ids[0] if len(image_ids) == 1 else f"{len(image_ids)} images"
     if not yes and not typer.confirm(f"Erase {what} for good?", err=True):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     with explained(*_REFUSALS):
         api = connection.lake_api(connection.Reach(stack, region, profile, username, api_url, client_id))
-        ends = [_erase(api, image_id, reason) for image_id in image_ids]
+        ends = [_erase(api, image_id, reason, as_json=as_json) for image_id in image_ids]
     if not all(ends):
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def _erase(api: LakeApi, image_id: str, reason: Why) -> bool:
+def _erase(api: LakeApi, image_id: str, reason: Why, *, as_json: bool) -> bool:
     try:
         is_gone = api.erase(image_id, reason.value)
         said = (
@@ -141,7 +140,10 @@ def _erase(api: LakeApi, image_id: str, reason: Why) -> bool:
         if error.status is None or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise
         is_gone, said = False, str(error)
-    typer.echo(f"{image_id}: {said}")
+    if as_json:
+        typer.echo(json.dumps({"image_id": image_id, "erased": is_gone, "said": said}))
+    else:
+        typer.echo(f"{image_id}: {said}")
     return is_gone
 
 

@@ -10,11 +10,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from imagelake_cli import connection, options
-from imagelake_cli.failures import explained
+from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.image_logs import Line
 
-NOTHING: Final = 3
-"""Exit code when nothing was logged."""
 _USUAL: Final = {
     "_aws", "cold_start", "function_arn", "function_memory_size", "function_name", "function_request_id", "level",
     "location", "message", "service", "time", "timestamp", "type", "xray_trace_id",
@@ -52,7 +50,7 @@ def logs(
             highlight=False,
             soft_wrap=True,
         )
-        raise typer.Exit(NOTHING)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _plain(line: Line) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands have, and the example at the end of their help."""
 
 from typing import Annotated
 
@@ -24,3 +24,8 @@ ClientId = Annotated[
     typer.Option("--client-id", envvar="IMAGELAKE_CLIENT_ID", help="UserPoolClientId of the stack."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, on standard output.")]
+
+
+def example(command: str) -> str:
+    """The last line of a command's help: how it is used."""
+    return f"**Example**: `{command}`"

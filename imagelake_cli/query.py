@@ -41,6 +41,7 @@ def query(
             "--format", help="By default what the name of OUTPUT ends in, else a table on a terminal and CSV in a pipe."
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", dir_okay=False, help="A file for the answer or the plot.")
     ] = None,
@@ -56,6 +57,10 @@ def query(
 
     JSON is one object a row and line. Only the answer goes to standard output.
     """
+    if as_json:
+        if format_ not in (None, Format.JSON):
+            raise typer.BadParameter("goes without --format", param_hint="--json")
+        format_ = Format.JSON
     if [sql is not None, file is not None, named is not None, list_].count(True) != 1:
         raise typer.BadParameter("give one of a statement, --file, --named and --list")
     if show and named is None:

@@ -13,12 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from imagelake_cli import connection, hours, options
-from imagelake_cli.failures import explained
+from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.formats import counted
 from imagelake_cli.redriving import ImageRedriving, RedriveError, Redriven
 
-INCOMPLETE: Final = 3
-"""Exit code when an image could not be redriven."""
 SAID: Final = {
     "redriven": "started again",
     "redrivable": "can be redriven",
@@ -68,7 +66,7 @@ def redrive(
                     _tell(one, as_json=as_json)
     _summarize(counts, final)
     if counts.keys() - {"redriven", "redrivable"}:
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _chosen(

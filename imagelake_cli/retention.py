@@ -11,15 +11,12 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from imagelake_cli import connection, options
-from imagelake_cli.failures import explained
+from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.formats import UNFOLDED
 from imagelake_cli.kept_data import STALE, AuditReport, Due, ReportError
 
 app = typer.Typer(help="See whether images are kept for their days, and gone after them.", no_args_is_help=True)
 
-BROKEN: Final = 3
-"""Exit code when something is not as promised."""
-CANNOT_SAY: Final = 1
 _REFUSALS: Final = (connection.NoLakeError, ReportError, BotoCoreError, ClientError, OSError)
 
 
@@ -35,7 +32,7 @@ def _group() -> None:
     """See whether images are kept for their days, and gone after them."""
 
 
-@app.command(epilog="**Example**: `imagelake retention report --date 2026-11-22`")
+@app.command(epilog=options.example("imagelake retention report --date 2026-11-22"))
 def report(
     day: Annotated[
         date | None, typer.Option("--date", parser=_day, metavar="DAY", help="Of a day, UTC; by default the newest.")
@@ -63,10 +60,10 @@ def report(
         age = (now - found.as_of) // timedelta(hours=1)
         Console(stderr=True).print(f"The last audit was {age} hours ago: see why it does not run.", highlight=False)
     if verdict != "kept":
-        raise typer.Exit(BROKEN if found.findings else CANNOT_SAY)
+        raise typer.Exit(ExitCode.INCOMPLETE if found.findings else ExitCode.FAILED)
 
 
-@app.command(epilog="**Example**: `imagelake retention due --hours 6`")
+@app.command(epilog=options.example("imagelake retention due --hours 6"))
 def due(
     hours: Annotated[int, typer.Option("--hours", min=0, max=744, help="How far to look ahead.")] = 24,
     as_json: options.AsJson = False,
@@ -90,7 +87,7 @@ def due(
     said = f"{sum(one.count for one in found)} objects and items are due within {hours} hours, {overdue} are overdue"
     Console(stderr=True).print(said, style="dim", highlight=False)
     if overdue:
-        raise typer.Exit(BROKEN)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _show(found: AuditReport) -> None:

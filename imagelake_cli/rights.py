@@ -8,7 +8,7 @@ from imagelake_cli.stack import Resource, Stack
 
 type Place = Literal[
     "dead-letter queue", "audit bucket", "objects of reports", "raw and lake bucket", "index by_expiry", "log groups",
-    "redrive_images", "rebuild_catalog", "user pool", "work group", "stack",
+    "redrive_images", "rebuild_catalog", "publish_outcomes", "user pool", "work group", "stack",
 ]  # fmt: skip
 
 
@@ -48,6 +48,8 @@ class Right:
                 return [arn("lambda", f"function:{outputs['RedriveImagesFunctionName']}")]
             case "rebuild_catalog":
                 return [arn("lambda", f"function:{outputs['RebuildCatalogFunctionName']}")]
+            case "publish_outcomes":
+                return [arn("lambda", f"function:{outputs['PublishOutcomesFunctionName']}")]
             case "user pool":
                 return [arn("cognito-idp", f"userpool/{outputs['UserPoolId']}")]
             case "work group":
@@ -73,6 +75,7 @@ RIGHTS: Final = (
     ),
     Right("redrive", ("lambda:InvokeFunction",), "redrive_images", _dry_invoke("RedriveImagesFunctionName")),
     Right("catalog rebuild", ("lambda:InvokeFunction",), "rebuild_catalog", _dry_invoke("RebuildCatalogFunctionName")),
+    Right("events publish", ("lambda:InvokeFunction",), "publish_outcomes", _dry_invoke("PublishOutcomesFunctionName")),
     Right(
         "retention report",
         ("s3:ListBucket",),
@@ -116,8 +119,8 @@ RIGHTS: Final = (
     Right(
         "query",
         (
-            "athena:StartQueryExecution", "athena:GetQueryExecution", "athena:GetQueryResults",
-            "athena:ListNamedQueries", "athena:BatchGetNamedQuery",
+            "athena:StartQueryExecution", "athena:StopQueryExecution", "athena:GetQueryExecution",
+            "athena:GetQueryResults", "athena:ListNamedQueries", "athena:BatchGetNamedQuery",
         ),
         "work group",
         lambda stack, outputs: stack.client("athena").list_named_queries(WorkGroup=outputs["AthenaWorkGroup"]),

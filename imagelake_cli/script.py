@@ -24,8 +24,9 @@ from imagelake.engine.limits import Limits
 from imagelake.engine.runner import RunRejection, Script, ScriptResult, available_scripts, run_scripts, stop
 from imagelake.errors import Fault
 from imagelake_cli import check_pictures, script_template
-from imagelake_cli.failures import explained
+from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.formats import UNFOLDED
+from imagelake_cli.options import example
 
 app = typer.Typer(help="Write, check and run provided scripts.", no_args_is_help=True)
 
@@ -52,7 +53,7 @@ PixelsOption = Annotated[
     int | None,
     typer.Option("--max-pixels", min=1, help="Pixels of the largest frame.", show_default="that of pipelines.yaml"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per image and line, on standard output.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, on standard output.")]
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,11 @@ def _describe(derivative: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in derivative.items() if name not in ("content", "extension")}
 
 
-@app.command()
+@app.command(epilog=example("imagelake script new darkness --folder scripts"))
 def new(
     name: Annotated[str, typer.Argument(help="In lower case with underscores; the file is called so.")],
     folder: Annotated[Path, typer.Option("--folder", help="Where to put the script and its test.")] = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Write a script that works, and its test, to start from."""
     if not _NAME.fullmatch(name):
@@ -153,11 +155,12 @@ def new(
         folder.mkdir(parents=True, exist_ok=True)
         for file, text in files.items():
             file.write_text(text)
-            typer.echo(f"wrote {file}")
-    typer.echo(f"next: imagelake script check {folder / name}.py")
+            typer.echo(json.dumps({"wrote": str(file)}) if as_json else f"wrote {file}")
+    if not as_json:
+        typer.echo(f"next: imagelake script check {folder / name}.py")
 
 
-@app.command()
+@app.command(epilog=example("imagelake script check darkness.py"))
 def check(
     scripts: ScriptsArgument,
     params: ParamsOption = None,
@@ -175,10 +178,10 @@ def check(
         reports = [run_.report(name, content) for name, content in check_pictures.make()]
         _show(reports, as_json)
     if any(report.outcome != "processed" for report in reports):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
-@app.command()
+@app.command(epilog=example("imagelake script run darkness.py photos --output thumbnails"))
 def run(
     scripts: ScriptsArgument,
     images: Annotated[

@@ -15,13 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from imagelake_cli import connection, journal, options, uploading
-from imagelake_cli.failures import explained
+from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.lake_api import ApiError, LakeApi
 from imagelake_cli.sign_in import SignInError
 from imagelake_cli.uploading import Sent
 
-INCOMPLETE: Final = 3
-"""Exit code when a file is not in the lake, or was waited for and is not processed."""
 _SHOWN: Final = 20
 """Files that are named one by one; --json names all."""
 _WORDS: Final = {"known": "sent before", "pending": "without an outcome yet"}
@@ -74,7 +72,7 @@ def upload(
             results = _waited(api, results, wait_seconds, at_once)
     _report(results, others, as_json=as_json)
     if not all(one.is_well for one in results):
-        raise typer.Exit(INCOMPLETE)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _tags(texts: Sequence[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`imagelake users`: who may use the API; for operators with credentials of the stack's account."""
 
+import json
 import secrets
 from typing import Annotated
 
@@ -19,10 +20,11 @@ def _group() -> None:
     """Look after the users of the API."""
 
 
-@app.command()
+@app.command(epilog=options.example("imagelake users add ana --operator --stack image-lake"))
 def add(
     name: Name,
     operator: Annotated[bool, typer.Option("--operator", help="May erase anybody's images.")] = False,
+    as_json: options.AsJson = False,
     stack: options.Stack = None,
     region: options.Region = None,
     profile: options.Profile = None,
@@ -31,26 +33,31 @@ def add(
     with explained(connection.NoLakeError, BotoCoreError, ClientError):
         pool = connection.user_pool(stack, region, profile)
         pool.add(name, password := _password())
-        typer.echo(password)
+        _tell(name, password, as_json=as_json)
         if operator:
             pool.join(name, "operators")
 
 
-@app.command()
+@app.command(epilog=options.example("imagelake users reset ana --stack image-lake"))
 def reset(
-    name: Name, stack: options.Stack = None, region: options.Region = None, profile: options.Profile = None
+    name: Name,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    region: options.Region = None,
+    profile: options.Profile = None,
 ) -> None:
     """Give a user a new password, print it, and end all sessions."""
     with explained(connection.NoLakeError, BotoCoreError, ClientError):
         connection.user_pool(stack, region, profile).reset(name, password := _password())
-    typer.echo(password)
+    _tell(name, password, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog=options.example("imagelake users group ana operators --remove"))
 def group(
     name: Name,
     group_name: Annotated[str, typer.Argument(metavar="GROUP", help="Such as operators.")],
     remove: Annotated[bool, typer.Option("--remove", help="Out of the group, instead of into it.")] = False,
+    as_json: options.AsJson = False,
     stack: options.Stack = None,
     region: options.Region = None,
     profile: options.Profile = None,
@@ -59,6 +66,12 @@ def group(
     with explained(connection.NoLakeError, BotoCoreError, ClientError):
         pool = connection.user_pool(stack, region, profile)
         (pool.leave if remove else pool.join)(name, group_name)
+    if as_json:
+        typer.echo(json.dumps({"username": name, "group": group_name, "is_member": not remove}))
+
+
+def _tell(name: str, password: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps({"username": name, "password": password}) if as_json else password)
 
 
 def _password() -> str:

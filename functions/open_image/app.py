@@ -33,5 +33,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         opened, is_later = load(Opening).open(created)
     _count(created, opened, is_later=is_later)
     logged = opened.facts.for_logs() if opened.facts else {}
-    logger.info("image %s", opened.decision, extra=logged | {"key": created.key, "later_version": is_later})
+    asked = {"key": created.key, "later_version": is_later, "execution": created.execution}
+    logger.info("image %s", opened.decision, extra=logged | asked)
     return opened.model_dump(mode="json", exclude_none=True)

@@ -31,6 +31,8 @@ def test_what_is_scheduled_runs_to_its_end(live: Live, function: str) -> None:
         ["redrive", "--from", SINCE, "--to", NOW, "--dry-run", "--json"],
         ["catalog", "rebuild", "--from", SINCE, "--to", NOW, "--dry-run", "--json"],
         ["dead-letters", "list", "--json"],
+        ["retention", "due", "--hours", "1", "--json"],
+        ["doctor", "--json"],
         ["query", "--named", "arrivals", "--format", "json"],
     ],
     ids=lambda command: " ".join(command[:2]),

@@ -21,6 +21,7 @@ def test_what_was_logged_about_an_image_is_found_in_every_log_group(
 
     assert {"OpenImage", "ProcessImage", "CloseImage"} <= {line["source"] for line in lines}
     assert lines == sorted(lines, key=lambda line: str(line["time"]))
+    assert any(":execution" in str(line["line"].get("execution")) for line in lines if isinstance(line["line"], dict))
     of_functions = [line for line in lines if line["source"].endswith("Image")]
     assert not any(other in json.dumps(line["line"]) for line in of_functions)
     assert "image processed" in command("logs", image_id).stdout

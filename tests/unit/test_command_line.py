@@ -1,15 +1,34 @@
 """What all commands of `imagelake` have in common."""
 
 import inspect
+import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+    TokenRetrievalError,
+)
+from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from imagelake_cli import connection, failures
+from imagelake_cli.failures import ExitCode
 from imagelake_cli.main import app
+from imagelake_cli.rights import RIGHTS
+from tests.application import ROOT
 
 INTERRUPTED_AT_START = """
 import os, signal, sys
@@ -41,3 +60,156 @@ def test_help_has_no_line_breaks_but_those_of_the_terminal(name: str) -> None:
         command = command.commands[part]  # type: ignore[attr-defined]  # of groups
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         assert " ".join(paragraph.split()) in told
+
+
+def _commands(group: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its name, those of groups included."""
+    given: Any = group or get_command(app)
+    for part, command in given.commands.items():
+        whole = f"{name} {part}".strip()
+        if hasattr(command, "commands"):
+            yield from _commands(command, whole)
+        else:
+            yield whole, command
+
+
+COMMANDS = dict(_commands())
+DOCUMENTATION = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+
+
+def _example(name: str) -> list[str]:
+    """The arguments of the example in a command's help."""
+    [(_, used)] = re.findall(r"(\*\*Example\*\*: `imagelake )([^`]*)`", COMMANDS[name].epilog or "")
+    arguments = shlex.split(used)
+    assert arguments[: len(name.split())] == name.split()
+    return arguments
+
+
+@pytest.fixture
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with what examples name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (16, 16)).save(tmp_path / "photos" / "1.png")
+    CliRunner().invoke(app, ["script", "new", "darkness"])
+
+
+@pytest.mark.parametrize("name", COMMANDS.keys() - {"dashboard"})  # which draws
+def test_every_command_can_answer_in_json(name: str) -> None:
+    assert any("--json" in option.opts for option in COMMANDS[name].params)
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_ends_with_an_example_that_can_be_typed(name: str) -> None:
+    arguments = _example(name)
+
+    COMMANDS[name].make_context(name, arguments[len(name.split()) :])
+    assert "Example: imagelake" in CliRunner().invoke(app, [*name.split(), "--help"]).stdout
+
+
+REFUSALS: list[tuple[BaseException, int, str]] = [
+    (KeyboardInterrupt(), ExitCode.INTERRUPTED, "Stopped."),
+    (NoCredentialsError(), ExitCode.FAILED, "Error: There are no credentials of AWS"),
+    (ClientError({"Error": {"Code": "ExpiredToken", "Message": "over"}}, "DescribeStacks"), ExitCode.FAILED,
+     "Error: The credentials of AWS have expired. Sign in anew"),
+    (ClientError({"Error": {"Code": "ValidationError", "Message": "Stack with id x does not exist"}}, "DescribeStacks"),
+     ExitCode.FAILED, "Error: Stack with id x does not exist, in this region of this account"),
+    (EndpointConnectionError(endpoint_url="https://cloudformation.us-moon-1.amazonaws.com/"), ExitCode.FAILED,
+     "Is the region right, and is there a network?"),
+    (connection.NoLakeError("No local lake is running"), ExitCode.FAILED, "Error: No local lake is running"),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("name", [name for name in COMMANDS if not name.startswith("script ")])
+@pytest.mark.parametrize(("error", "code", "said"), REFUSALS, ids=lambda one: type(one).__name__)
+def test_every_command_says_in_a_sentence_why_it_reaches_no_lake(
+    name: str, error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(connection, "_chosen", refuse)
+
+    ended = CliRunner().invoke(app, _example(name), input="y\n")
+
+    assert (ended.exit_code, ended.stdout.removeprefix(" y\n")) == (code, "")
+    assert said in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ProfileNotFound(profile="x"), "aws configure list-profiles"),
+        (NoRegionError(), "No region is named"),
+        (TokenRetrievalError(provider="sso", error_msg="Token has expired"), "aws sso login"),
+        (ClientError({"Error": {"Code": "InvalidClientTokenId", "Message": "no"}}, "X"), "does not know these"),
+        (ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "X"), "imagelake doctor says which rights"),
+        (ClientError({"Error": {"Code": "Other", "Message": "its own words"}}, "X"), "its own words"),
+        (FileNotFoundError(2, "No such file", "a.json"), "a.json: No such file"),
+    ],
+)
+def test_what_aws_refuses_is_said_with_what_to_do_in_one_line(error: Exception, said: str) -> None:
+    told = failures.words(error)
+
+    assert said in told
+    assert "\n" not in told
+
+
+def test_an_error_of_the_program_itself_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), failures.explained(ValueError):
+        raise ZeroDivisionError
+
+
+def test_a_pipe_that_is_closed_ends_a_command_without_a_traceback() -> None:
+    program = Path(sys.executable).with_name("imagelake")
+    piped = f"{program} script check describe --json | head -n 1"
+
+    ended = subprocess.run(["sh", "-c", piped], capture_output=True, text=True, check=False)
+
+    assert (len(ended.stdout.splitlines()), ended.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(shell: str) -> None:
+    typed = {"COMP_WORDS": "imagelake dead", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "imagelake dead"}
+    asked = {"_IMAGELAKE_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    program = Path(sys.executable).with_name("imagelake")
+
+    ended = subprocess.run([program], env=os.environ | typed | asked, capture_output=True, text=True, check=False)
+
+    assert "dead-letters" in ended.stdout
+    assert "imagelake --install-completion" in DOCUMENTATION
+
+
+def _table(title: str) -> dict[str, str]:
+    """The first two columns of a table in the documentation, without their quotes."""
+    section = DOCUMENTATION.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    return {cells[0].strip("`"): cells[1] for cells in rows[2:]}
+
+
+def test_the_documentation_has_every_exit_code() -> None:
+    assert {int(code) for code in _table("Exit codes")} == set(ExitCode)
+
+
+def test_the_documentation_says_of_every_command_what_3_means() -> None:
+    documented = _table("What 3 means")
+    assert documented.keys() == COMMANDS.keys()
+    for name, means in documented.items():
+        ends_so = "with 3" in " ".join((COMMANDS[name].help or "").split())
+        assert ends_so == (means != "—"), name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_documentation_shows_every_command_at_work(name: str) -> None:
+    assert f"$ imagelake {name}" in DOCUMENTATION
+
+
+def test_the_documentation_says_which_rights_commands_take() -> None:
+    documented = _table("Rights")
+    for right in RIGHTS:
+        assert all(f"`{action}`" in documented[right.command] for action in right.actions), right

@@ -190,8 +190,10 @@ def test_the_sample_of_open_image_is_what_the_workflow_makes_of_object_created()
     created = event("object_created")
     S3EventNotificationEventBridgeModel.model_validate(created)
     payload = WORKFLOW["States"]["Open image"]["Arguments"]["Payload"]
+    states = _identified(created)
+    states["states"] = states.get("states", {}) | {"context": {"Execution": {"Id": event("open_image")["execution"]}}}
 
-    assert evaluate(payload, _identified(created)) == event("open_image")
+    assert evaluate(payload, states) == event("open_image")
     image = ObjectCreated.model_validate(event("open_image"))
     assert str(RawKey.parse(image.key)) == image.key
 

@@ -239,4 +239,5 @@ def test_a_profile_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tm
     result = query("SELECT 1", "--stack", "lake", "--profile", "nobody")
 
     assert result.exit_code == 1
-    assert result.stderr == "Error: The config profile (nobody) could not be found\n"
+    said = "Error: The config profile (nobody) could not be found. aws configure list-profiles names those there are.\n"
+    assert result.stderr == said

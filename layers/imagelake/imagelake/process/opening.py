@@ -36,6 +36,7 @@ class ObjectCreated(BaseModel):
         key: of the object.
         version_id: as the event or the operator names it; it only tells later versions from the first.
         for_task: whether the order is for the task.
+        execution: ARN of the workflow's execution, for the log: the workflow's own names no image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class ObjectCreated(BaseModel):
     key: str
     version_id: str | None = None
     for_task: bool = False
+    execution: str | None = None
 
 
 class Opened(BaseModel):
