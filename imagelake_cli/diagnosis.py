@@ -238,9 +238,12 @@ class Diagnosis:
         if not own:
             yield Finding("alarms", State.OK, f"none of {len(names)} rings")
         parameters = {one["ParameterKey"]: one.get("ParameterValue") for one in self.described.get("Parameters", [])}
-        if self.stack.endpoint_url is None and not parameters.get("AlarmTopicArn"):
-            said = "alarms tell nobody"
-            yield Finding("alarm topic", State.LOOK, said, "deploy with AlarmTopicArn, an SNS topic somebody reads")
+        if self.stack.endpoint_url is None and not (parameters.get("AlarmTopicArn") or parameters.get("AlarmEmail")):
+            said, do = (
+                "alarms tell nobody",
+                "deploy with AlarmEmail, or with AlarmTopicArn, an SNS topic somebody reads",
+            )
+            yield Finding("alarm topic", State.LOOK, said, do)
 
     def _event_sources(self, resources: Sequence[Resource]) -> Iterator[Finding]:
         functions = {one.physical_id: one.logical_id for one in resources if one.type == "AWS::Lambda::Function"}

@@ -16,12 +16,23 @@ from imagelake.settings import load
 logger = Logger()
 
 
+def _took(answer: EngineAnswer | None) -> dict[str, float]:
+    """What the process took, by the engine's word; nothing where there was none, or the answer is not believed."""
+    match answer:
+        case (
+            Processed(seconds=float(seconds), peak_memory_mb=float(megabytes))
+            | Rejected(seconds=float(seconds), peak_memory_mb=float(megabytes))
+        ):
+            return {"script_seconds": seconds, "script_memory_mb": megabytes}
+    return {}
+
+
 def _count(facts: ImageFacts, answer: EngineAnswer | None) -> None:
     if answer is None:
         emission.add(metrics.ENGINE_ANSWERS_INVALID)
-    if isinstance(answer, Processed | Rejected) and answer.seconds is not None and answer.peak_memory_mb is not None:
-        emission.add(metrics.SCRIPT_TIME, answer.seconds * 1000)
-        emission.add(metrics.SCRIPT_MEMORY, answer.peak_memory_mb)
+    if took := _took(answer):
+        emission.add(metrics.SCRIPT_TIME, took["script_seconds"] * 1000)
+        emission.add(metrics.SCRIPT_MEMORY, took["script_memory_mb"])
     if facts.opened_at and not facts.by_task:
         emission.add_time(metrics.STEP_LATENCY, datetime.now(UTC) - facts.opened_at, of="process")
 
@@ -34,5 +45,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         answered = EngineAnswered.model_validate(event)
         closed, answer = load(Closing).close(answered)
     _count(answered.facts, answer)
-    logger.info("image %s", closed.outcome, extra=answered.facts.for_logs() | {"reason": closed.reason})
+    logged = answered.facts.for_logs() | _took(answer) | {"reason": closed.reason}
+    logger.info("image %s", closed.outcome, extra=logged)
     return closed.model_dump(mode="json", exclude_none=True)

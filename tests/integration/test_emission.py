@@ -4,6 +4,7 @@ The lake as a whole is asked in `tests/e2e/test_alarms.py`.
 """
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -17,7 +18,7 @@ from imagelake.engine.contract import MAX_MEMORY_MB, MAX_SECONDS
 from imagelake.ingest.kafka_record import lag_of
 from imagelake.model import ImageRecord
 from local.emulator.datapoints import Datapoint, in_logs
-from tests.application import event
+from tests.application import event, resources
 from tests.integration.conftest import RAW_BUCKET, Context, client, created, stream_of
 from tests.integration.test_forged_answers import KEY, forged, item, put, setting
 from tests.workflow import Workflow
@@ -127,12 +128,21 @@ def test_a_row_is_timed_from_its_arrival_and_from_its_outcome(
     assert since_arrival == pytest.approx(age.total_seconds() * 1000, abs=10_000)
     assert since_outcome == pytest.approx(20_000, abs=10_000)
 
+    # What the saved queries ask for is there; Lambda adds what begins with @.
+    logged = {field for line in lines_of(logs) for field in line} | {"reason"}
+    for query in resources("AWS::Logs::QueryDefinition").values():
+        text = re.sub(r'#.*|"[^"]*"', "", query["Properties"]["QueryString"])
+        own = set(re.findall(r"(?<![@\w])[a-z_]+(?![\w(])", text)) - WORDS_OF_QUERIES
+        assert own <= logged, "a query asks for a field that nobody logs"
+
     # The image's id, and that of the request it came by, find it in the logs of all these functions.
     for wanted in (KEY.image_id, made["source_ref"]):
         told = {line["message"] for line in lines_of(logs) if wanted in json.dumps(line)}
         assert told >= {"image open", "image processed", "catalog written"}
 
 
+WORDS_OF_QUERIES = {"fields", "filter", "sort", "stats", "by", "as", "asc", "desc", "limit", "like", "in"}
+WORDS_OF_QUERIES |= {"images", "for_example"}  # names that a query gives itself
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 

@@ -21,7 +21,7 @@ PROPERTIES = re.findall(r"`(\w+)\.([\w.]+)` = `([^`]+)`", TEXT)
 
 KEEPS_NOTHING = {
     "AWS::ApiGateway::GatewayResponse", "AWS::Athena::NamedQuery", "AWS::CloudWatch::Alarm",
-    "AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard", "AWS::Events::Rule",
+    "AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard", "AWS::Logs::QueryDefinition", "AWS::Events::Rule",
     "AWS::Cognito::UserPool", "AWS::Cognito::UserPoolClient", "AWS::Cognito::UserPoolGroup", "AWS::Glue::Database",
     "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping", "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy",
     "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::Serverless::Api", "AWS::Serverless::Function",
