@@ -213,7 +213,8 @@ def _graph(
     widget: Widget, series: Sequence[Series], size: tuple[int, int], between: tuple[datetime, datetime]
 ) -> dict[str, Any]:
     drawn = [one for one in series if one.points]
-    domain = [moment.isoformat() for moment in between]
+    first = min([between[0], *(points[0][0] for one in drawn if (points := one.points))])
+    domain = [max(first, between[0] - timedelta(seconds=widget.period)).isoformat(), between[1].isoformat()]
     time: dict[str, Any] = {"type": "temporal", "title": None, "scale": {"type": "utc", "domain": domain}}
     time |= {"axis": {"format": "%H:%M" if between[1] - between[0] <= timedelta(days=1) else "%b %d", "tickCount": 6}}
     values = list(_points(drawn, widget.period, stacked=widget.stacked))
@@ -223,7 +224,7 @@ def _graph(
         "title": None,
         "scale": {"domain": [one.label for one in drawn], "range": [one.colour for one in drawn]},
     }
-    highest = max([1e-9, *(value["value"] for value in values), *(one.value for one in widget.marks)])
+    highest = max([0.0, *(value["value"] for value in values), *(one.value for one in widget.marks)]) or 1.0
     scale = {"domain": [min([0.0, *(value["value"] for value in values)]), highest], "nice": True}
     y = {"field": "value", "type": "quantitative", "title": widget.unit, "scale": scale}
     encoding: dict[str, Any] = {"x": {"field": "at", **time}, "y": y, "color": colour}
@@ -237,7 +238,8 @@ def _graph(
     for one in widget.marks:
         at = {"datum": one.value}
         rule = {"type": "rule", "color": _MARK, "strokeDash": [4, 3]}
-        label = {"type": "text", "text": one.label, "color": _MARK, "align": "left", "x": 4, "dy": 7, "fontSize": 10}
+        label = {"type": "text", "text": one.label, "color": _MARK, "align": "left", "x": 4, "fontSize": 10}
+        label |= {"dy": 7 if one.value > highest / 2 else -7}
         layers += [{"mark": mark, "data": {"values": [{}]}, "encoding": {"y": at}} for mark in (rule, label)]
     longest = max(len(one.label) for one in drawn) * _LETTER + 30
     legend = {"orient": "bottom", "columns": max(1, int((size[0] - 20) / longest)), "labelLimit": size[0] - 40}

@@ -15,7 +15,7 @@ from ministack.services.cloudformation import provisioners
 
 from local.emulator import alarms
 from local.emulator.datapoints import Datapoint, in_logs
-from local.emulator.emulated_metrics import publish
+from local.emulator.emulated_metrics import count_request, publish
 
 _SECONDS: Final = 5.0
 """Between two evaluations."""
@@ -49,13 +49,8 @@ def services_publish_their_metrics() -> None:
 
     @functools.wraps(answer)
     async def answer_and_count(api_id: str, stage: str, *rest: Any) -> Any:
-        began = time.monotonic()
         answered = await answer(api_id, stage, *rest)
-        dimensions = {"ApiName": apigateway_v1._rest_apis.get(api_id, {}).get("name", ""), "Stage": stage}
-        _record("AWS/ApiGateway", "Count", "Count", dimensions, 1)
-        _record("AWS/ApiGateway", "4XXError", "Count", dimensions, answered[0] // 100 == 4)
-        _record("AWS/ApiGateway", "5XXError", "Count", dimensions, answered[0] // 100 == 5)
-        _record("AWS/ApiGateway", "Latency", "Milliseconds", dimensions, (time.monotonic() - began) * 1000)
+        count_request(api_id, stage, int(answered[0]))
         return answered
 
     @functools.wraps(run)

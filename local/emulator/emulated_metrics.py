@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ministack.core import lambda_runtime
-from ministack.services import cloudwatch, lambda_svc, sqs
+from ministack.services import apigateway_v1, cloudwatch, lambda_svc, sqs
 
 from local.emulator import metric_math
 from local.emulator.metric_math import Series
@@ -21,7 +21,8 @@ from local.emulator.metric_math import Series
 LOOK_SECONDS: Final = 15
 """Between two looks at the queues."""
 _CONCURRENCY: Final = {"Type": "Resource", "Resource": "ConcurrentExecutions", "Service": "Lambda", "Class": "None"}
-_SEARCH: Final = re.compile(r"SEARCH\('\{([^}]*)\} ([^']*)', '(\w+)', (\d+)\)")
+_SEARCH: Final = re.compile(r"SEARCH\('([^']*)', '(\w+)', (\d+)\)")
+_WANTED: Final = re.compile(r"\{([^}]*)\} (.*)")
 _TERM: Final = re.compile(r'(\w+)="([^"]*)"')
 _NAMED: Final = re.compile(r"\$\{PROP\('Dim\.(\w+)'\)\}")
 
@@ -49,6 +50,14 @@ def publish(namespace: str, name: str, unit: str, dimensions: Mapping[str, str],
 def _count(namespace: str, dimensions: Mapping[str, str], **counts: float) -> None:
     for name, value in counts.items():
         publish(namespace, name, "Count", dimensions, value, time.time())
+
+
+def count_request(api_id: str, stage: str, status: int) -> None:
+    """Count a request to an API by how it was answered; zeros too, as on AWS."""
+    if api := apigateway_v1._rest_apis.get(api_id):
+        kind = status // 100
+        counts = {"Count": 1.0, "4XXError": float(kind == 4), "5XXError": float(kind == 5)}
+        _count("AWS/ApiGateway", {"ApiName": api["name"], "Stage": stage}, **counts)
 
 
 def functions_are_measured() -> None:
@@ -132,11 +141,16 @@ def _results(request: Mapping[str, Any]) -> list[dict[str, Any]]:
         if "MetricStat" in query:
             several = [(query.get("Label", query["MetricStat"]["Metric"]["MetricName"]), named[query["Id"]])]
         elif search := _SEARCH.fullmatch(query["Expression"]):
-            several = list(_searched(search, query.get("Label", ""), start, end))
+            of = {"Stat": search[2], "Period": search[3]}
+            several = list(_searched(search[1], of, query.get("Label", ""), start, end))
         else:
             period = int(query.get("Period") or _period(queries))
             periods = range(int(start // period) * period, int(end), period)
-            named[query["Id"]] = metric_math.evaluate(query["Expression"], named, periods)
+
+            def find(wanted: str, stat: str, period: int) -> list[Series]:
+                return [series for _, series in _searched(wanted, {"Stat": stat, "Period": period}, "", start, end)]
+
+            named[query["Id"]] = metric_math.evaluate(query["Expression"], named, periods, find)
             several = [(query.get("Label", query["Expression"]), named[query["Id"]])]
         if query.get("ReturnData", True):
             found += [_result(query["Id"], label, series, request) for label, series in several]
@@ -182,15 +196,23 @@ def _statistics(points: Iterable[Mapping[str, Any]], of: Mapping[str, Any], star
     return {moment: float(value) for moment, value in values.items() if value is not None}
 
 
-def _searched(search: re.Match[str], label: str, start: float, end: float) -> Iterator[tuple[str, Series]]:
+def _searched(text: str, of: Mapping[str, Any], label: str, start: float, end: float) -> Iterator[tuple[str, Series]]:
+    """Label and series of each metric that a search finds and that has a value in the time."""
+    search = _WANTED.fullmatch(text)
+    if search is None:
+        raise NotImplementedError(f"a search for {text}")
     namespace, *dimensions = search[1].split(",")
     terms = dict(_TERM.findall(search[2]))
     wanted = terms.pop("MetricName", None)
     for (space, name, _), points in sorted(cloudwatch._metrics.items(), key=lambda one: one[0]):
-        given = points[0]["Dimensions"] if points else {}
+        given: dict[str, str] = points[0]["Dimensions"] if points else {}
         if space != namespace or wanted not in (None, name) or given.keys() != set(dimensions):
             continue
-        if terms.items() <= given.items():
-            series = _statistics(points, {"Period": search[4], "Stat": search[3]}, start, end)
-            if series:
-                yield _NAMED.sub(lambda found, given=given: given[found[1]], label) or name, series  # type: ignore[misc]
+        series = _statistics(points, of, start, end) if terms.items() <= given.items() else {}
+        if series:
+            yield _named(label, given) or name, series
+
+
+def _named(label: str, dimensions: Mapping[str, str]) -> str:
+    """A label with values in place of `${PROP('Dim.name')}`."""
+    return _NAMED.sub(lambda found: dimensions[found[1]], label)

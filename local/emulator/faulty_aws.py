@@ -28,7 +28,7 @@ from hypercorn.protocol.http_stream import ASGIHTTPState
 from ministack.core import lambda_runtime, sigv4
 from ministack.services import dynamodb, lambda_svc, s3, scheduler, stepfunctions, sts
 
-from local.emulator import clock, emulated_aws, lambda_like
+from local.emulator import clock, emulated_aws, emulated_metrics, lambda_like
 from local.emulator.emulated_aws import Message
 from local.emulator.faults import Fault, Injection, Kind, Plan
 
@@ -38,6 +38,7 @@ type Send = Callable[[Message], Awaitable[None]]
 CONTROL: Final = "/_faults"
 POLLED: Final = ("consumeimagetopic", "failedrecords")
 """What in the names of functions and buckets says that the poller calls them, as the emulator's root user."""
+_APIS: Final = "/_aws/execute-api/"
 _INVOKES: Final = "/2015-03-31/functions/"
 _SERVICES: Final = {"lambda": "Lambda", "dynamodb": "DynamoDB", "sqs": "SQS", "ecs": "ECS"}
 """As errors of a workflow name them."""
@@ -86,7 +87,11 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
             _cut(send)
         case _:
             await _read(receive)
-            await _answer(send, *_refusal(point, throttled=fault.kind is Kind.THROTTLED))
+            refusal = _refusal(point, throttled=fault.kind is Kind.THROTTLED)
+            if scope["path"].startswith(_APIS):
+                api_id, stage, *_ = scope["path"].removeprefix(_APIS).split("/")
+                emulated_metrics.count_request(api_id, stage, refusal[0])
+            await _answer(send, *refusal)
 
 
 async def _nowhere(_message: Message) -> None:
@@ -123,7 +128,7 @@ def _point(scope: Message, headers: dict[str, str], caller: str | None, service:
         service: that it was signed for.
     """
     path, method = scope["path"], scope["method"]
-    if path.startswith("/_aws/execute-api/"):
+    if path.startswith(_APIS):
         return f"door {method} /{path.split('/')[5]}"
     query = parse_qs(scope["query_string"].decode("latin-1"))
     if headers.get("content-type", "").startswith("multipart/form-data"):

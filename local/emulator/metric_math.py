@@ -13,6 +13,8 @@ from typing import Final
 type Series = dict[int, float]
 """Values by period."""
 type Value = float | Series
+type Search = Callable[[str, str, int], Sequence[Series]]
+"""Finds series by what is searched for, the statistic, and the period."""
 
 QUOTA: Final = 1000.0
 """What `SERVICE_QUOTA` gives here: of concurrent executions, AWS's default. A new account may have 10."""
@@ -30,13 +32,16 @@ _OF_SEVERAL: Final[dict[str, Callable[[Sequence[float]], float]]] = {
 }
 
 
-def evaluate(expression: str, named: Mapping[str, Series], periods: Iterable[int]) -> Series:
+def evaluate(
+    expression: str, named: Mapping[str, Series], periods: Iterable[int], search: Search | None = None
+) -> Series:
     """The series of an expression.
 
     Args:
         expression: of numbers, ids, operators and functions.
         named: series by id.
         periods: all there are; what an expression without a series has values for.
+        search: for `SEARCH`, inside a function of several series.
 
     Raises:
         KeyError: an id is unknown.
@@ -46,13 +51,13 @@ def evaluate(expression: str, named: Mapping[str, Series], periods: Iterable[int
         parsed = ast.parse(expression, mode="eval").body
     except SyntaxError:
         raise NotImplementedError(f"{expression} in an expression of metrics") from None
-    found = _value(parsed, named, list(periods))
+    found = _value(parsed, named, list(periods), search)
     return found if isinstance(found, dict) else dict.fromkeys(periods, found)
 
 
-def _value(node: ast.expr, named: Mapping[str, Series], periods: Sequence[int]) -> Value:
+def _value(node: ast.expr, named: Mapping[str, Series], periods: Sequence[int], search: Search | None) -> Value:
     def value(inner: ast.expr) -> Value:
-        return _value(inner, named, periods)
+        return _value(inner, named, periods, search)
 
     match node:
         case ast.Constant(value=int() | float() as number):
@@ -71,6 +76,16 @@ def _value(node: ast.expr, named: Mapping[str, Series], periods: Sequence[int]) 
             return dict.fromkeys(named[name], QUOTA)
         case ast.Call(func=ast.Name(id=name), args=[ast.List(elts=several)]) if name in _OF_SEVERAL:
             return _together(_OF_SEVERAL[name], [_series(value(one)) for one in several])
+        case ast.Call(
+            func=ast.Name(id=name),
+            args=[
+                ast.Call(
+                    func=ast.Name(id="SEARCH"),
+                    args=[ast.Constant(str(wanted)), ast.Constant(str(stat)), ast.Constant(int(period))],
+                )
+            ],
+        ) if name in _OF_SEVERAL and search:
+            return _together(_OF_SEVERAL[name], search(wanted, stat, period))
     raise NotImplementedError(f"{ast.unparse(node)} in an expression of metrics")
 
 

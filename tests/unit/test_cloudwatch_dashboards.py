@@ -19,10 +19,7 @@ from tools.cloudwatch.panels import Dashboard, Each, Line, Math, Panel, Text
 EVERY: tuple[Metric | AwsMetric, ...] = (*metrics.OWN, *metrics.AWS)
 BODIES = {one.name: json.loads(body.written(one)) for one in command.DASHBOARDS}
 CHECKED = {one.name: structure.check(body.written(one)) for one in command.DASHBOARDS}
-UNSHOWN = {
-    # Of outcomes: their panels come with the next change of the dashboards.
-    *("ImagesProcessed", "ImagesRejected", "ImagesFailed", "BytesProcessed", "ArrivalToAnswer"),
-}
+UNSHOWN: set[str] = set()
 """Metrics of ours that are on no dashboard, each with a comment that says why."""
 WITHOUT_PANEL = {"ConfigureRedshiftFunction"}
 """Runs when the stack is deployed, which fails if it does."""
@@ -84,7 +81,9 @@ def test_a_statistic_suits_the_unit_of_its_metric() -> None:
         for one in _metric_widgets(name):
             for *names, options in one["metrics"]:
                 if names and options["stat"] == "Sum":
-                    needed = {"Count"} | ({"Milliseconds"} if "dollars" in json.dumps(one.get("yAxis")) else set())
+                    needed = {"Count", "Bytes"} | (
+                        {"Milliseconds"} if "dollars" in json.dumps(one.get("yAxis")) else set()
+                    )
                     assert units[names[0], names[1]] in needed, "a sum of ages or of shares says nothing"
 
 
@@ -154,6 +153,14 @@ def test_prices_are_those_of_the_benchmark() -> None:
     assert pytest.approx(sum(cost[part] for part in parts)) == prices.IMAGE_REQUESTS * 1e6
     assert pytest.approx(cost["workflow"]) == prices.WORKFLOW_RUN * 1e6
     assert millions["workflow"] < prices.WORKFLOW_RUN * 1e6
+
+
+def test_the_runbook_says_of_each_graph_what_is_a_bad_sign() -> None:
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    for name in BODIES:
+        table = page.partition(f"| {name.title()} asks |")[2].partition("\n\n")[0]
+        titles = [one["properties"]["title"] for one in BODIES[name]["widgets"] if one["type"] != "text"]
+        assert [title for title in titles if title not in table] == [], name
 
 
 # Files

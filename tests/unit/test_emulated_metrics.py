@@ -95,6 +95,9 @@ def test_a_search_finds_each_value_of_a_dimension_in_the_time_asked_for() -> Non
         ("e1", "corrupt", [1]),
         ("e1", "truncated", [2]),
     ]
+    assert answered({"Id": "e1", "Expression": f"SUM({search})", "Label": "all", "Period": 60}) == [
+        ("e1", "all", [1, 2])
+    ]
 
 
 def test_the_latest_comes_first_unless_asked_otherwise() -> None:

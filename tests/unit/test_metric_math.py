@@ -46,3 +46,14 @@ def test_what_is_not_known_is_refused(expression: str) -> None:
 def test_an_id_that_is_not_there_is_refused() -> None:
     with pytest.raises(KeyError, match="m3"):
         evaluate("m1 + m3", NAMED, PERIODS)
+
+
+def test_a_search_is_put_together() -> None:
+    def find(wanted: str, stat: str, period: int) -> list[Series]:
+        assert (wanted, stat, period) == ('{N,a} MetricName="M"', "Sum", 60)
+        return [{0: 1, 60: 2}, {60: 3}]
+
+    expression = "2 * SUM(SEARCH('{N,a} MetricName=\"M\"', 'Sum', 60))"
+    assert evaluate(expression, {}, PERIODS, find) == {0: 2, 60: 10}
+    with pytest.raises(NotImplementedError):
+        evaluate(expression, {}, PERIODS)

@@ -49,10 +49,7 @@ def _properties(one: Panel | Alarms | Text) -> tuple[str, dict[str, Any]]:
 def _entry(line: Line | Each | Math, period: int) -> list[Any]:
     match line:
         case Each(metric=metric):
-            dimensions = ",".join((metric.namespace, *metric.dimensions))
-            search = f'{{{dimensions}}} MetricName="{metric.name}" service="${{LakeName}}"'
-            expression = f"SEARCH('{search}', '{line.stat}', {period})"
-            return [{"expression": expression, "label": f"${{!PROP('Dim.{metric.by}')}}"}]
+            return [{"expression": line.search(period), "label": f"${{!PROP('Dim.{metric.by}')}}"}]
         case Math():
             named = {"expression": line.expression, "label": line.label}
         case Line():

@@ -15,6 +15,7 @@ from tools.cloudwatch.panels import (
     REFUSED,
     Alarms,
     Dashboard,
+    Each,
     Line,
     Mark,
     Math,
@@ -38,6 +39,11 @@ _DEAD_LETTERS: Final = {"QueueName": "${DeadLetterQueueName}"}
 _CONCURRENCY: Final = {"Type": "Resource", "Resource": "ConcurrentExecutions", "Service": "Lambda", "Class": "None"}
 
 
+def _age(function: str, known: str) -> Line:
+    """How old the last record is that a function gets of the stream."""
+    return Line(metrics.ITERATOR_AGE, "", "Maximum", functions.named(function), id=known, is_shown=False)
+
+
 def _cost() -> tuple[Line | Math, ...]:
     """Dollars an hour, by what they are for."""
     times = tuple(
@@ -57,11 +63,10 @@ def _cost() -> tuple[Line | Math, ...]:
     return (
         *times,
         Line(metrics.IMAGES_RECEIVED, "", id="images", is_shown=False),
-        Line(metrics.EXECUTIONS_STARTED, "", of=_INGEST, id="runs", is_shown=False),
         Line(metrics.API_REQUESTS, "", of=_API, id="requests", is_shown=False),
         Math(f"({spent}) / 1000 * {prices.FUNCTION_GB_SECOND:.10f}", "time of functions", OTHERS[0], "c0"),
         Math(f"images * {prices.IMAGE_REQUESTS:.7f}", "requests to S3 and table", OTHERS[1], "c1"),
-        Math(f"runs * {prices.WORKFLOW_RUN:.8f}", "workflow", OTHERS[2], "c2"),
+        Math(f"images * {prices.WORKFLOW_RUN:.8f}", "workflow", OTHERS[2], "c2"),
         Math(f"requests * {prices.API_REQUEST:.7f}", "API", OTHERS[3], "c3"),
     )
 
@@ -78,8 +83,8 @@ DASHBOARD: Final = Dashboard(
                     Line(metrics.UPLOADS_REQUESTED, "upload forms granted", colour=ASIDE),
                     Line(metrics.KAFKA_IMAGES_STORED, "from Kafka", colour=ASIDE),
                     Line(metrics.IMAGES_RECEIVED, "received", colour=NEUTRAL),
-                    Line(metrics.EXECUTIONS_SUCCEEDED, "runs of the workflow that ended", of=_INGEST, colour=GOOD),
-                    Line(metrics.EXECUTIONS_FAILED, "runs that failed", of=_INGEST, colour=BAD),
+                    Line(metrics.IMAGES_PROCESSED, "processed", colour=GOOD),
+                    Line(metrics.IMAGES_FAILED, "failed", colour=BAD),
                 ),
                 width=18,
                 height=3,
@@ -95,15 +100,16 @@ DASHBOARD: Final = Dashboard(
         ),
         (
             Panel(
-                "Do images come in, and does the workflow finish them?",
+                "What becomes of images?",
                 (
                     Line(metrics.IMAGES_RECEIVED, "received", colour=NEUTRAL),
-                    Line(metrics.EXECUTIONS_SUCCEEDED, "runs that ended", of=_INGEST, colour=GOOD),
-                    Line(metrics.EXECUTIONS_FAILED, "runs that failed", of=_INGEST, colour=BAD),
-                    Line(metrics.EXECUTIONS_TIMED_OUT, "runs that took too long", of=_INGEST, colour=OTHERS[1]),
+                    Line(metrics.IMAGES_PROCESSED, "processed", colour=GOOD),
+                    Math(f"SUM({Each(metrics.IMAGES_REJECTED).search(MINUTE)})", "rejected", REFUSED, "rejected"),
+                    Line(metrics.IMAGES_FAILED, "failed", colour=BAD),
                 ),
                 "images a minute",
             ),
+            Panel("Why are images rejected?", (Each(metrics.IMAGES_REJECTED),), "images a minute", stacked=True),
             Panel(
                 "What came twice, or was started again?",
                 (
@@ -115,22 +121,20 @@ DASHBOARD: Final = Dashboard(
                 "images a minute",
                 stacked=True,
             ),
-            Panel(
-                "What waits for an operator?",
-                (Line(metrics.MESSAGES_VISIBLE, "dead letters", "Maximum", _DEAD_LETTERS, BAD),),
-                "messages",
-            ),
         ),
         (
             Panel(
-                "How long until SQL has an image?",
+                "How long until an image has its outcome, and SQL its row?",
                 (
-                    Line(metrics.ARRIVAL_TO_CATALOG, "", "p50", id="half", is_shown=False),
-                    Line(metrics.ARRIVAL_TO_CATALOG, "", "p95", id="most", is_shown=False),
-                    Math("half / 1000", "half of them", NEUTRAL, "halfs"),
-                    Math("most / 1000", "95 of 100", REFUSED, "mosts"),
+                    Line(metrics.ARRIVAL_TO_ANSWER, "", "p50", id="half", is_shown=False),
+                    Line(metrics.ARRIVAL_TO_ANSWER, "", "p95", id="most", is_shown=False),
+                    Line(metrics.ARRIVAL_TO_CATALOG, "", "p95", id="rows", is_shown=False),
+                    Math("half / 1000", "outcome, half of them", NEUTRAL, "halfs"),
+                    Math("most / 1000", "outcome, 95 of 100", REFUSED, "mosts"),
+                    Math("rows / 1000", "row, 95 of 100", OTHERS[1], "rowss"),
                 ),
                 "seconds",
+                marks=(templates.threshold("SlowAnswersAlarm", thousand=True),),
             ),
             Panel(
                 "Which step takes the time?",
@@ -146,25 +150,25 @@ DASHBOARD: Final = Dashboard(
                 stacked=True,
             ),
             Panel(
-                "Is the catalog or Kafka behind?",
+                "Are rows, events or Kafka behind?",
                 (
-                    Line(
-                        metrics.ITERATOR_AGE,
-                        "",
-                        "Maximum",
-                        {"FunctionName": "${WriteCatalogFunction}"},
-                        id="stream",
-                        is_shown=False,
-                    ),
+                    _age("WriteCatalogFunction", "rows"),
+                    _age("PublishOutcomesFunction", "events"),
                     Line(metrics.KAFKA_LAG, "", "Maximum", id="lag", is_shown=False),
-                    Math("stream / 1000", "oldest row that is not written", NEUTRAL, "streams"),
-                    Math("lag / 1000", "newest Kafka record", OTHERS[1], "lags"),
+                    Math("rows / 1000", "rows", NEUTRAL, "rowss"),
+                    Math("events / 1000", "events of outcomes", OTHERS[2], "eventss"),
+                    Math("lag / 1000", "Kafka", OTHERS[1], "lags"),
                 ),
-                "seconds",
+                "seconds, the oldest",
                 marks=(templates.threshold("CatalogBehindAlarm", thousand=True),),
             ),
         ),
         (
+            Panel(
+                "What waits for an operator?",
+                (Line(metrics.MESSAGES_VISIBLE, "dead letters", "Maximum", _DEAD_LETTERS, BAD),),
+                "messages",
+            ),
             Panel(
                 "Do calls to the API fail?",
                 (
@@ -175,6 +179,17 @@ DASHBOARD: Final = Dashboard(
                 "requests a minute",
             ),
             functions.errors(FUNCTIONS, MINUTE),
+        ),
+        (
+            Panel(
+                "Does the workflow finish what it starts?",
+                (
+                    Line(metrics.EXECUTIONS_SUCCEEDED, "runs that ended", of=_INGEST, colour=GOOD),
+                    Line(metrics.EXECUTIONS_FAILED, "runs that failed", of=_INGEST, colour=BAD),
+                    Line(metrics.EXECUTIONS_TIMED_OUT, "runs that took too long", of=_INGEST, colour=OTHERS[1]),
+                ),
+                "runs a minute",
+            ),
             Panel(
                 "What became of Kafka records?",
                 (
@@ -185,6 +200,14 @@ DASHBOARD: Final = Dashboard(
                 ),
                 "records a minute",
                 stacked=True,
+            ),
+            Panel(
+                "How much is processed?",
+                (
+                    Line(metrics.BYTES_PROCESSED, "", id="bytes", is_shown=False),
+                    Math("bytes / 1000000", "files as they arrived", NEUTRAL, "megabytes"),
+                ),
+                "MB a minute",
             ),
         ),
         (

@@ -64,6 +64,12 @@ class Each:
     metric: Metric
     stat: str = "Sum"
 
+    def search(self, period: int) -> str:
+        """The expression that finds them."""
+        dimensions = ",".join((self.metric.namespace, *self.metric.dimensions))
+        wanted = f'{{{dimensions}}} MetricName="{self.metric.name}" service="${{LakeName}}"'
+        return f"SEARCH('{wanted}', '{self.stat}', {period})"
+
 
 @dataclass(frozen=True)
 class Math:

@@ -39,7 +39,7 @@ DASHBOARD: Final = Dashboard(
     "promise",
     "-P8D",
     (
-        (Alarms("Does an alarm ring?", "PromiseAlarms"),),
+        (Alarms("Does an alarm ring?", "PromiseAlarms", height=2),),
         (
             Panel(
                 "What is wrong, at worst, in the time that is shown?",
@@ -92,6 +92,7 @@ DASHBOARD: Final = Dashboard(
                 (Line(metrics.OVERDUE_OBJECTS, "audits", "SampleCount", colour=GOOD),),
                 "a day",
                 period=DAY,
+                stacked=True,
                 marks=(Mark(1, "one a day"),),
             ),
         ),
@@ -105,6 +106,7 @@ DASHBOARD: Final = Dashboard(
                 ),
                 "runs an hour",
                 period=HOUR,
+                stacked=True,
                 marks=(templates.threshold("PurgeSilentAlarm"),),
             ),
             Panel(
@@ -112,12 +114,14 @@ DASHBOARD: Final = Dashboard(
                 (Line(metrics.OBJECTS_PURGED, "objects and items", colour=NEUTRAL),),
                 "an hour",
                 period=HOUR,
+                stacked=True,
             ),
             Panel(
                 "What was erased on request?",
                 (Line(metrics.IMAGES_ERASED, "images", colour=NEUTRAL),),
                 "an hour",
                 period=HOUR,
+                stacked=True,
             ),
         ),
         (
