@@ -369,7 +369,7 @@ def _await_deliveries(ledger: Ledger, records: int) -> None:
 
 
 def _process_here(lake: Lake) -> None:
-    """Bring every raw object to the images table or the dead-letter queue, as the workflow does."""
+    """Bring every raw object to the images table as the workflow does."""
     raw = lake.stack.outputs["RawBucketName"]
     pages = lake.client("s3").get_paginator("list_objects_v2").paginate(Bucket=raw)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
@@ -386,7 +386,7 @@ def _process_here(lake: Lake) -> None:
         if name in ("ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues")
     }
     put["TableName"] = lake.stack.outputs["ImagesTableName"]
-    work = partial(_bring_to_its_end, put, lake.stack.outputs["DeadLetterQueueUrl"])
+    work = partial(_bring_to_its_end, put)
     with (
         TemporaryDirectory() as folder,
         ProcessPoolExecutor(2, get_context("spawn"), _enter, (environment, Path(folder, "pipelines.json"))) as pool,
@@ -402,8 +402,8 @@ def _enter(environment: dict[str, str], pipelines_file: Path) -> None:
     pipelines.FILE = pipelines_file  # type: ignore[misc]  # what a layer of its own is to the function
 
 
-def _bring_to_its_end(put: dict[str, Any], queue_url: str, key: str) -> None:
-    dynamodb, sqs = _clients()
+def _bring_to_its_end(put: dict[str, Any], key: str) -> None:
+    dynamodb = _dynamodb()
     opened, _ = load(Opening).open(ObjectCreated(key=key))
     if opened.order is None or opened.facts is None:
         return
@@ -413,14 +413,11 @@ def _bring_to_its_end(put: dict[str, Any], queue_url: str, key: str) -> None:
         dynamodb.put_item(Item=outcome.item, **put)
     except dynamodb.exceptions.ConditionalCheckFailedException:
         return
-    if outcome.outcome == "rejected":
-        letter = {"image_id": key.rpartition("/")[2], "status": "rejected", "reason": outcome.reason}
-        sqs.send_message(QueueUrl=queue_url, MessageBody=json.dumps(letter))
 
 
 @cache
-def _clients() -> tuple[Any, Any]:
-    return boto3.client("dynamodb"), boto3.client("sqs")
+def _dynamodb() -> Any:
+    return boto3.client("dynamodb")
 
 
 def _await_end(lake: Lake, ledger: Ledger, records: int) -> None:
@@ -440,12 +437,12 @@ def _settle(lake: Lake, ledger: Ledger, faults: Faults, tallies: Sequence[Any], 
     """
     items = _items(lake)
     processed = {image_id for image_id, status in items.items() if status == "processed"}
-    letters = _dead_letters(lake)
+    rejections = _rejections(lake)
     kept = {key.rpartition("/")[2].removesuffix(".json") for key in _kept(lake)}
     query = "SELECT count(*), count(DISTINCT image_id) FROM images WHERE status = 'processed' AND source = 'ledger'"
     [[rows, distinct]] = ((int(str(count)) for count in row) for row in lake.analysts.ask(query).rows)
     missing = ledger.valid - processed
-    unseen = ledger.poison.keys() - letters.keys() - kept
+    unseen = ledger.poison.keys() - rejections - kept
     strangers = processed - ledger.valid
     deliveries = sum(ledger.deliveries.values())
     table = Table("ledger", "records", title=f"{records} records over {PARTITIONS} partitions", title_justify="left")
@@ -456,7 +453,7 @@ def _settle(lake: Lake, ledger: Ledger, faults: Faults, tallies: Sequence[Any], 
         ("cataloged: items processed", len(processed)),
         ("cataloged: rows in SQL", rows),
         ("cataloged: distinct images in SQL", distinct),
-        ("rejected: in the dead-letter queue", len(ledger.poison.keys() & letters.keys())),
+        ("rejected: in the queue of rejections", len(ledger.poison.keys() & rejections)),
         ("rejected: kept in the failed-records bucket", len(ledger.poison.keys() & kept)),
         ("given up by the poller", sum(tally.given_up for tally in tallies)),
         ("deliveries", deliveries),
@@ -489,15 +486,14 @@ def _items(lake: Lake) -> dict[str, str]:
     return {item["image_id"]["S"]: item["status"]["S"] for page in pages for item in page["Items"]}
 
 
-def _dead_letters(lake: Lake) -> dict[str, dict[str, Any]]:
-    sqs, queue = lake.client("sqs"), lake.stack.outputs["DeadLetterQueueUrl"]
-    letters: dict[str, dict[str, Any]] = {}
+def _rejections(lake: Lake) -> set[str]:
+    sqs, queue = lake.client("sqs"), lake.stack.outputs["RejectionsQueueUrl"]
+    rejected = set[str]()
     while found := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
         for message in found:
-            body = json.loads(message["Body"])
-            letters[body.get("image_id")] = body
+            rejected.add(json.loads(message["Body"])["detail"]["image_id"])
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    return letters
+    return rejected
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ class Remedy(StrEnum):
     CATALOG = "catalog"
     ERASURE = "erasure"
     EVENTS = "events"
+    REPEATED = "repeated"
+    REJECTION = "rejection"
     NEXT_RUN = "next_run"
     REPORT = "report"
     UNKNOWN = "unknown"
@@ -35,6 +37,8 @@ ADVICE: Final = {
     Remedy.CATALOG: "correct the cause, and run imagelake catalog rebuild --all",
     Remedy.ERASURE: "correct the cause, and erase the images again; imagelake retention report names them",
     Remedy.EVENTS: "correct the cause, and run imagelake events publish for the hours up to a day before it",
+    Remedy.REPEATED: "correct the cause, which the log of erase_image says; reconcile has it repeated by the hour",
+    Remedy.REJECTION: "correct the cause; the image is rejected, and the API and SQL say so",
     Remedy.NEXT_RUN: "correct the cause, which the function's log says; the next run does what this one did not",
     Remedy.REPORT: "a fault of Image Lake: report it with the fields that the reason names",
     Remedy.UNKNOWN: "no message that Image Lake knows: imagelake dead-letters show prints all of it",
@@ -46,6 +50,8 @@ _OF_EVENTS: Final = {
     Remedy.CATALOG: "stream_batch",
     Remedy.ERASURE: "stream_batch",
     Remedy.EVENTS: "stream_batch",
+    Remedy.REPEATED: "erasure",
+    Remedy.REJECTION: "image_rejected",
     Remedy.NEXT_RUN: "schedule",
 }
 """Codes of what is no message of Image Lake's own."""
@@ -101,6 +107,10 @@ class Letter:
                 function = str(rest.get("requestContext"))
                 owners = {"EraseImage": Remedy.ERASURE, "PublishOutcomes": Remedy.EVENTS}
                 return next((one for name, one in owners.items() if name in function), Remedy.CATALOG)
+            case {"image_id": str(), **rest} if not rest:
+                return Remedy.REPEATED
+            case {"detail-type": "ImageRejected"}:
+                return Remedy.REJECTION
             case {"source": "aws.scheduler"}:
                 return Remedy.NEXT_RUN
             case {} if not self.message:

@@ -15,6 +15,8 @@ type Handler = Callable[[Any], Any]
 
 UNCAUGHT_BY_ALL = ("States.DataLimitExceeded", "States.Runtime")
 STEP_BYTES = 262_144
+STARTED = "2026-11-22T09:30:16.000Z"
+"""When executions begin, as they are told."""
 
 
 class StateError(Exception):
@@ -93,10 +95,12 @@ class Workflow:
                     variables |= self._assigned(state, variables, {"input": value})
                     name = state["Next"]
                 case _:
-                    name, value = self._task(state, value, variables)
+                    name, value = self._task(name, value, variables)
 
-    def _task(self, state: dict[str, Any], value: Any, variables: dict[str, Any]) -> tuple[str, Any]:
-        states = {"input": value, "context": {"Execution": {"Id": "arn:aws:states:test"}}}
+    def _task(self, name: str, value: Any, variables: dict[str, Any]) -> tuple[str, Any]:
+        state, execution = self.definition["States"][name], {"Id": "arn:aws:states:test", "StartTime": STARTED}
+        context = {"Execution": execution, "State": {"Name": name, "RetryCount": 0}}
+        states = {"input": value, "context": context}
         try:
             states["result"], way = self._call_with_retries(state, variables, states), state
         except StateError as error:
@@ -119,6 +123,7 @@ class Workflow:
                 if retrier is None or used.get(id(retrier), 0) >= retrier["MaxAttempts"]:
                     raise
                 used[id(retrier)] = used.get(id(retrier), 0) + 1
+                states["context"]["State"]["RetryCount"] += 1
 
     @staticmethod
     def _caught(state: dict[str, Any], error: StateError) -> dict[str, Any]:

@@ -55,10 +55,11 @@ def _findings(name: Path | str, document: str) -> list[str]:
 
 
 def templates(root: Path) -> list[Path]:
-    """Every template in a folder: that of the lake, its nested stacks, and the optional stacks beside it."""
+    """Every template in a folder: the lake, its nested stacks, the optional stacks beside it, and the examples."""
     written = ("analytics/template.yaml", "analytics/dashboard/template.yaml", "dashboards/template.yaml")
     nested = [*root.glob("stacks/*.yaml"), *(root / one for one in written)]
-    return [root / "template.yaml", *sorted(nested), *sorted(root.glob("infra/*.yaml"))]
+    beside = [*root.glob("infra/*.yaml"), *root.glob("examples/events/*.yaml")]
+    return [root / "template.yaml", *sorted(nested), *sorted(beside)]
 
 
 def translate(template: Path) -> str:

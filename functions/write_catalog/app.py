@@ -15,7 +15,7 @@ from imagelake import emission, metrics
 from imagelake.catalog import parquet
 from imagelake.errors import unforeseen
 from imagelake.keys import ArrivalHour
-from imagelake.model import DeadLetter, ImageRecord, Tombstone, is_new_outcome
+from imagelake.model import DeadLetter, FaultCode, ImageRecord, Tombstone, is_new_outcome
 from imagelake.settings import load
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.dead_letters import DeadLetterQueue
@@ -107,6 +107,13 @@ def _read[Item: (ImageRecord, Tombstone)](
         return model.model_validate(item or {})
     except ValidationError as error:
         fields = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
-        reason = f"unreadable_item: {', '.join(fields)}"
-        dead_letters.report(DeadLetter(image_id=entry.dynamodb.Keys["image_id"], status="failed", reason=reason))
+        dead_letters.report(
+            DeadLetter(
+                image_id=entry.dynamodb.Keys["image_id"],
+                code=FaultCode.UNREADABLE_ITEM,
+                reason=f"{FaultCode.UNREADABLE_ITEM}: {', '.join(fields)}",
+                step="write_catalog",
+                last_at=datetime.now(UTC),
+            )
+        )
         return None

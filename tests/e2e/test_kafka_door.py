@@ -35,14 +35,14 @@ def ended(lake: Lake, *image_ids: str) -> dict[str, dict[str, Any]]:
     return eventually(lambda: lake.records(image_ids), all_ended)
 
 
-def dead_letters(lake: Lake, image_ids: set[str]) -> dict[str, dict[str, Any]]:
-    """The messages about these images; leaves them and all others in the queue."""
-    sqs, queue = lake.client("sqs"), lake.stack.outputs["DeadLetterQueueUrl"]
+def rejections(lake: Lake, image_ids: set[str]) -> dict[str, dict[str, Any]]:
+    """What the queue of rejections says of these images; leaves it and all else there."""
+    sqs, queue = lake.client("sqs"), lake.stack.outputs["RejectionsQueueUrl"]
     found: dict[str, dict[str, Any]] = {}
     deadline = time.monotonic() + 60
     while found.keys() != image_ids and time.monotonic() < deadline:
         answer = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=1)
-        letters = [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+        letters = [json.loads(message["Body"])["detail"] for message in answer.get("Messages", [])]
         found |= {letter["image_id"]: letter for letter in letters if letter.get("image_id") in image_ids}
     return found
 
@@ -61,14 +61,14 @@ def test_a_bad_image_is_stored_and_rejected_by_the_workflow(lake: Lake, samples:
     image_ids = produce(lake, b"no image at all", samples["cut-off.jpg"].content)
     records = ended(lake, *image_ids)
     assert [records[image_id]["status"] for image_id in image_ids] == ["rejected", "rejected"]
-    letters = dead_letters(lake, set(image_ids))
-    assert [letters[image_id]["reason"].partition(":")[0] for image_id in image_ids] == ["not_an_image", "truncated"]
+    letters = rejections(lake, set(image_ids))
+    assert [letters[image_id]["reason_code"] for image_id in image_ids] == ["not_an_image", "truncated"]
 
 
-def test_a_record_refused_at_the_door_is_kept_and_reported(lake: Lake) -> None:
+def test_a_record_refused_at_the_door_is_kept_and_told(lake: Lake) -> None:
     (image_id,) = produce(lake, None, image_uri="s3://somebody-elses/image.jpg")
-    letter = dead_letters(lake, {image_id})[image_id]
-    assert letter["reason"].startswith("claim_not_allowed: ")
+    letter = rejections(lake, {image_id})[image_id]
+    assert letter["reason_code"] == "claim_not_allowed"
     bucket, _, key = letter["kept_at"].removeprefix("s3://").partition("/")
     kept = json.load(lake.client("s3").get_object(Bucket=bucket, Key=key)["Body"])
     assert [len(records) for records in kept["records"].values()] == [1]

@@ -58,6 +58,7 @@ RAW_BUCKET, LAKE_BUCKET = physical_name("RawBucket"), physical_name("LakeBucket"
 IMAGES_TABLE = physical_name("ImagesTable")
 DATABASE, TABLE = physical_name("CatalogDatabase"), physical_name("CatalogTable")
 QUEUE_URL = resolve({"Ref": "DeadLetterQueue"})
+REJECTIONS_URL = resolve({"Ref": "RejectionsQueue"})
 EVENT_BUS = physical_name("EventBus")
 EVERY_EVENT = "every-event"
 """A queue that gets what is put on the bus."""
@@ -135,6 +136,10 @@ def _create_stores() -> None:
         sqs.create_queue(QueueName=physical_name(name))
     sqs.create_queue(QueueName=EVERY_EVENT)
     client("events").create_event_bus(Name=EVENT_BUS)
+    for name, rule in resources("AWS::Events::Rule").items():
+        if rule["Properties"].get("EventBusName") == {"Ref": "EventBus"}:
+            [target] = rule["Properties"]["Targets"]
+            _put_rule(name, rule["Properties"]["EventPattern"], resolve(target["Arn"]))
     _put_rule(EVERY_EVENT, {"source": [SOURCE]}, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{EVERY_EVENT}")
 
 
@@ -247,7 +252,16 @@ def events_put() -> list[dict[str, Any]]:
     return found
 
 
-def dead_letters_sent() -> list[dict[str, str]]:
+def dead_letters_sent() -> list[dict[str, Any]]:
     """The messages in the dead-letter queue."""
-    messages = client("sqs").receive_message(QueueUrl=QUEUE_URL, MaxNumberOfMessages=10).get("Messages", [])
+    return _messages(QUEUE_URL)
+
+
+def rejections_told() -> list[dict[str, Any]]:
+    """The details of the events in the queue of rejections."""
+    return [told["detail"] for told in _messages(REJECTIONS_URL)]
+
+
+def _messages(queue: str) -> list[Any]:
+    messages = client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
     return [json.loads(message["Body"]) for message in messages]

@@ -38,6 +38,7 @@ from tests.integration.conftest import (
     LAKE_BUCKET,
     QUEUE_URL,
     RAW_BUCKET,
+    REJECTIONS_URL,
     TABLE,
     Context,
     client,
@@ -82,6 +83,7 @@ class Lake:
         self.erased: set[str] = set()
         self.outcomes: dict[str, list[str]] = defaultdict(list)
         self.letters: dict[str, set[str]] = defaultdict(set)
+        self.rejections: set[str] = set()
         self.told: dict[str, set[str]] = defaultdict(set)
         self.has_bug = self.has_fault = self.lost_rows = False
         self.pending: list[tuple[datetime, dict[str, Any]]] = []
@@ -250,8 +252,9 @@ class Lake:
                 self.pending.append((datetime.now(UTC), item))
                 if not _is_erased(item) and not {"reported_at", "redriven_at"} & item.keys():
                     self.outcomes[item["image_id"]].append(item["status"])
-        for letter in _letters():
+        for letter in _letters(QUEUE_URL):
             self.letters[letter["image_id"]].add(letter["status"])
+        self.rejections |= {letter["detail"]["image_id"] for letter in _letters(REJECTIONS_URL)}
         for told in events_put():
             self.told[told["detail"].get("image_id", told["detail"]["hour"])].add(told["detail-type"])
 
@@ -314,7 +317,8 @@ class Lake:
         assert item["status"] == RIGHT[sent.kind]
         assert "unsettled_since" not in item
         assert current[image_id] == [item["status"]]
-        assert set(self.outcomes[image_id]) - {"processed"} <= self.letters[image_id]
+        assert ("failed" in self.outcomes[image_id]) <= ("failed" in self.letters[image_id])
+        assert ("rejected" in self.outcomes[image_id]) == (image_id in self.rejections)
         assert {EVENTS[status] for status in self.outcomes[image_id]} == self.told[image_id]
         assert self.outcomes[image_id].count("processed") <= 1
         assert self.lost_rows or every[image_id] == sorted(self.outcomes[image_id]), self.outcomes[image_id]
@@ -437,12 +441,12 @@ def _found_by_queries() -> list[tuple[str, str]]:
     return found
 
 
-def _letters() -> Iterator[dict[str, str]]:
-    """The messages in the dead-letter queue, which are gone afterwards."""
+def _letters(queue: str) -> Iterator[dict[str, Any]]:
+    """The messages in a queue, which are gone afterwards."""
     sqs = client("sqs")
-    while found := sqs.receive_message(QueueUrl=QUEUE_URL, MaxNumberOfMessages=10).get("Messages", []):
+    while found := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
         for message in found:
-            sqs.delete_message(QueueUrl=QUEUE_URL, ReceiptHandle=message["ReceiptHandle"])
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
             yield json.loads(message["Body"])
 
 

@@ -28,6 +28,7 @@ from tests.integration.conftest import (
     LAKE_BUCKET,
     QUEUE_URL,
     RAW_BUCKET,
+    REJECTIONS_URL,
     TABLE,
     client,
 )
@@ -711,6 +712,11 @@ def a_stream_switched_off() -> None:
 @found(("configuration", "dead letters", "a queue that keeps messages for too long"))
 def a_queue_that_keeps_messages_for_a_fortnight() -> None:
     client("sqs").set_queue_attributes(QueueUrl=QUEUE_URL, Attributes={"MessageRetentionPeriod": "1209600"})
+
+
+@found(("configuration", "rejections", "a queue that keeps messages for too long"))
+def a_queue_of_rejections_that_keeps_them_for_a_fortnight() -> None:
+    client("sqs").set_queue_attributes(QueueUrl=REJECTIONS_URL, Attributes={"MessageRetentionPeriod": "1209600"})
 
 
 @found(("configuration", "logs", "a log group that keeps logs for too long"))

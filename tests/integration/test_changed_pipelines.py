@@ -15,7 +15,7 @@ from imagelake import pipelines
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival
 from tests.application import event
-from tests.integration.conftest import RAW_BUCKET, Context, client, created, dead_letters_sent
+from tests.integration.conftest import IMAGES_TABLE, RAW_BUCKET, Context, client, created, rejections_told
 from tests.unit.pictures import encoded, photo
 from tests.workflow import Workflow
 from tools.pipelines import SOURCE, written
@@ -62,8 +62,7 @@ def test_a_kafka_record_over_the_limit_is_rejected_with_the_limit(tell: Tell) ->
 
     consume_image_topic.handler(sample, tell("consume_image_topic"))
 
-    (letter,) = dead_letters_sent()
-    assert letter["reason"] == f"too_many_bytes: the file has {LIMIT + 1} bytes, the limit is {LIMIT}"
+    assert [one["reason_code"] for one in rejections_told()] == ["too_many_bytes"]
 
 
 def test_the_engine_rejects_an_image_over_the_limit_with_the_limit(workflow: Workflow) -> None:
@@ -73,5 +72,6 @@ def test_the_engine_rejects_an_image_over_the_limit_with_the_limit(workflow: Wor
 
     workflow.run(created(key))
 
-    (letter,) = dead_letters_sent()
-    assert letter["reason"] == f"too_many_bytes: the file has {LIMIT + 1} bytes, the limit is {LIMIT}"
+    image_id = {"image_id": {"S": "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f"}}
+    item = client("dynamodb").get_item(TableName=IMAGES_TABLE, Key=image_id)["Item"]
+    assert item["reason"]["S"] == f"too_many_bytes: the file has {LIMIT + 1} bytes, the limit is {LIMIT}"

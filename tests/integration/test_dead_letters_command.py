@@ -4,12 +4,13 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from imagelake.model import DeadLetter
+from imagelake.model import DeadLetter, FaultCode
 from imagelake.stores import dead_letters
 from imagelake_cli import connection, dead_letter_queue
 from imagelake_cli.dead_letter_queue import DeadLetterQueue
@@ -40,7 +41,7 @@ class Redriving:
         if result == "redriven":
             self.started.append(image_id)
             if image_id in self.fails_again:
-                send(DeadLetter(image_id=image_id, status="failed", reason="fault: again"))
+                send(of_image(image_id, "fault: again"))
         return Redriven(image_id=image_id, result=result)
 
 
@@ -63,7 +64,13 @@ def send(*letters: DeadLetter) -> None:
 
 
 def letter(number: int, code: str = "script_error") -> DeadLetter:
-    return DeadLetter(image_id=f"image-{number:02}", status="rejected", reason=f"{code}: as the test says")
+    return of_image(f"image-{number:02}", f"{code}: as the test says")
+
+
+def of_image(image_id: str, reason: str) -> DeadLetter:
+    return DeadLetter(
+        image_id=image_id, code=FaultCode.of(reason), reason=reason, step="Open image", last_at=datetime.now(UTC)
+    )
 
 
 def run(*arguments: str, code: int = 0) -> Result:
@@ -93,9 +100,7 @@ def test_every_message_is_listed_and_stays_to_be_listed_again() -> None:
     assert first == second
     assert sorted(one["image_id"] for one in first) == [f"image-{number:02}" for number in range(25)]
     assert list(first[0]) == ["message_id", "sent_at", "image_id", "status", "code", "can_be_redriven", "message"]
-    assert {(one["status"], one["code"], one["can_be_redriven"]) for one in first} == {
-        ("rejected", "script_error", True)
-    }
+    assert {(one["status"], one["code"], one["can_be_redriven"]) for one in first} == {("failed", "script_error", True)}
     assert first[0]["message"]["reason"] == "script_error: as the test says"
 
 
@@ -110,6 +115,17 @@ def test_codes_times_and_ids_choose_among_them() -> None:
     assert listed("--until", "1m") == []
     assert listed("--since", "2099-01-01T00:00:00Z") == []
     assert "3 messages, 2 script_error, 1 corrupt" in run("list").stderr
+
+
+def test_a_message_of_an_earlier_version_is_listed_beside_those_of_today() -> None:
+    earlier = {"image_id": "image-02", "status": "rejected", "reason": "truncated: the file ends early"}
+    client("sqs").send_message(QueueUrl=QUEUE_URL, MessageBody=json.dumps(earlier))
+    send(letter(1))
+
+    assert {(one["image_id"], one["code"]) for one in listed()} == {
+        ("image-01", "script_error"),
+        ("image-02", "truncated"),
+    }
 
 
 def test_an_id_that_no_message_has_is_said() -> None:
@@ -150,6 +166,8 @@ EVENTS: list[tuple[Any, str, str]] = [
     (UNPUT, "stream_batch", "requestContext, DDBStreamBatchInfo"),
     (KEPT, "given_up", "given_up: too old"),
     ({"image_id": "a", "status": "failed", "reason": "unreadable_item: x"}, "unreadable_item", "unreadable_item: x"),
+    ({"image_id": "image-77"}, "erasure", "image_id"),
+    ({"source": "image-lake", "detail-type": "ImageRejected"}, "image_rejected", "ImageRejected"),
     ({}, "schedule", "an event that says nothing"),
     ([1], "unknown", "an event that says nothing"),
 ]  # fmt: skip
@@ -157,6 +175,8 @@ ADVISED = {
     "object_created": {"started again", "send the Kafka records of that object again"},
     "schedule": {"the next run does what this one did not"},
     "stream_batch": {"imagelake catalog rebuild --all", "erase the images again", "imagelake events publish"},
+    "erasure": {"reconcile has it repeated by the hour"},
+    "image_rejected": {"the API and SQL say so"},
     "given_up": {"send the Kafka record that is at kept_at again"},
     "unreadable_item": {"report it"},
     "unknown": {"imagelake dead-letters show"},

@@ -124,7 +124,7 @@ def test_table() -> None:
     def play() -> list[Any]:
         key = RawKey(ArrivalHour.of(NOW), "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f")
         arguments = (key, NOW)
-        report = OpenReport(key, "failed", "lost: for good")
+        report = OpenReport(key, "lost: for good", "reconcile", NOW)
         expires_at = datetime(2100, 1, 1, tzinfo=UTC)
         record = ImageRecord(
             image_id=key.image_id,
@@ -147,7 +147,7 @@ def test_table() -> None:
             ImagesTable(IMAGES_TABLE).give_up(key, report.reason, NOW, NOW, expires_at),
             list(ImagesTable(IMAGES_TABLE).unsettled(NOW - timedelta(milliseconds=1))),
             list(ImagesTable(IMAGES_TABLE).unsettled(NOW)),
-            ImagesTable(IMAGES_TABLE).close_report(replace(report, status="rejected"), NOW),
+            ImagesTable(IMAGES_TABLE).close_report(replace(report, reason="lost: otherwise"), NOW),
             ImagesTable(IMAGES_TABLE).close_report(report, NOW),
             ImagesTable(IMAGES_TABLE).close_report(report, NOW),
             list(ImagesTable(IMAGES_TABLE).unsettled(NOW)),

@@ -74,6 +74,7 @@ AUDIT = Auditor(
     catalog_database="db",
     catalog_table="images",
     dead_letter_queue_url="queue",
+    rejections_queue_url="rejections",
     athena_work_group="analysts",
     ingest_image_state_machine="workflow",
     lake_name="lake",

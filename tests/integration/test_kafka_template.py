@@ -180,7 +180,7 @@ def test_the_function_and_its_pollers_may_do_exactly_this() -> None:
     assert actions(of_the_role()) == {
         "StoreImages": ["s3:PutObject"],
         "KeepRejectedRecords": ["s3:PutObject"],
-        "ReportToDeadLetterQueue": ["sqs:SendMessage"],
+        "TellOthers": ["events:PutEvents"],
         "WriteLogs": ["logs:CreateLogStream", "logs:PutLogEvents"],
         "RedeemClaimChecks": ["s3:GetObject"],
         "FindCluster": [

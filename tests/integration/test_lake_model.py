@@ -2,8 +2,8 @@
 
 Hypothesis draws what happens. The workflow, its functions and all others are the real ones, on stores in process and
 a clock that goes by minutes and days. In the end the faults stop: then every image that is kept has one outcome, the
-right one, one current row that says the same, and a message if it was ever rejected or failed; what was erased or has
-had its days is nowhere. Whoever asks meanwhile sees no row twice.
+right one, one current row that says the same, its events, and a message if it was ever rejected or failed; what was
+erased or has had its days is nowhere. Whoever asks meanwhile sees no row twice.
 
 `make test` draws the same examples every time. With EXAMPLES in the environment it draws that many new ones, and makes
 the one that fails as short as it can.

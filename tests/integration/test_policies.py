@@ -256,6 +256,7 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("dynamodb:DescribeContinuousBackups", "${ImagesTable.Arn}"),
             ("dynamodb:ListBackups", "*"),
             ("sqs:GetQueueAttributes", "${DeadLetterQueue.Arn}"),
+            ("sqs:GetQueueAttributes", "${RejectionsQueue.Arn}"),
             ("athena:GetWorkGroup", f"{ATHENA}:workgroup/${{AnalystsWorkGroup}}"),
             ("states:DescribeStateMachine", "${IngestImageStateMachine}"),
             ("glue:GetPartitions", f"{GLUE}:catalog"),
@@ -580,7 +581,8 @@ def test_all_roles_and_policies_with_a_service_are_looked_at() -> None:
     resources = application.translated()["Resources"]
     roles = {name for name, one in resources.items() if one["Type"] == "AWS::IAM::Role"}
 
-    assert _statements_of_services().keys() == roles | {"AlarmTopicPolicy", "DeadLetterQueuePolicy"}
+    policies = {"AlarmTopicPolicy", "DeadLetterQueuePolicy", "RejectionsQueuePolicy"}
+    assert _statements_of_services().keys() == roles | policies
 
 
 # What is called without anybody waiting for the answer
@@ -597,7 +599,7 @@ def test_every_rule_and_schedule_has_a_dead_letter_queue() -> None:
     targets = [target for rule in _everything("AWS::Events::Rule").values() for target in rule["Targets"]]
     targets += [schedule["Target"] for schedule in _everything("AWS::Scheduler::Schedule").values()]
 
-    assert len(targets) == 6
+    assert len(targets) == 7
     for target in targets:
         assert _spelled(target["DeadLetterConfig"]["Arn"]) == "${DeadLetterQueue.Arn}"
         assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] >= 900
@@ -669,8 +671,7 @@ def test_a_workflow_may_make_every_call_of_its_states(file: str, role: str) -> N
 
 
 def test_the_rule_starts_the_workflow_and_nothing_else(translated: dict[str, dict[str, Any]]) -> None:
-    [rule] = _of("AWS::Events::Rule", translated).values()
-    [target] = rule["Targets"]
+    [target] = _of("AWS::Events::Rule", translated)["IngestImageStateMachineImageArrived"]["Targets"]
 
     assert _spelled(target["Arn"]) == "${IngestImageStateMachine}"
     assert _spelled(target["RoleArn"]) == "${IngestImageStateMachineImageArrivedRole.Arn}"
@@ -699,11 +700,12 @@ def test_nobody_else_is_let_at_a_bucket_or_a_queue(translated: dict[str, dict[st
 
     assert allowed == [
         {
-            "Sid": "AcceptUndeliverableEvents",
+            "Sid": sid,
             "Effect": "Allow",
             "Principal": {"Service": "events.amazonaws.com"},
             "Action": "sqs:SendMessage",
-            "Resource": {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]},
+            "Resource": {"Fn::GetAtt": [queue, "Arn"]},
             "Condition": OF_A_RULE,
         }
+        for sid, queue in (("AcceptUndeliverableEvents", "DeadLetterQueue"), ("AcceptRejections", "RejectionsQueue"))
     ]

@@ -143,16 +143,14 @@ def test_an_awaited_image_is_processed_exactly_once(picture: bytes, workflow: Wo
     assert len(derivatives) == 2
 
 
-def test_a_broken_image_is_rejected_and_reported_once(picture: bytes, workflow: Workflow, started: list[str]) -> None:
+def test_a_broken_image_is_rejected_once(picture: bytes, workflow: Workflow, started: list[str]) -> None:
     version = arrive(workflow, picture[: len(picture) // 2])
     main(*started)
 
     assert [collect(workflow, version)[-1] for _ in range(2)] == ["Finish", "Skip duplicate"]
 
-    (letter,) = dead_letters_sent()
-    assert (item()["status"], item()["reason"]) == ("rejected", letter["reason"])
-    assert letter["reason"].startswith("truncated: ")
-    assert (letter["image_id"], letter["bucket"], letter["key"]) == (KEY.image_id, RAW_BUCKET, str(KEY))
+    assert (item()["status"], item()["reason"].partition(":")[0]) == ("rejected", "truncated")
+    assert dead_letters_sent() == []
 
 
 def test_an_image_that_a_changed_limit_makes_too_large_is_rejected(

@@ -11,6 +11,7 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 from pydantic import ValidationError
 
+from functions.publish_outcomes.app import handler as publish_outcomes
 from functions.redrive_images.app import handler as redrive_images
 from functions.write_catalog.app import handler as write_catalog
 from imagelake.engine.reason_codes import OF_THE_FILE, Reason
@@ -22,7 +23,15 @@ from imagelake.stores.images_table import ImagesTable, serialize
 from local.samples import Sample, make_samples
 from tests.application import event
 from tests.conftest import GivePipelines
-from tests.integration.conftest import IMAGES_TABLE, RAW_BUCKET, Context, client, dead_letters_sent, stream_of
+from tests.integration.conftest import (
+    IMAGES_TABLE,
+    RAW_BUCKET,
+    Context,
+    client,
+    dead_letters_sent,
+    rejections_told,
+    stream_of,
+)
 from tests.workflow import StateError, Workflow
 
 SAMPLES = {sample.filename: sample for sample in make_samples()}
@@ -260,26 +269,27 @@ def test_an_hour_is_searched_by_code(ask: Ask, monkeypatch: pytest.MonkeyPatch) 
     assert found == [errors[:2], errors[2:4], errors[4:]]
 
 
-def test_a_redrive_that_is_rejected_again_is_reported_again_and_has_one_current_row(
+def test_a_redrive_that_is_rejected_again_is_told_again_and_has_one_current_row(
     workflow: Workflow, ask: Ask, started: list[dict[str, Any]], give_pipelines: GivePipelines, tell: Any
 ) -> None:
     changes: list[dict[str, Any]] = []
     give_pipelines(limits={"max_pixels": 1_000})
     key = arrive(workflow, HILLS)
     changes.append(item(key.image_id))
-    assert len(dead_letters_sent()) == 1
 
     ask(image_ids=[key.image_id])
     changes.append(item(key.image_id))
-    workflow.before = lambda state: changes.append(item(key.image_id)) if state == "Close report" else None
     workflow.run(started[0])
     changes.append(item(key.image_id))
 
-    assert len(dead_letters_sent()) == 1, "of the second rejection"
     written = [write_catalog(stream_of(one), tell("write_catalog"))["records"] for one in changes]
-    assert written == [0, 0, 1, 0], "after its report, marked, committed again, and reported again"
+    assert written == [1, 0, 1], "committed, marked, and committed again"
+    publish_outcomes(stream_of(*changes), tell("publish_outcomes"))
+    told = rejections_told()
+    assert [one["reason_code"] for one in told] == ["too_many_pixels"] * 2
+    assert len({one["id"] for one in told}) == 2
     assert changes[2]["processed_at"] > changes[0]["processed_at"], "the later row is the current one"
-    assert not {"redriven_at"} & changes[3].keys()
+    assert not {"redriven_at"} & changes[2].keys()
 
 
 def test_a_mark_on_an_image_of_an_earlier_version_is_no_row(ask: Ask, tell: Any) -> None:

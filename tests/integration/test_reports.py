@@ -1,4 +1,4 @@
-"""Whatever is rejected or failed is reported, at least once: with answers lost, and with a death after each step.
+"""Whatever fails is reported, at least once: with answers lost, and with a death after each step.
 
 The real workflow with its real functions, and the real `reconcile`, on stores in process.
 """
@@ -13,12 +13,14 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 from moto.s3.models import s3_backends
 
+from functions.publish_outcomes.app import handler as publish_outcomes
 from functions.reconcile.app import handler as reconcile
 from functions.write_catalog.app import handler as write_catalog
 from imagelake.keys import ArrivalHour, RawKey
-from imagelake.model import Arrival, ImageRecord
+from imagelake.model import Arrival, DeadLetter, ImageRecord
 from imagelake.process import reconciliation
 from imagelake.stores import images_table, ingest_workflow
+from imagelake.values import to_iso
 from local.samples import make_samples
 from tests.application import WORKFLOW, event
 from tests.integration.call_faults import Died
@@ -29,6 +31,7 @@ from tests.integration.conftest import (
     client,
     created,
     dead_letters_sent,
+    rejections_told,
     stream_of,
 )
 from tests.workflow import StateError, Workflow
@@ -36,8 +39,6 @@ from tests.workflow import StateError, Workflow
 NOTES = next(sample for sample in make_samples() if sample.filename == "notes.jpg")
 ARRIVED = datetime.now(UTC) - timedelta(minutes=30)
 KEY = RawKey(ArrivalHour.of(ARRIVED), str(uuid.uuid4()))
-REASONS = {"rejected": "not_an_image", "failed": "fault"}
-COMMIT = {"rejected": "dynamodb.put_item", "failed": "dynamodb.update_item"}
 
 
 class LostError(Exception):
@@ -92,12 +93,14 @@ def item() -> dict[str, Any]:
     return {name: TypeDeserializer().deserialize(value) for name, value in stored.items()}
 
 
-def reported(status: str) -> list[dict[str, str]]:
+def reported() -> list[dict[str, str]]:
     """The messages of the image, each of which says why."""
     letters = dead_letters_sent()
     for letter in letters:
-        assert (letter["image_id"], letter["status"], letter["key"]) == (KEY.image_id, status, str(KEY))
-        assert letter["reason"].partition(":")[0] == REASONS[status]
+        assert (letter["image_id"], letter["status"], letter["key"]) == (KEY.image_id, "failed", str(KEY))
+        assert letter["code"] == letter["reason"].partition(":")[0] == "fault"
+        assert letter["step"] == "Close image"
+        DeadLetter.model_validate(letter)
     return letters
 
 
@@ -120,64 +123,70 @@ def search(tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch, late
 PAST_PATIENCE = timedelta(minutes=16)
 
 
-@pytest.mark.parametrize("status", REASONS)
-def test_an_outcome_is_reported_once_and_the_report_closed(status: str, run: Callable[[str], list[str]]) -> None:
-    states = run(status)
+def test_a_failure_is_reported_once_and_the_report_closed(run: Callable[[str], list[str]]) -> None:
+    states = run("failed")
 
-    assert states[-4:-1] == ["Report to dead-letter queue", "Close report", "Check fault"]
-    assert len(reported(status)) == 1
-    assert item()["status"] == status
+    assert states[-3:] == ["Report to dead-letter queue", "Close report", "Fail"]
+    assert len(reported()) == 1
+    assert item()["status"] == "failed"
     assert "reported_at" in item()
     assert "unsettled_since" not in item()
 
 
-@pytest.mark.parametrize("status", REASONS)
-def test_an_outcome_whose_commit_was_not_answered_is_reported(
-    status: str, workflow: Workflow, run: Callable[[str], list[str]]
+def test_a_failure_whose_commit_was_not_answered_is_reported(
+    workflow: Workflow, run: Callable[[str], list[str]]
 ) -> None:
-    lost = {COMMIT[status]}
+    lost = {"dynamodb.update_item"}
     workflow.clients = lambda service: Losing(service, lost)
 
-    states = run(status)
+    states = run("failed")
 
     assert not lost
     assert "Read item" in states, "the retry has met the row of its own"
-    assert states[-1] == ("Fail" if status == "failed" else "Finish")
-    assert len(reported(status)) == 1
+    assert states[-1] == "Fail"
+    assert len(reported()) == 1
     assert "unsettled_since" not in item()
 
 
-@pytest.mark.parametrize("status", REASONS)
-def test_a_report_that_was_not_answered_is_sent_again(
-    status: str, workflow: Workflow, run: Callable[[str], list[str]]
+def test_a_rejection_whose_commit_was_not_answered_is_a_duplicate_that_its_stream_tells(
+    workflow: Workflow, run: Callable[[str], list[str]], tell: Callable[[str], Context]
 ) -> None:
+    lost = {"dynamodb.put_item"}
+    workflow.clients = lambda service: Losing(service, lost)
+
+    states = run("rejected")
+    publish_outcomes(stream_of(*json_like([item()])), tell("publish_outcomes"))
+
+    assert not lost
+    assert states[-3:] == ["Read item", "Check item", "Skip duplicate"]
+    assert dead_letters_sent() == []
+    assert [(one["image_id"], one["reason_code"]) for one in rejections_told()] == [(KEY.image_id, "not_an_image")]
+
+
+def test_a_report_that_was_not_answered_is_sent_again(workflow: Workflow, run: Callable[[str], list[str]]) -> None:
     lost = {"sqs.send_message"}
     workflow.clients = lambda service: Losing(service, lost)
 
-    run(status)
+    run("failed")
 
     assert not lost
-    assert len(reported(status)) == 2
+    assert len(reported()) == 2
     assert "unsettled_since" not in item()
 
 
-@pytest.mark.parametrize("status", REASONS)
-@pytest.mark.parametrize("state", ["Check outcome", "Report to dead-letter queue", "Close report"])
+@pytest.mark.parametrize("state", ["Report to dead-letter queue", "Close report"])
 def test_an_execution_that_dies_after_its_commit_is_reported_by_reconcile_once(
     state: str,
-    status: str,
     workflow: Workflow,
     run: Callable[[str], list[str]],
     tell: Callable[[str], Context],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if (state, status) == ("Check outcome", "failed"):
-        state = "Report to dead-letter queue"  # a failure is reported in any case
     workflow.before = dying_at(state)
     with pytest.raises(Died):
-        run(status)
-    assert item()["status"] == status
-    before = len(reported(status))
+        run("failed")
+    assert item()["status"] == "failed"
+    before = len(reported())
 
     young = search(tell, monkeypatch, timedelta())
     answers = [search(tell, monkeypatch, PAST_PATIENCE) for _ in range(2)]
@@ -185,14 +194,12 @@ def test_an_execution_that_dies_after_its_commit_is_reported_by_reconcile_once(
     assert young["reported"] == 0
     assert [answer["reported"] for answer in answers] == [1, 0]
     assert before == (state == "Close report")
-    assert len(reported(status)) == 1, "of reconcile"
+    assert len(reported()) == 1, "of reconcile"
     assert "unsettled_since" not in item()
-    assert item()["status"] == status
+    assert item()["status"] == "failed"
 
 
-@pytest.mark.parametrize("status", REASONS)
 def test_a_report_that_the_queue_refuses_stays_open_until_reconcile(
-    status: str,
     workflow: Workflow,
     run: Callable[[str], list[str]],
     tell: Callable[[str], Context],
@@ -204,47 +211,47 @@ def test_a_report_that_the_queue_refuses_stays_open_until_reconcile(
 
     workflow.clients = lambda service: Refusing() if service == "sqs" else client(service)
     with pytest.raises(StateError, match="refused"):
-        run(status)
-    assert reported(status) == []
+        run("failed")
+    assert reported() == []
 
     assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 1
 
-    assert len(reported(status)) == 1
+    assert len(reported()) == 1
 
 
 def test_what_another_execution_has_committed_since_is_not_closed_with_the_first_report(
     workflow: Workflow, run: Callable[[str], list[str]], tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failure is reported, another execution commits a rejection and dies, and the first one goes on."""
+    """A failure is reported, another execution commits a rejection, and the first one goes on."""
     real = workflow.functions
 
     def before(state: str) -> None:
         if state == "Close report":
-            workflow.before = dying_at("Check outcome")
-            workflow.functions = real
-            with pytest.raises(Died):
-                workflow.run(created(str(KEY)))
             workflow.before = lambda _: None
+            workflow.functions = real
+            workflow.run(created(str(KEY)))
 
     workflow.before = before
     run("failed")
 
-    assert len(reported("failed")) == 1
+    assert len(reported()) == 1
     assert item()["status"] == "rejected"
-    assert "unsettled_since" in item()
-    assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 1
-    assert len(reported("rejected")) == 1
+    assert not {"reported_at", "unsettled_since"} & item().keys()
+    assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 0
 
 
-@pytest.mark.parametrize("status", REASONS)
 def test_outcomes_of_earlier_versions_are_not_reported_again(
-    status: str, run: Callable[[str], list[str]], tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+    run: Callable[[str], list[str]], tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(status)
-    assert len(reported(status)) == 1
-    client("dynamodb").update_item(
-        TableName=IMAGES_TABLE, Key={"image_id": {"S": KEY.image_id}}, UpdateExpression="REMOVE reported_at"
-    )
+    """Neither a failure without a mark, nor a rejection that an earlier workflow has marked: its event tells it."""
+    run("failed")
+    assert len(reported()) == 1
+    of_image = {"TableName": IMAGES_TABLE, "Key": {"image_id": {"S": KEY.image_id}}}
+    client("dynamodb").update_item(**of_image, UpdateExpression="REMOVE reported_at")
+    assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 0
+
+    marked = item() | {"status": "rejected", "reason": "truncated: ends early", "unsettled_since": to_iso(ARRIVED)}
+    images_table._resource(IMAGES_TABLE).put_item(Item=marked)
 
     assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 0
     assert dead_letters_sent() == []
@@ -255,7 +262,7 @@ def test_an_item_that_nobody_can_read_keeps_no_other_from_being_reported(
 ) -> None:
     workflow.before = dying_at("Report to dead-letter queue")
     with pytest.raises(Died):
-        run("rejected")
+        run("failed")
     changes: list[dict[str, Any]] = [
         *({"hour": "9"}, {"reason": None}, {"reason": 5}, {"status": "erased"}, {"status": "odd"}, {"status": None}),
         *({"status": "erased", "erased_at": "2026-11-01T10:00:00"}, {"status": "erased", "erased_at": "yesterday"}),
@@ -269,14 +276,13 @@ def test_an_item_that_nobody_can_read_keeps_no_other_from_being_reported(
 
     assert search(tell, monkeypatch, PAST_PATIENCE)["reported"] == 1
 
-    assert len(reported("rejected")) == 1
+    assert len(reported()) == 1
 
 
-@pytest.mark.parametrize("status", REASONS)
-def test_a_report_adds_no_row(status: str, workflow: Workflow, run: Callable[[str], list[str]], tell: Any) -> None:
+def test_a_report_adds_no_row(workflow: Workflow, run: Callable[[str], list[str]], tell: Any) -> None:
     versions = []
     workflow.before = lambda _: versions.append(item())
-    run(status)
+    run("failed")
     versions.append(item())
     changes = [new for old, new in zip([{}, *versions], versions, strict=False) if new != old]
     assert [("unsettled_since" in one, "reported_at" in one) for one in changes] == [(True, False), (False, True)]
@@ -285,7 +291,7 @@ def test_a_report_adds_no_row(status: str, workflow: Workflow, run: Callable[[st
 
     assert written == [1, 0]
     assert write_catalog(stream_of(*json_like(changes)), tell("write_catalog"))["records"] == 1
-    assert ImageRecord.model_validate(json_like(changes)[1]).status == status, "a rebuild makes a row of it"
+    assert ImageRecord.model_validate(json_like(changes)[1]).status == "failed", "a rebuild makes a row of it"
 
 
 def json_like(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

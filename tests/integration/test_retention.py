@@ -555,7 +555,8 @@ def test_starts_lost_images_again_three_times_then_reports_them(
     assert [answer["given_up"] for answer in answers] == [0, 0, 0, 1, 0]
     assert started == [str(lost)] * 3
     [letter] = dead_letters_sent()
-    assert (letter["image_id"], letter["reason"].partition(":")[0]) == (lost.image_id, "lost")
+    assert (letter["image_id"], letter["code"], letter["attempts"]) == (lost.image_id, "lost", 3)
+    assert letter["first_at"] < letter["last_at"]
     failed = item(lost.image_id)
     assert failed is not None
     assert failed["status"] == {"S": "failed"}

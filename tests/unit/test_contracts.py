@@ -30,7 +30,7 @@ from imagelake import pipelines, schema
 from imagelake.api.uploads import UploadRequest
 from imagelake.engine.contract import MAX_ANSWER_BYTES, EngineOrder, Processed
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey
-from imagelake.model import MAX_REASON, DeadLetter, ImageRecord
+from imagelake.model import MAX_REASON, DeadLetter, FaultCode, ImageRecord
 from imagelake.process import opening, reconciliation
 from imagelake.process.closing import EngineAnswered
 from imagelake.process.opening import ObjectCreated
@@ -71,7 +71,7 @@ CATALOG_CONTRACT = """
 OUTPUTS = {
     "ApiUrl", "UserPoolId", "UserPoolClientId", "RawBucketName", "LakeBucketName", "AuditBucketName",
     "ImagesTableName", "DeadLetterQueueUrl", "IngestImageStateMachineArn", "CatalogDatabase", "CatalogTable",
-    "AthenaWorkGroup", "DashboardUrl", "EventBusName",
+    "AthenaWorkGroup", "DashboardUrl", "EventBusName", "RejectionsQueueUrl",
 }  # fmt: skip
 
 
@@ -391,7 +391,7 @@ def test_a_conditional_write_ends_duplicates_as_success_without_another_try(name
 
     assert retrier["MaxAttempts"] == 0
     # Whether the image was erased, or waits to be reported, is asked before it counts as a duplicate.
-    ends = {"Move tombstone": "Skip duplicate", "Close report": "Check fault"}
+    ends = {"Move tombstone": "Skip duplicate", "Close report": "Fail"}
     assert catcher["Next"] == ends.get(name, "Read item")
 
 
@@ -404,7 +404,7 @@ def test_a_fault_of_any_task_ends_in_the_dead_letter_queue() -> None:
     for name in TASKS.keys() - {last_resort}:
         [catcher] = [catcher for catcher in TASKS[name]["Catch"] if catcher["ErrorEquals"] == ["States.ALL"]]
         if name == "Close report":  # it has been reported
-            assert catcher["Next"] == "Check fault"
+            assert catcher["Next"] == "Fail"
             continue
         assert catcher["Next"] in ("Record failure", last_resort)
         assert name != "Record failure" or catcher["Next"] == last_resort
@@ -412,7 +412,7 @@ def test_a_fault_of_any_task_ends_in_the_dead_letter_queue() -> None:
 
 def test_a_failure_is_recorded_as_an_image_of_the_hour_it_arrived_in() -> None:
     created = event("object_created")
-    given = {**_identified(created), "reason": "fault: AccessDenied on GetObject"}
+    given = {**_identified(created), "reason": "fault: AccessDenied on GetObject", "step": "Open image"}
     arguments = WORKFLOW["States"]["Record failure"]["Arguments"]
     values: dict[str, Any] = {
         name: {kind: evaluate(expression, given)}
@@ -504,7 +504,7 @@ def test_an_answer_of_the_engine_reaches_no_variable() -> None:
         assert "Assign" not in WORKFLOW["States"][name]
     *others, failed = WORKFLOW["States"]["Process image"]["Catch"]
     assert not any("Assign" in one for one in others)
-    assert failed["Assign"].keys() == {"status", "reason"}
+    assert failed["Assign"].keys() == {"reason", "step", "attempts"}
 
 
 def test_the_task_runs_in_the_given_subnets_without_a_public_address() -> None:
@@ -519,7 +519,6 @@ def test_a_task_that_ecs_refuses_is_a_failure_with_the_error_as_its_reason() -> 
     [catcher] = HAND_OVER["Catch"]
     error = {"errorOutput": {"Error": "ECS.AccessDeniedException", "Cause": "not shown"}}
 
-    assert catcher["Assign"]["status"] == "failed"
     assert evaluate(catcher["Assign"]["reason"], {"states": error}) == "fault: ECS.AccessDeniedException on RunTask"
 
 
@@ -742,7 +741,8 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
 
 # Stacks
 
-TEMPLATES = [ROOT / "template.yaml", *STACKS, *sorted(ROOT.glob("infra/*.yaml"))]
+BESIDE = [*ROOT.glob("infra/*.yaml"), *ROOT.glob("examples/events/*.yaml")]
+TEMPLATES = [ROOT / "template.yaml", *STACKS, *sorted(BESIDE)]
 NESTED = {name: one for name, one in read(ROOT / "template.yaml")["Resources"].items() if "TemplateURL" in str(one)}
 OPTIONAL = {"Network", "Kafka", "LargeImages", "Redshift", "QuickSight"}
 ROOT_LINES = 1000
@@ -784,7 +784,7 @@ def test_no_bucket_is_deeper_than_the_commands_look_that_empty_them() -> None:
 
 def test_operators_can_read_what_a_dead_letter_of_the_template_means() -> None:
     reasons = set(re.findall(r'"reason": "(\w+):', (ROOT / "stacks/kafka.yaml").read_text(encoding="utf-8")))
-    described = set(re.findall(r"`reason: (\w+):", (ROOT / "docs/operations.md").read_text(encoding="utf-8")))
+    described = set(re.findall(r"`code: (\w+)`", (ROOT / "docs/operations.md").read_text(encoding="utf-8")))
 
     assert reasons
     assert reasons <= described
@@ -899,21 +899,34 @@ REASONS = {
 }
 UNCARRIED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What SQS refuses in a message."""
-LETTER = {"image_id": "an-id", "status": "failed", "bucket": "raw", "key": "raw/ключ \uffff", "execution": "arn:é"}
+LETTER: dict[str, Any] = {
+    "version": "1",
+    "image_id": "an-id",
+    "status": "failed",
+    "code": "fault",
+    "bucket": "raw",
+    "key": "raw/ключ \uffff",
+    "object_version": "a-version",
+    "step": "Open image",
+    "attempts": 6,
+    "first_at": "2026-11-22T09:30:16.000Z",
+    "execution": "arn:é",
+}
 
 
-def _from_python(letter: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+def _from_python(letter: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
     sqs = MagicMock()
     monkeypatch.setattr(dead_letters, "_sqs", lambda: sqs)
-    DeadLetterQueue("queue").report(DeadLetter.model_validate(letter))
+    DeadLetterQueue("queue").report(DeadLetter.model_validate(letter | {"last_at": datetime.now(UTC)}))
     body: str = sqs.send_message.call_args.kwargs["MessageBody"]
     return body
 
 
-def _from_workflow(letter: dict[str, str]) -> str:
+def _from_workflow(letter: dict[str, Any]) -> str:
     expression = WORKFLOW["States"]["Report to dead-letter queue"]["Arguments"]["MessageBody"]
-    execution = {"context": {"Execution": {"Id": letter["execution"]}}}
-    body: str = evaluate(expression, letter | {"states": execution}, {"RawBucketName": letter["bucket"]})
+    execution = {"context": {"Execution": {"Id": letter["execution"], "StartTime": letter["first_at"]}}}
+    given = letter | {"states": execution, "version_id": letter["object_version"]}
+    body: str = evaluate(expression, given, {"RawBucketName": letter["bucket"]})
     return body
 
 
@@ -921,20 +934,56 @@ def _from_workflow(letter: dict[str, str]) -> str:
 def test_a_dead_letter_is_the_same_message_from_python_and_from_the_workflow(
     reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    letter = LETTER | {"reason": reason}
+    letter = LETTER | {"reason": reason.replace("truncated", "fault").replace("script_error", "lost")}
+    letter["code"] = reason = letter["reason"].partition(":")[0]
+    reason = letter["reason"]
 
     sent = [_from_python(letter, monkeypatch), _from_workflow(letter)]
 
     for body in sent:
-        assert _without_unsendable(json.loads(body)) == _without_unsendable(letter | {"reason": reason[:MAX_REASON]})
+        told = json.loads(body)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told.pop("last_at"))
+        assert _without_unsendable(told) == _without_unsendable(letter | {"reason": reason[:MAX_REASON]})
         assert UNCARRIED.search(body) is None
         assert len(body.encode()) < 262_144
         DeadLetter.model_validate_json(body)
 
 
-def _without_unsendable(letter: dict[str, str]) -> dict[str, str]:
+def _without_unsendable(letter: dict[str, Any]) -> dict[str, str]:
     """SQS takes them escaped only, as not every writer of JSON does it."""
-    return {name: re.sub("[\ufffe\uffff]", "?", value) for name, value in letter.items()}
+    return {name: re.sub("[\ufffe\uffff]", "?", str(value)) for name, value in letter.items()}
+
+
+def test_the_workflow_sends_every_field_of_a_dead_letter_that_it_can_know() -> None:
+    sent = json.loads(_from_workflow(LETTER | {"reason": "fault: of a test"}))
+    unknown = _from_workflow(LETTER | {"reason": "fault: of a test", "attempts": None, "object_version": None})
+
+    assert sent.keys() == DeadLetter.model_fields.keys() - {"kept_at"}
+    assert DeadLetter.model_validate_json(unknown).attempts is None
+
+
+def test_what_lambda_gives_up_of_kafka_is_a_dead_letter_too() -> None:
+    [target] = TEMPLATE["Resources"]["RecordsGivenUpRule"]["Properties"]["Targets"]
+    template = target["InputTransformer"]["InputTemplate"].replace("<time>", '"2026-11-22T09:30:16Z"')
+
+    letter = DeadLetter.model_validate_json(template)
+
+    assert (letter.code, letter.image_id, letter.kept_at) == (FaultCode.GIVEN_UP, None, "s3://<bucket>/<key>")
+
+
+def test_every_fault_says_the_step_that_failed_and_how_often_it_was_tried() -> None:
+    for state in TASKS.values():
+        for catcher in state.get("Catch", ()):
+            if "reason" in catcher.get("Assign", {}):
+                assert catcher["Assign"]["step"] == "{% $states.context.State.Name %}"
+                assert catcher["Assign"]["attempts"] == "{% $states.context.State.RetryCount + 1 %}"
+
+
+def test_a_code_is_what_the_reason_begins_with() -> None:
+    assert [FaultCode.of(f"{code}: x") for code in FaultCode] == list(FaultCode)
+    assert FaultCode.of("odd: x") is FaultCode.FAULT
+    described = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    assert [code for code in FaultCode if f"`{code}`" not in described] == []
 
 
 def test_a_letter_whose_text_is_no_unicode_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,10 +292,10 @@ def test_logs_outlive_images_in_no_stack_that_deploys(log_days: int) -> None:
 
 def test_dead_letters_and_failed_records_are_gone_before_the_shortest_retention() -> None:
     shortest = TEMPLATE["Parameters"]["RetentionDays"]["MinValue"]
-    queue = TEMPLATE["Resources"]["DeadLetterQueue"]["Properties"]["MessageRetentionPeriod"] / 86400
+    queues = [one["Properties"]["MessageRetentionPeriod"] / 86400 for one in resources("AWS::SQS::Queue").values()]
     [rule] = TEMPLATE["Resources"]["FailedRecordsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
 
-    assert queue + 1 <= shortest
+    assert max(queues) + 1 <= shortest
     assert rule["ExpirationInDays"] + 2 <= shortest
     assert "VersioningConfiguration" not in TEMPLATE["Resources"]["FailedRecordsBucket"]["Properties"]
 

@@ -7,6 +7,7 @@ process it. `ImageRecord` is the one row an image has, in the images table, in t
 import json
 import math
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -112,13 +113,14 @@ EXPIRY_SHARDS: Final = "0123456789abcdef"
 
 BOOKKEEPING: Final = frozenset(
     {
-        *("expiry_shard", "attempts", "attempted_at", "version_id", "failed_at"),
+        *("expiry_shard", "attempts", "attempted_at", "version_id", "failed_at", "failed_step"),
         *("unsettled_since", "reported_at", "redriven_at"),
     }
 )
 """Attributes of an item that are no columns: where it is found when it expires, how often it was started again, which
-version of the raw object it is of, when it failed, since when something is left to do (its outcome has to be reported,
-its erasure to be repeated), when its outcome was reported, and when an operator last asked for another try."""
+version of the raw object it is of, when and in which step it failed, since when something is left to do (its failure
+has to be reported, its erasure to be repeated), when its failure was reported, and when an operator last asked for
+another try."""
 
 
 def is_new_outcome(item: dict[str, Any]) -> bool:
@@ -289,21 +291,56 @@ def _cut_reason(reason: str) -> str:
     return reason[:MAX_REASON]
 
 
-class DeadLetter(BaseModel):
-    """A message for operators: what did not go through, and why. No image data and no personal data.
+class FaultCode(StrEnum):
+    """What a dead letter is about: the closed list.
 
-    `reason` begins with a code and a colon, and is cut after `MAX_REASON` characters. `bucket` and `key` are of the raw
-    object, `execution` is the ARN of the workflow's execution. `kept_at` is where a Kafka record that was refused or
-    given up is kept, `source_ref` its place in its topic. `image_id` is null where several images are meant.
+    `FAULT`: a service, a permission or a function failed through all tries. `LOST`: attempts to start the image again
+    came to nothing. `UNREADABLE_ITEM`: an item of the images table is malformed. `GIVEN_UP`: Lambda could not deliver
+    Kafka records.
+    """
+
+    FAULT = "fault"
+    LOST = "lost"
+    UNREADABLE_ITEM = "unreadable_item"
+    GIVEN_UP = "given_up"
+
+    @classmethod
+    def of(cls, reason: str) -> Self:
+        """What a reason begins with; `FAULT` where that is none of the list."""
+        code = reason.partition(":")[0]
+        return cls(code) if code in cls else cls("fault")
+
+
+class DeadLetter(BaseModel):
+    """A message for operators: a fault that they can mend, or redrive. No image data and no personal data.
+
+    `version` is of this form. `reason` is a sentence after `code` and a colon, cut after `MAX_REASON` characters.
+    `bucket`, `key` and `object_version` are of the raw object. `step` is the state of the workflow that failed, or the
+    function; `attempts` says how often it was tried, from `first_at` to `last_at`. `execution` is the ARN of the
+    workflow's execution. `kept_at` is where Kafka records that were given up are kept; then `image_id` is null, since
+    several images are meant. What is not known is null or left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    version: Literal["1"] = "1"
     image_id: str | None
-    status: Literal["rejected", "failed"]
+    status: Literal["failed"] = "failed"
+    code: FaultCode
     reason: Annotated[str, AfterValidator(_cut_reason)]
     bucket: str | None = None
     key: str | None = None
+    object_version: str | None = None
+    step: str
+    attempts: int | None = None
+    first_at: Moment | None = None
+    last_at: Moment
     execution: str | None = None
     kept_at: str | None = None
-    source_ref: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_code(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "code" not in value:
+            return value | {"code": FaultCode.of(str(value.get("reason", "")))}
+        return value

@@ -107,17 +107,17 @@ def found_missing(
     return [f"{hour.ingest_date}T{hour.hour}" for hour in sorted(lacking)], set().union(*remains.values())
 
 
-def rebuilt(lake: Lake, hours: Iterable[str], folder: Path) -> int:
-    """Bring rows back with `imagelake catalog rebuild`, in a folder in which this lake describes itself; how many."""
-    (folder / ".local").mkdir()
+def made_good(lake: Lake, command: str, hours: Iterable[str], folder: Path, count: str) -> int:
+    """Run a command of `imagelake` for hours, in a folder in which this lake describes itself; the sum of a count."""
+    (folder / ".local").mkdir(exist_ok=True)
     (folder / ".local/lake.json").write_text(json.dumps(lake.describe()), encoding="utf-8")
-    program, restored = Path(sys.executable).with_name("imagelake"), 0
+    program, done = Path(sys.executable).with_name("imagelake"), 0
     for hour in hours:
-        command = f"{program} catalog rebuild --json --hour {hour}".split()
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        arguments = f"{program} {command} --json --hour {hour}".split()
+        run = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run
-        restored += json.loads(run.stdout)["restored"]
-    return restored
+        done += int(json.loads(run.stdout)[count])
+    return done
 
 
 def due(lake: Lake, image_ids: Iterable[str]) -> list[ArrivalHour]:

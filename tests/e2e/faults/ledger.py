@@ -55,11 +55,11 @@ class Ledger:
 
 
 def wait_until_taken(lake: Lake, accepted: Accepted) -> None:
-    """Wait until the poller is through with its messages: each has an object, or a message about its refusal."""
+    """Wait until the poller is through with its messages: each has an object, or was told to be refused."""
 
     def missing() -> set[str]:
         absent = accepted.keys() - arrived(lake)
-        return absent and absent - reported(lake).keys()
+        return absent and absent - rejections(lake).keys()
 
     wait(lake, missing, lambda absent: not absent)
 
@@ -73,7 +73,7 @@ def settled(lake: Lake, accepted: Accepted, ledger: Ledger) -> Items:
     """Check that nothing is lost and everything reported, as long as faults have their traces; gives the items."""
     found = items(lake, accepted)
     letters = reported(lake)
-    at_the_door = refused_at_the_door(accepted, found, letters)
+    at_the_door = refused_at_the_door(accepted, found, rejections(lake))
     by_status = Counter(item["status"] for item in found.values())
     ledger.count("accepted", len(accepted))
     for status in ENDED:
@@ -85,18 +85,18 @@ def settled(lake: Lake, accepted: Accepted, ledger: Ledger) -> Items:
         "marked as unreported",
         (one for one, item in found.items() if "unsettled_since" in item and item["status"] != "erased"),
     )
-    refused = {one for one, item in found.items() if item["status"] in ("rejected", "failed")}
-    ledger.check("rejected or failed without a message", refused - letters.keys())
-    ledger.count("messages about them", sum(len(letters.get(one, ())) for one in refused | at_the_door))
+    failed = {one for one, item in found.items() if item["status"] == "failed"}
+    ledger.check("failed without a dead letter", failed - letters.keys())
+    ledger.count("dead letters about them", sum(len(letters.get(one, ())) for one in failed))
     return found
 
 
-def refused_at_the_door(accepted: Accepted, found: Items, letters: dict[str, list[dict[str, Any]]]) -> set[str]:
-    """The images that have no item, and a message with a reason that is right for them."""
+def refused_at_the_door(accepted: Accepted, found: Items, refusals: dict[str, list[str]]) -> set[str]:
+    """The images that have no item, and were told to be rejected for a reason that is right for them."""
     return {
         one
         for one in accepted.keys() - found.keys()
-        if any(_code(letter) in accepted[one].outcomes for letter in letters.get(one, ()))
+        if any(code in accepted[one].outcomes for code in refusals.get(one, ()))
     }
 
 
@@ -116,9 +116,10 @@ def redriven(lake: Lake, accepted: Accepted, found: Items) -> int:
     return len(redrivable)
 
 
-def cataloged(lake: Lake, accepted: Accepted, ledger: Ledger) -> None:
-    """Check what is true in the end of every image: outcome, file, row, checksum and derivatives."""
+def cataloged(lake: Lake, accepted: Accepted, ledger: Ledger, events: Sequence[dict[str, Any]]) -> None:
+    """Check what is true in the end of every image: outcome, event, file, row, checksum and derivatives."""
     found = items(lake, accepted)
+    told(found, events, ledger)
     without = accepted.keys() - found.keys()
     ledger.check("without an item", (one for one in without if accepted[one] is not CLAIM))
     rows = current_rows(lake, found)
@@ -150,6 +151,35 @@ def reported(lake: Lake) -> dict[str, list[dict[str, Any]]]:
         if letter.image_id:
             found[letter.image_id].append(letter.message)
     return dict(found)
+
+
+def rejections(lake: Lake) -> dict[str, list[str]]:
+    """The codes of the messages in the queue of rejections, by image."""
+    queue = DeadLetterQueue(lake.client("sqs"), lake.stack.outputs["RejectionsQueueUrl"])
+    found = defaultdict(list)
+    for letter in queue.letters():
+        found[letter.message["detail"]["image_id"]].append(letter.message["detail"]["reason_code"])
+    return dict(found)
+
+
+def told(found: Items, events: Sequence[dict[str, Any]], ledger: Ledger) -> None:
+    """Check that each outcome has its event, once or more often."""
+    heard = defaultdict(set)
+    for one in events:
+        heard[one["detail"].get("image_id")].add(one["detail-type"])
+    names = {"processed": "ImageProcessed", "rejected": "ImageRejected", "failed": "ImageFailed"}
+    ledger.check(
+        "without the event of their outcome", (one for one in found if names[found[one]["status"]] not in heard[one])
+    )
+    ledger.count("events about them", sum(one["detail"].get("image_id") in found for one in events))
+
+
+def told_of_rejections(lake: Lake, accepted: Accepted, ledger: Ledger) -> None:
+    """Check that each rejection of the last four days has a message in its queue, once or more often."""
+    kept = rejections(lake)
+    refused = {one for one, item in items(lake, accepted).items() if item["status"] == "rejected"}
+    ledger.check("rejected without a message in their queue", refused - kept.keys())
+    ledger.count("messages about rejections", sum(len(kept.get(one, ())) for one in refused))
 
 
 def current_rows(lake: Lake, image_ids: Iterable[str]) -> dict[str, list[list[str]]]:

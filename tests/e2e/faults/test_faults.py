@@ -8,14 +8,16 @@ fault that was injected: the same seed has the same faults again.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local.emulator.faults import KINDS, Plan
 from local.lake import Lake
+from tests.e2e.conftest import Listener, listening
 from tests.e2e.faults import hours
 from tests.e2e.faults import ledger as books
 from tests.e2e.faults.doors import Accepted, Erasures, api_of_operator, through_api, through_kafka
@@ -38,7 +40,8 @@ class Run:
     clock: Clock
     ledger: Ledger
     erasures: Erasures
-    faults: set[str]
+    listener: Listener
+    faults: set[str] = field(default_factory=set)
 
     @property
     def lake(self) -> Lake:
@@ -68,18 +71,36 @@ class Run:
         self.ledger.count("redriven", books.redriven(self.lake, accepted, found))
         hours.compacted(self.clock)  # rows that come late are seen when it is through
 
+    def check_cataloged(self, accepted: Accepted) -> None:
+        """Check what is true of each image in the end."""
+        books.cataloged(self.lake, accepted, self.ledger, self.listener.look())
+
     def check_erased(self) -> None:
-        """Check that of what was erased nothing has stayed, and nothing has come back."""
+        """Check that of what was erased nothing has stayed, nothing has come back, and others were told."""
+        heard = {one["detail"]["image_id"] for one in self.listener.look() if one["detail-type"] == "ImageErased"}
+        self.ledger.check("erased, and nobody was told", self.erasures.erased - heard)
         self.ledger.count("erased on request", len(self.erasures.erased))
         for place, image_ids in hours.left(self.lake, self.erasures.erased).items():
             self.ledger.check(f"erased, and its {place} is there", image_ids)
+
+
+def _hours_purged(run: Run) -> list[dict[str, Any]]:
+    """The events of hours of which the raw bucket has nothing any more."""
+    purged = [one for one in run.listener.look() if one["detail-type"] == "HourPurged"]
+    return [one for one in purged if one["detail"]["store"] == "raw"]
 
 
 @pytest.mark.timeout(0)  # `injection.wait` ends what hangs, whatever time the rest takes
 def test_what_was_accepted_under_faults_is_cataloged_or_reported_and_goes_after_its_days(
     lake: Lake, images: int, seed: int, tmp_path: Path
 ) -> None:
-    run = Run(Clock(lake), Ledger(), Erasures(), set())
+    with listening(lake) as listener:
+        check(Run(Clock(lake), Ledger(), Erasures(), listener), images, seed, tmp_path)
+
+
+def check(run: Run, images: int, seed: int, folder: Path) -> None:
+    """The three parts of a run."""
+    lake = run.lake
     ledger, sent = run.ledger, pictures(images, seed)
     many = images // YOUNGER
 
@@ -87,7 +108,8 @@ def test_what_was_accepted_under_faults_is_cataloged_or_reported_and_goes_after_
     older = run.send(sent[many:], Plan(seed, RATES, STUBBORN))
     due = hours.due(lake, older)
     run.settle(older)
-    books.cataloged(lake, older, ledger)
+    run.check_cataloged(older)
+    books.told_of_rejections(lake, older, ledger)
     run.check_erased()
 
     ledger.begin("Hours later, under faults, while the stream is held for a day")
@@ -99,9 +121,13 @@ def test_what_was_accepted_under_faults_is_cataloged_or_reported_and_goes_after_
     lacking, left = hours.found_missing(run.clock, younger, run.erasures.erased, ledger)
     run.erasures.door = api_of_operator(lake)
     run.erasures.ask_all(left)
-    ledger.count("rows brought back by imagelake catalog rebuild", hours.rebuilt(lake, lacking, tmp_path))
+    rebuilt = hours.made_good(lake, "catalog rebuild", lacking, folder, "restored")
+    ledger.count("rows brought back by imagelake catalog rebuild", rebuilt)
+    published = hours.made_good(lake, "events publish", lacking, folder, "published")
+    ledger.count("events put again by imagelake events publish", published)
     hours.compacted(run.clock)
-    books.cataloged(lake, younger, ledger)
+    run.check_cataloged(younger)
+    books.told_of_rejections(lake, younger, ledger)
     run.check_erased()
 
     ledger.begin("After seven days, when the older images are purged")
@@ -112,7 +138,12 @@ def test_what_was_accepted_under_faults_is_cataloged_or_reported_and_goes_after_
     for place, image_ids in hours.left(lake, older).items():
         ledger.check(f"older, and its {place} is there", image_ids)
     ledger.check("anything else of their hours, or of hours before", hours.older_left(lake, due))
-    books.cataloged(lake, younger | latest, ledger)
+    run.check_cataloged(younger | latest)
+    books.told_of_rejections(lake, latest, ledger)
+    purged = {(one["detail"]["ingest_date"], one["detail"]["hour"]) for one in _hours_purged(run)}
+    ledger.check(
+        "hours purged without an event", {hour.path for hour in due if (hour.ingest_date, hour.hour) not in purged}
+    )
     claims = {one for one, picture in latest.items() if picture is CLAIM}
     ledger.check("a kept Kafka record of today that is gone", claims - hours.left(lake, claims)["kept Kafka record"])
     run.check_erased()

@@ -77,6 +77,7 @@ class Auditor:
     catalog_database: str
     catalog_table: str
     dead_letter_queue_url: str
+    rejections_queue_url: str
     athena_work_group: str
     ingest_image_state_machine: str
     lake_name: str
@@ -125,6 +126,7 @@ class Auditor:
             buckets,
             self.images_table,
             self.dead_letter_queue_url,
+            self.rejections_queue_url,
             self.athena_work_group,
             self.ingest_image_state_machine,
             self.lake_name,

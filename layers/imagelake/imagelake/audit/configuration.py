@@ -44,6 +44,7 @@ class Settings:
     buckets: Sequence[KeptBucket]
     images_table: str
     dead_letter_queue_url: str
+    rejections_queue_url: str
     athena_work_group: str
     ingest_image_state_machine: str
     lake_name: str
@@ -56,7 +57,8 @@ def check_configuration(result: Audit, stack: Settings) -> None:
         ("items", lambda: _check_recovery(result, stack.images_table)),
         ("items", lambda: _check_copies(result, stack.images_table)),
         ("items", lambda: _check_time_to_live(result, stack.images_table)),
-        ("dead letters", lambda: _check_queue(result, stack.dead_letter_queue_url)),
+        ("dead letters", lambda: _check_queue(result, "dead letters", stack.dead_letter_queue_url)),
+        ("rejections", lambda: _check_queue(result, "rejections", stack.rejections_queue_url)),
         ("logs", lambda: _check_log_groups(result, stack.lake_name)),
         ("Athena results", lambda: _check_work_group(result, stack.athena_work_group)),
         ("workflow", lambda: _check_workflow(result, stack.ingest_image_state_machine)),
@@ -157,12 +159,12 @@ def _check_time_to_live(result: Audit, table: str) -> None:
         result.report("configuration", "items", "no time to live that deletes what the purge left", table)
 
 
-def _check_queue(result: Audit, queue_url: str) -> None:
+def _check_queue(result: Audit, what: str, queue_url: str) -> None:
     sqs: SQSClient = client("sqs")
     answer = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["MessageRetentionPeriod"])
     kept = timedelta(seconds=int(answer["Attributes"]["MessageRetentionPeriod"]))
     if kept >= result.retention:
-        result.report("configuration", "dead letters", "a queue that keeps messages for too long", str(kept))
+        result.report("configuration", what, "a queue that keeps messages for too long", str(kept))
 
 
 def _check_log_groups(result: Audit, lake_name: str) -> None:

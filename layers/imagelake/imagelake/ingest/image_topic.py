@@ -2,7 +2,7 @@
 
     stored, already_stored     the image is in the raw bucket, under the same key however often the record comes
     skipped                    a tombstone: nothing to store
-    rejected                   kept in the failed-records bucket, reported to the dead-letter queue
+    rejected                   kept in the failed-records bucket, told on the event bus
 
 Anything that is raised instead is a fault: Lambda delivers that record again, and the others not.
 """
@@ -18,14 +18,13 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEventRecord
 
-from imagelake import pipelines
+from imagelake import events, pipelines
 from imagelake.errors import Rejection
 from imagelake.ingest.claim_check import AllowList, redeem
 from imagelake.ingest.kafka_record import KafkaRecord, Position, unplaced_image_id
 from imagelake.keys import ArrivalHour
-from imagelake.model import DeadLetter
 from imagelake.stores.buckets import Bucket
-from imagelake.stores.dead_letters import DeadLetterQueue
+from imagelake.stores.event_bus import EventBus
 
 type Outcome = Literal["stored", "already_stored", "skipped", "rejected"]
 
@@ -47,7 +46,7 @@ class TopicIngestion:
 
     raw_bucket: Bucket
     failed_records_bucket: Bucket
-    dead_letter_queue_url: DeadLetterQueue
+    event_bus: EventBus
     claim_check_locations: str
     account_id: str
     kafka_cluster_name: str
@@ -88,7 +87,7 @@ class ImageTopic:
         """Bring one record to its end.
 
         Raises:
-            Fault: S3 or SQS did not do its part.
+            Fault: S3 or EventBridge did not do its part.
         """
         received: Any = record.raw_event
         position: Position | None = None
@@ -120,19 +119,15 @@ class ImageTopic:
         """Keep the record as an event of its own, so that invoking the function with it is the redrive."""
         image_id = position.image_id(self.cluster) if position else unplaced_image_id(record)
         topic_partition = f"{position.topic}-{position.partition}" if position else "unknown-0"
-        bucket = self.ingestion.failed_records_bucket
-        key = f"rejected/{ArrivalHour.of(datetime.now(UTC)).path}/{image_id}.json"
+        bucket, now = self.ingestion.failed_records_bucket, datetime.now(UTC)
+        hour = ArrivalHour.of(now)
+        key = f"rejected/{hour.path}/{image_id}.json"
         event = json.dumps(self.source | {"records": {topic_partition: [record]}})
         bucket.store_once(key, event.encode(), "application/json")
-        letter = DeadLetter(
-            image_id=image_id,
-            status="rejected",
-            reason=str(rejection),
-            kept_at=f"s3://{bucket.name}/{key}",
-            source_ref=str(position) if position else None,
-        )
-        self.ingestion.dead_letter_queue_url.report(letter)
-        logger.info("Rejected a record", extra={"image_id": image_id, "reason": rejection.code})
+        source_ref, kept_at = str(position) if position else None, f"s3://{bucket.name}/{key}"
+        refusal = events.of_refusal(image_id, rejection.code, hour, now, source_ref, kept_at)
+        self.ingestion.event_bus.put([refusal])
+        logger.info("Rejected a record", extra={"image_id": image_id, "reason": str(rejection)})
 
 
 class ConcurrentBatchProcessor(BatchProcessor):

@@ -1,6 +1,6 @@
 """Reconciliation: images that arrived but have no outcome, because an event or a workflow got lost, are started again.
 
-Looks at the hours of recent arrivals only. Starting an image that is still under way, or done, does no harm. Outcomes
+Looks at the hours of recent arrivals only. Starting an image that is still under way, or done, does no harm. Failures
 that were committed and not reported, because a workflow died in between, are reported, whatever their age. Images that
 were erased are erased once more, when the forms have ended with which an engine at work may have stored derivatives.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 from imagelake.errors import InvalidKeyError
 from imagelake.keys import ArrivalHour, RawKey
-from imagelake.model import DeadLetter
+from imagelake.model import DeadLetter, FaultCode
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.dead_letters import DeadLetterQueue
 from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable, OpenErasure, OpenReport
@@ -119,16 +119,22 @@ class Reconciliation:
             result.restarted += 1
             return
         if self.images_table.give_up(key, REASON, received_at, now, expires_at):
-            self._report(OpenReport(key, "failed", REASON), now)
+            self._report(OpenReport(key, REASON, "reconcile", now), now, MAX_ATTEMPTS, received_at)
             result.given_up += 1
 
-    def _report(self, report: OpenReport, now: datetime) -> None:
+    def _report(
+        self, report: OpenReport, now: datetime, attempts: int | None = None, first_at: datetime | None = None
+    ) -> None:
         letter = DeadLetter(
             image_id=report.key.image_id,
-            status=report.status,
+            code=FaultCode.of(report.reason),
             reason=report.reason,
             bucket=self.raw_bucket.name,
             key=str(report.key),
+            step=report.step,
+            attempts=attempts,
+            first_at=first_at or report.failed_at,
+            last_at=report.failed_at or now,
         )
         self.dead_letter_queue_url.report(letter)
         self.images_table.close_report(report, now)

@@ -35,6 +35,6 @@ class DeadLetterQueue:
         Raises:
             Fault: SQS did not answer, or denied access.
         """
-        text = json.dumps(letter.model_dump(exclude_none=True), ensure_ascii=False)
+        text = json.dumps(letter.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
         with calling("SendMessage"):
             _sqs().send_message(QueueUrl=self.url, MessageBody=_UNSENDABLE.sub("?", text))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import batched
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from boto3.dynamodb.conditions import Attr, ConditionBase, Key
@@ -77,11 +77,12 @@ class ExpiredItem:
 
 @dataclass(frozen=True)
 class OpenReport:
-    """An outcome that operators have not been told of yet."""
+    """A failure that operators have not been told of yet."""
 
     key: RawKey
-    status: Literal["rejected", "failed"]
     reason: str
+    step: str
+    failed_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,11 @@ def _left_to_do(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
     return None
 
 
+def _moment(text: Any) -> datetime | None:
+    """A time of an item; None where it has none."""
+    return datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) else None
+
+
 def _unsettled(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
     """What is left to do for an unsettled item; None where status, reason or time is none.
 
@@ -166,9 +172,10 @@ def _unsettled(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
     match item:
         case {"status": "erased", "erased_at": str(erased_at)}:
             return OpenErasure(item["image_id"], datetime.fromisoformat(erased_at).astimezone(UTC))
-        case {"status": "rejected" | "failed" as status, "reason": str(reason)}:
+        case {"status": "failed", "reason": str(reason)}:
             hour = ArrivalHour.parse(f"ingest_date={item['ingest_date']}/hour={item['hour']}")
-            return OpenReport(RawKey(hour, item["image_id"]), status, reason)
+            step, failed_at = str(item.get("failed_step", "unknown")), _moment(item.get("failed_at"))
+            return OpenReport(RawKey(hour, item["image_id"]), reason, step, failed_at)
         case _:
             return None
 
@@ -448,12 +455,12 @@ class ImagesTable:
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        update = "SET reason = :reason, failed_at = :now, unsettled_since = :now"
-        values = {":reason": reason, ":now": to_iso(now), ":status": "failed"}
+        update = "SET reason = :reason, failed_at = :now, failed_step = :step, unsettled_since = :now"
+        values = {":reason": reason, ":now": to_iso(now), ":step": "reconcile", ":status": "failed"}
         return self._update_open(key, update, values, received_at, expires_at) is not None
 
     def unsettled(self, until: datetime) -> Iterator[OpenReport | OpenErasure]:
-        """What is left to do since `until` or longer: outcomes to report, erasures to repeat; reads no other items.
+        """What is left to do since `until` or longer: failures to report, erasures to repeat; reads no other items.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
@@ -463,7 +470,7 @@ class ImagesTable:
             yield from filter(None, map(_left_to_do, self._read([str(one["image_id"]) for one in page], {})))
 
     def close_report(self, report: OpenReport, now: datetime) -> bool:
-        """Note that an outcome was reported.
+        """Note that a failure was reported.
 
         Returns:
             False when that was noted already, or the image has another outcome or none by now.
@@ -477,7 +484,7 @@ class ImagesTable:
             Key={"image_id": report.key.image_id},
             UpdateExpression="SET reported_at = :now REMOVE unsettled_since",
             ConditionExpression=Attr("unsettled_since").exists()
-            & Attr("status").eq(report.status)
+            & Attr("status").eq("failed")
             & Attr("reason").eq(report.reason),
             ExpressionAttributeValues={":now": to_iso(now)},
         )
