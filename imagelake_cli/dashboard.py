@@ -1,5 +1,6 @@
 """`imagelake dashboard`: the dashboards of CloudWatch here, with their numbers."""
 
+import json
 import re
 import shutil
 import sys
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from imagelake_cli import connection
 from imagelake_cli.failures import explained
-from imagelake_cli.options import Profile, Region, Stack
+from imagelake_cli.options import AsJson, Profile, Region, Stack
 from imagelake_cli.watch import picture, terminal, widgets
 from imagelake_cli.watch.monitor import DashboardError, Monitor
 from imagelake_cli.watch.picture import Shown
@@ -45,9 +46,16 @@ def dashboard(
     stack: Stack = None,
     region: Region = None,
     profile: Profile = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Draw a dashboard of the stack with the numbers that CloudWatch has now."""
+    """Draw a dashboard of the stack with the numbers that CloudWatch has now.
+
+    JSON has an object an alarm, `alarm` and `state`, and an object a line of a graph: `graph`, `line`, `total` and
+    `points`, each of them a time and a value.
+    """
     length = _length(since)
+    if output and as_json:
+        raise typer.BadParameter("goes to standard output, and --output is a picture or a page", param_hint="--json")
     if output and output.suffix not in (".png", ".html"):
         raise typer.BadParameter("is not called .png or .html", param_hint="--output")
     if output and not output.parent.is_dir():
@@ -55,7 +63,9 @@ def dashboard(
     with explained(*_REFUSALS):
         monitor, name = connection.dashboard(which, stack, region, profile)
         shown = read(monitor, name, length, datetime.now(UTC))
-        if output and output.suffix == ".png":
+        if as_json:
+            _print_json(shown)
+        elif output and output.suffix == ".png":
             output.write_bytes(picture.to_png(shown))
         elif output:
             output.write_text(picture.to_html(shown), encoding="utf-8")
@@ -106,3 +116,13 @@ def _print(shown: Shown) -> None:
             console.print(text)
         else:
             typer.echo(text)
+
+
+def _print_json(shown: Shown) -> None:
+    for at, widget in enumerate(shown.dashboard.widgets):
+        for alarm in shown.alarms.get(at, ()):
+            typer.echo(json.dumps({"alarm": alarm.name, "state": alarm.state}))
+        for line in shown.series.get(at, ()):
+            points = [[moment.isoformat(), value] for moment, value in line.points]
+            named = {"graph": widget.title, "line": line.label, "total": line.total, "points": points}
+            typer.echo(json.dumps(named))

@@ -267,6 +267,19 @@ def test_the_terminal_shows_alarms_numbers_and_graphs(cloudwatch: CloudWatch) ->
     assert len(cloudwatch.asked) == 3
 
 
+def test_json_has_each_alarm_and_each_line_with_its_points(cloudwatch: CloudWatch) -> None:
+    alarm, *others = [json.loads(line) for line in run("--json").stdout.splitlines()]
+
+    assert alarm == {"alarm": "LoudAlarm", "state": "ALARM"}
+    lines = [one for one in others if "graph" in one]
+    assert [(one["graph"], one["line"], one["total"]) for one in lines[:2]] == [
+        ("How many at all?", "received", 22),
+        ("How many at all?", "seconds", 11),
+    ]
+    assert [value for _, value in lines[0]["points"]] == [0, 10, 1, 11]
+    assert cloudwatch.asked
+
+
 def test_graphs_without_numbers_are_named_at_the_end(cloudwatch: CloudWatch) -> None:
     cloudwatch.empty = True
     assert "Nothing in this time: How many? Of what?" in " ".join(run().stdout.split())
@@ -289,6 +302,7 @@ def test_a_file_is_a_picture_or_a_page_by_its_name(cloudwatch: CloudWatch, tmp_p
         (("--since", "3 hours"), "30m, 3h or 2d"),
         (("--since", "0h"), "30m, 3h or 2d"),
         (("prices",), "flow"),
+        (("--json", "-o", "flow.png"), "standard output"),
     ],
 )
 def test_options_that_cannot_be_are_refused(cloudwatch: CloudWatch, arguments: tuple[str, ...], said: str) -> None:
