@@ -73,6 +73,11 @@ def install() -> None:
     }
 
 
+def machine(arn: str) -> str:
+    """The workflow of a version of it."""
+    return ":".join(arn.split(":")[:7])
+
+
 def _create_version(_logical_id: str, properties: dict[str, Any], _stack: str) -> Made:
     request = {"stateMachineArn": properties["StateMachineArn"], "revisionId": properties.get("StateMachineRevisionId")}
     arn = _answer(stepfunctions._publish_state_machine_version(request))["stateMachineVersionArn"]
