@@ -200,6 +200,8 @@ def resolve(value: Any) -> Any:
         NotImplementedError: an intrinsic that no test has needed so far.
     """
     match value:
+        case {"Ref": str(name)} if name.endswith(".Version"):
+            return f"{_arn(name.removesuffix('.Version'))}:1"
         case {"Ref": name}:
             return _reference(name)
         case {"Fn::GetAtt": [name, "Arn"]}:
@@ -273,6 +275,8 @@ def _reference(name: str) -> Any:
         return _PSEUDO_PARAMETERS[name]
     if name in TEMPLATE["Parameters"]:
         return TEMPLATE["Parameters"][name]["Default"]
+    if name.endswith("Aliaslive"):  # SAM makes it
+        return f"{_reference(name.removesuffix('Aliaslive'))}:live"
     match TEMPLATE["Resources"][name]["Type"]:
         case "AWS::SQS::Queue":
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical_name(name)}"

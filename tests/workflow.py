@@ -184,8 +184,8 @@ def _substituted() -> dict[str, str]:
     found = {}
     for name, value in given.items():
         match value:
-            case {"Fn::GetAtt": [function, "Arn"]}:
-                words = re.findall(r"[A-Z][a-z]+", function.removesuffix("Function"))
+            case {"Ref": str(version)} if version.endswith(".Version"):
+                words = re.findall(r"[A-Z][a-z]+", version.removesuffix("Function.Version"))
                 found[name] = "_".join(words).lower()
             case {"Fn::If": _}:
                 found[name] = physical_name("LargeImageCluster")

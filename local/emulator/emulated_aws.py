@@ -39,7 +39,15 @@ from ministack.services import (
 )
 from ministack.services.cloudformation import engine, provisioners
 
-from local.emulator import ENVIRONMENTS, ROOT, emulated_athena, emulated_cloudwatch, emulated_metrics, lambda_like
+from local.emulator import (
+    ENVIRONMENTS,
+    ROOT,
+    emulated_athena,
+    emulated_cloudwatch,
+    emulated_metrics,
+    emulated_versions,
+    lambda_like,
+)
 
 type Message = MutableMapping[str, Any]
 
@@ -282,6 +290,10 @@ def _stacks_have_named_queries() -> None:
         athena._delete_named_query({"NamedQueryId": query_id})
 
     provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {"create": create, "update": update, "delete": delete}
+
+
+def _workflows_have_versions_and_aliases() -> None:
+    emulated_versions.install()
 
 
 def _nested_stacks_are_transformed() -> None:
@@ -547,6 +559,7 @@ _functions_run_as_on_lambda()
 _athena_reads_what_glue_knows()
 _work_groups_keep_results()
 _stacks_have_named_queries()
+_workflows_have_versions_and_aliases()
 _nested_stacks_are_transformed()
 emulated_cloudwatch.metrics_in_logs_are_metrics()
 emulated_cloudwatch.services_publish_their_metrics()

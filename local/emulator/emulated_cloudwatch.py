@@ -13,7 +13,7 @@ from ministack.core.responses import new_uuid
 from ministack.services import apigateway_v1, cloudwatch, lambda_svc, stepfunctions
 from ministack.services.cloudformation import provisioners
 
-from local.emulator import alarms
+from local.emulator import alarms, emulated_versions
 from local.emulator.datapoints import Datapoint, in_logs
 from local.emulator.emulated_metrics import count_request, publish
 
@@ -56,7 +56,7 @@ def services_publish_their_metrics() -> None:
     @functools.wraps(run)
     def run_and_count(execution_arn: str) -> None:
         began, execution = time.monotonic(), stepfunctions._executions.get(execution_arn)
-        dimensions = {"StateMachineArn": (execution or {}).get("stateMachineArn", "")}
+        dimensions = {"StateMachineArn": emulated_versions.machine((execution or {}).get("stateMachineArn", ""))}
         _record("AWS/States", "ExecutionsStarted", "Count", dimensions, 1)
         run(execution_arn)
         if ending := _ENDINGS.get((execution or {}).get("status", "")):

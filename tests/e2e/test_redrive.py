@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def _layer(built: Path) -> bytes:
 
 @contextmanager
 def broken_script(lake: Lake) -> Iterator[None]:
-    """Meanwhile `process_image` has a script with a bug, as after a deployment of one."""
+    """Meanwhile images go through a version of `process_image` with a bug in a script, as after a release of one."""
     functions = lake.client("lambda")
     name = deployment.physical_id(lake.emulator, lake.stack.name, "ProcessImageFunction")
     layers = [one["Arn"] for one in functions.get_function_configuration(FunctionName=name)["Layers"]]
@@ -51,10 +52,21 @@ def broken_script(lake: Lake) -> Iterator[None]:
     functions.update_function_configuration(
         FunctionName=name, Layers=[broken if "Scripts" in layer else layer for layer in layers]
     )
+    version = functions.publish_version(FunctionName=name)["FunctionArn"]
+    functions.update_function_configuration(FunctionName=name, Layers=layers)
+    steps, machine = lake.client("stepfunctions"), lake.stack.outputs["IngestImageStateMachineArn"]
+    before = steps.describe_state_machine_alias(stateMachineAliasArn=f"{machine}:live")["routingConfiguration"]
+    definition = steps.describe_state_machine(stateMachineArn=machine)["definition"]
+    with_bug = re.sub(rf"{re.escape(version.rpartition(':')[0])}:\d+", version, definition)
+    steps.update_state_machine(stateMachineArn=machine, definition=with_bug)
+    released = steps.publish_state_machine_version(stateMachineArn=machine)["stateMachineVersionArn"]
+    routing = [{"stateMachineVersionArn": released, "weight": 100}]
+    steps.update_state_machine_alias(stateMachineAliasArn=f"{machine}:live", routingConfiguration=routing)
     try:
         yield
     finally:
-        functions.update_function_configuration(FunctionName=name, Layers=layers)
+        steps.update_state_machine_alias(stateMachineAliasArn=f"{machine}:live", routingConfiguration=before)
+        steps.update_state_machine(stateMachineArn=machine, definition=definition)
 
 
 def redrive(lake: Lake, monkeypatch: Any, *arguments: str) -> list[dict[str, Any]]:

@@ -1,0 +1,112 @@
+"""Versions and aliases of workflows, as CloudFormation makes them and Step Functions runs them.
+
+ministack knows both in its API of Step Functions. But what starts a version gets the latest definition, an alias goes
+to the version with the higher weight only, and stacks have neither. Here an execution runs the definition of its
+version, an alias draws by weight, and stacks have both. An alias is moved to its new version at once, whatever its
+deployment preference says, unless one of the alarms that it names rings.
+"""
+
+import functools
+import json
+import random
+from http import HTTPStatus
+from typing import Any
+
+from ministack.core.responses import json_response
+from ministack.services import cloudwatch, stepfunctions
+from ministack.services.cloudformation import provisioners
+
+type Made = tuple[str, dict[str, str]]
+
+
+def install() -> None:
+    """Put it into ministack."""
+    publish, resolve = stepfunctions._publish_state_machine_version, stepfunctions._resolve_state_machine_arn
+
+    @functools.wraps(publish)
+    def publish_as_machine(request: dict[str, Any]) -> Any:
+        answer = publish(request)
+        if answer[0] == HTTPStatus.OK:
+            version = json.loads(answer[2])["stateMachineVersionArn"]
+            stepfunctions._state_machines[version] = dict(stepfunctions._state_machines[request["stateMachineArn"]])
+        return answer
+
+    @functools.wraps(resolve)
+    def draw_version(arn: str) -> Any:
+        alias = stepfunctions._state_machine_aliases.get(arn)
+        if alias is None:
+            return resolve(arn)
+        routing = alias["routingConfiguration"]
+        weights = [one["weight"] for one in routing]
+        return random.choices([one["stateMachineVersionArn"] for one in routing], weights)[0]  # noqa: S311
+
+    listed = stepfunctions._list_executions
+
+    @functools.wraps(listed)
+    def list_of_all_versions(request: dict[str, Any]) -> Any:
+        versions = [
+            version
+            for version, one in stepfunctions._state_machine_versions.items()
+            if one["stateMachineArn"] == request.get("stateMachineArn")
+        ]
+        answers = [json.loads(listed(request | {"stateMachineArn": version})[2]) for version in versions]
+        answer = json.loads(listed(request)[2])
+        return json_response(
+            answer | {"executions": [one for each in (answer, *answers) for one in each["executions"]]}
+        )
+
+    stepfunctions._list_executions = list_of_all_versions
+    stepfunctions._publish_state_machine_version = publish_as_machine
+    stepfunctions._resolve_state_machine_arn = draw_version
+    provisioners._RESOURCE_HANDLERS |= {
+        "AWS::StepFunctions::StateMachineVersion": {
+            "create": _create_version,
+            # Stacks retain the version of before, for the executions that are under way in it.
+            "update": lambda _arn, _old, properties, stack: _create_version("", properties, stack),
+            "delete": lambda _arn, _properties: None,
+        },
+        "AWS::StepFunctions::StateMachineAlias": {
+            "create": _create_alias,
+            "update": _move_alias,
+            "delete": lambda arn, _: stepfunctions._delete_state_machine_alias({"stateMachineAliasArn": arn}),
+        },
+    }
+
+
+def machine(arn: str) -> str:
+    """The workflow of a version of it."""
+    return ":".join(arn.split(":")[:7])
+
+
+def _create_version(_logical_id: str, properties: dict[str, Any], _stack: str) -> Made:
+    request = {"stateMachineArn": properties["StateMachineArn"], "revisionId": properties.get("StateMachineRevisionId")}
+    arn = _answer(stepfunctions._publish_state_machine_version(request))["stateMachineVersionArn"]
+    return arn, {"Arn": arn}
+
+
+def _create_alias(_logical_id: str, properties: dict[str, Any], _stack: str) -> Made:
+    request = {"name": properties["Name"], "routingConfiguration": _all_to_the_new(properties)}
+    arn = _answer(stepfunctions._create_state_machine_alias(request))["stateMachineAliasArn"]
+    return arn, {"Arn": arn}
+
+
+def _move_alias(arn: str, _old: dict[str, Any], properties: dict[str, Any], _stack: str) -> Made:
+    for name in properties["DeploymentPreference"].get("Alarms", ()):
+        alarm = cloudwatch._alarms.get(name) or cloudwatch._composite_alarms.get(name) or {}
+        if alarm.get("StateValue") == "ALARM":
+            raise ValueError(f"Alarm {name} is in ALARM state: the alias stays at its version")
+    request = {"stateMachineAliasArn": arn, "routingConfiguration": _all_to_the_new(properties)}
+    _answer(stepfunctions._update_state_machine_alias(request))
+    return arn, {"Arn": arn}
+
+
+def _all_to_the_new(properties: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"stateMachineVersionArn": properties["DeploymentPreference"]["StateMachineVersionArn"], "weight": 100}]
+
+
+def _answer(response: tuple[int, Any, Any]) -> dict[str, Any]:
+    status, _, body = response
+    answer: dict[str, Any] = json.loads(body)
+    if status != HTTPStatus.OK:
+        raise ValueError(answer)
+    return answer

@@ -1,0 +1,64 @@
+"""An image goes through functions of one release, and whatever changes a function makes a version of it."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.application import ROOT, TEMPLATE, read
+
+ROOT_TEMPLATE = read(ROOT / "template.yaml")
+INGEST = read(ROOT / "stacks/ingest.yaml")
+LASTING = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::IAM::Role", "AWS::Logs::LogGroup")
+"""What no deployment changes as long as there is the stack."""
+
+
+def _versioned() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    for template in (ROOT_TEMPLATE, INGEST):
+        for name, resource in template["Resources"].items():
+            if "AutoPublishAlias" in resource.get("Properties", {}) and name.endswith("Function"):
+                yield name, resource, template
+
+
+def _named(value: Any, template: dict[str, Any]) -> set[str]:
+    """The parameters and layers that `value` depends on, those behind conditions included, by the root's names."""
+    text = json.dumps(value)
+    names = set(re.findall(r'"Ref": "([\w:]+)"', text)) | set(re.findall(r"\$\{([\w:]+)\}", text))
+    for condition in re.findall(r'"Fn::If": \["(\w+)"', text):
+        names |= _named(template["Conditions"][condition], template)
+    if template is INGEST:
+        given = ROOT_TEMPLATE["Resources"]["Ingest"]["Properties"]["Parameters"]
+        names = set().union(*(_named(given.get(name, {}), ROOT_TEMPLATE) for name in names))
+    resources = {name: one["Type"] for name, one in ROOT_TEMPLATE["Resources"].items()}
+    return {
+        name
+        for name in names
+        if name in ROOT_TEMPLATE["Parameters"] or resources.get(name) == "AWS::Serverless::LayerVersion"
+    }
+
+
+def test_the_workflow_calls_versions_of_functions() -> None:
+    workflow = TEMPLATE["Resources"]["IngestImageStateMachine"]["Properties"]
+    called = {name: value for name, value in workflow["DefinitionSubstitutions"].items() if "Function" in name}
+
+    assert {name: value["Ref"] for name, value in called.items()} == {
+        f"{name}Arn": f"{name}.Version" for name, _, _ in _versioned()
+    }
+    assert workflow["AutoPublishAlias"] == "live"
+
+
+@pytest.mark.parametrize(("name", "resource", "template"), list(_versioned()), ids=lambda value: str(value)[:20])
+def test_whatever_changes_a_function_changes_the_description_of_its_version(
+    name: str, resource: dict[str, Any], template: dict[str, Any]
+) -> None:
+    """SAM makes a version when the code changes, CloudFormation when the description does, and nobody for the rest."""
+    properties = resource["Properties"]
+    described = properties["VersionDescription"]
+    shaping = {key: value for key, value in properties.items() if key not in ("VersionDescription", "Role")}
+    shaping["Globals"] = template["Globals"]["Function"]["Environment"]
+
+    assert _named(shaping, template) - _named(described, template) == set(), name
+    assert resource["UpdateReplacePolicy"] == "Retain", "images are under way in the version of before"
+    assert "DeletionPolicy" not in resource
