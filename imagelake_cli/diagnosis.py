@@ -238,10 +238,10 @@ class Diagnosis:
         if not own:
             yield Finding("alarms", State.OK, f"none of {len(names)} rings")
         parameters = {one["ParameterKey"]: one.get("ParameterValue") for one in self.described.get("Parameters", [])}
-        if self.stack.endpoint_url is None and not (parameters.get("AlarmTopicArn") or parameters.get("AlarmEmail")):
+        if self.stack.endpoint_url is None and not parameters.get("AlarmRecipient"):
             said, do = (
                 "alarms tell nobody",
-                "deploy with AlarmEmail, or with AlarmTopicArn, an SNS topic somebody reads",
+                "deploy with AlarmRecipient, an SNS topic or an e-mail address somebody reads",
             )
             yield Finding("alarm topic", State.LOOK, said, do)
 

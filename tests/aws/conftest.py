@@ -123,7 +123,7 @@ def probe(live: Live) -> Iterator[Probe]:
         Code={"ZipFile": packed()},
         Layers=[layer["Arn"] for layer in engine["Layers"]],
         VpcConfig=place,
-        Environment={"Variables": {"SECRET": SECRET}},
+        Environment={"Variables": {"SECRET": SECRET, "POWERTOOLS_SERVICE_NAME": f"{live.stack}-probe"}},
         LoggingConfig={"LogGroup": engine["LoggingConfig"]["LogGroup"]},  # the one its role may write to
         MemorySize=engine["MemorySize"],
         Timeout=60,

@@ -35,7 +35,9 @@ def test_the_python_in_the_documentation_uploads_an_image(
 
 
 def test_what_a_running_lake_says_can_be_pasted_into_a_shell(lake: Lake) -> None:
-    commands = [line for line in how_to_go_on(lake).split("\n\n", 1)[1].splitlines() if "kafka_poller" not in line]
+    lines = how_to_go_on(lake).split("\n\n", 1)[1].splitlines()
+    # The poller would run on, and `imagelake` finds a lake that `make run` has started only.
+    commands = [line for line in lines if not any(word in line for word in ("kafka_poller", "imagelake "))]
 
     run = subprocess.run(["sh", "-euc", "\n".join(commands)], capture_output=True, text=True, check=False)
 

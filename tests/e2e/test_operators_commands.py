@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from imagelake import metrics
 from local import deployment
 from local.lake import Lake
 from local.samples import Sample
@@ -71,14 +72,20 @@ def test_the_doctor_finds_a_stream_that_is_switched_off_and_an_alarm_that_rings(
     assert {state for check in ("stack", "outputs", "credentials", "event sources", "schedules", "api throttle") for
             state, _ in well[check]} == {"ok"}  # fmt: skip
     assert not [said for findings in well.values() for state, said in findings if state == "unknown"]
-    alarm = deployment.physical_id(lake.emulator, lake.stack.name, "CatalogBehindAlarm")
-    lake.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="as the test says")
-    try:
-        with stopped(lake, "WriteCatalogFunction"):
-            ill = eventually(look, lambda seen: seen["event sources"][0][0] == "broken")
-    finally:
-        lake.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="it is over")
+    lake.client("cloudwatch").put_metric_data(
+        Namespace=metrics.NAMESPACE,
+        MetricData=[
+            {
+                "MetricName": "EngineAnswersInvalid",
+                "Dimensions": [{"Name": "service", "Value": lake.stack.name}],
+                "Value": 1,
+                "Unit": "Count",
+            }
+        ],
+    )
+    with stopped(lake, "WriteCatalogFunction"):
+        ill = eventually(look, lambda seen: seen["event sources"][0][0] == "broken")
 
     assert "WriteCatalogFunction" in ill["event sources"][0][1]
-    assert ill["alarms"][0][0] == "broken"
-    assert "CatalogBehindAlarm rings" in ill["alarms"][0][1]
+    assert {state for state, _ in ill["alarms"]} == {"broken"}
+    assert any("EngineAnswersInvalidAlarm rings" in said for _, said in ill["alarms"])

@@ -171,7 +171,9 @@ def test_a_stack_without_a_topic_has_nothing_of_kafka() -> None:
     assert translated()["Parameters"]["KafkaTopic"]["Default"] == ""
     names = [name for name in translated()["Resources"] if any(word in name for word in ("Kafka", "ImageTopic", "Msk"))]
     assert len(names) >= 3
-    conditions = {"HasKafka", "HasKafkaAndFromMsk"}
+    conditions = {"HasKafka", "HasKafkaAndFromMsk", "TakesKafka"}
+    takes = {"Fn::Equals": [{"Fn::If": ["HasKafka", "true", "false"]}, "true"]}
+    assert translated()["Conditions"]["TakesKafka"] == takes
     for name in [*names, "FailedRecordsBucket", "FailedRecordsBucketPolicy", "RecordsGivenUpRule"]:
         assert resource(name).get("Condition") in conditions, name
 

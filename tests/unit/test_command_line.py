@@ -39,6 +39,7 @@ class Interrupting:
         if name == "imagelake_cli.main":
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts this in the background has it ignored
 sys.meta_path.insert(0, Interrupting)
 from imagelake_cli.__main__ import main
 main()

@@ -113,7 +113,7 @@ def described() -> dict[str, Any]:
     return {
         "StackStatus": "UPDATE_COMPLETE",
         "Outputs": [{"OutputKey": name, "OutputValue": value} for name, value in values.items()],
-        "Parameters": [{"ParameterKey": "AlarmTopicArn", "ParameterValue": "arn:aws:sns:us-east-1:1:t"}],
+        "Parameters": [{"ParameterKey": "AlarmRecipient", "ParameterValue": "arn:aws:sns:us-east-1:1:t"}],
     }
 
 

@@ -332,7 +332,7 @@ def _metrics(alarm: dict[str, Any]) -> list[str]:
 
 def test_every_alarm_tells_topic_and_address_of_its_beginning_and_its_end() -> None:
     tells = [
-        {"Fn::If": ["TellsTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]},
+        {"Fn::If": ["TellsTopic", {"Ref": "AlarmRecipient"}, {"Ref": "AWS::NoValue"}]},
         {"Fn::If": ["TellsEmail", {"Ref": "AlarmTopic"}, {"Ref": "AWS::NoValue"}]},
     ]
 
