@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from imagelake.keys import ArrivalHour
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
@@ -154,7 +156,7 @@ class KeptData:
             yield from (one["Prefix"] for one in page.get("CommonPrefixes", []))
 
     def _counted(self, place: str, hour: datetime) -> Due:
-        prefix = f"{place}/ingest_date={hour:%Y-%m-%d}/hour={hour:%H}/"
+        prefix = f"{place}/{ArrivalHour.of(hour).path}/"
         count = size = 0
         for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=self.buckets[place], Prefix=prefix):
             versions = page.get("Versions", [])

@@ -1,12 +1,14 @@
 """Events of hours, and the function of a stack that puts them again: the place that calls it and reads its answer."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict
+
+from imagelake.keys import ArrivalHour
+from imagelake_cli.stack_function import call
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -47,7 +49,7 @@ class Publishing:
             PublishError: the function failed; what it put until then is put.
             ClientError, BotoCoreError: AWS refused, or could not be asked.
         """
-        name, published, after = f"ingest_date={hour:%Y-%m-%d}/hour={hour:%H}", 0, ""
+        name, published, after = ArrivalHour.of(hour).path, 0, ""
         while True:
             answer = self._call({"hour": name, "after": after})
             published += answer.published
@@ -58,11 +60,8 @@ class Publishing:
             after = answer.after
 
     def _call(self, request: dict[str, Any]) -> Published:
-        response = self.client.invoke(FunctionName=self.function, Payload=json.dumps(request).encode())
-        answer = json.loads(response["Payload"].read())
-        if "FunctionError" in response:
-            reason = answer.get("errorMessage", "no reason given") if isinstance(answer, dict) else "no reason given"
-            raise PublishError(
-                f"{request['hour']}: {reason}. Run the command again: an event that comes twice has the same id."
-            )
-        return Published.model_validate(answer)
+        def failure(reason: str) -> PublishError:
+            again = "Run the command again: an event that comes twice has the same id."
+            return PublishError(f"{request['hour']}: {reason}. {again}")
+
+        return Published.model_validate(call(self.client, self.function, request, failure))

@@ -1,12 +1,14 @@
 """Hours of the catalog, and the function of a stack that rebuilds one: the place that calls it and reads its answer."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from imagelake.keys import ArrivalHour
+from imagelake_cli.stack_function import call
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -54,7 +56,7 @@ class CatalogRebuilding:
         """
         restored, idle = 0, 0
         while idle < 3:
-            answer = self._call({"hour": f"ingest_date={hour:%Y-%m-%d}/hour={hour:%H}", "dry_run": dry_run})
+            answer = self._call({"hour": ArrivalHour.of(hour).path, "dry_run": dry_run})
             restored += answer.restored
             idle = 0 if answer.restored else idle + 1
             told = answer.model_copy(update={"restored": restored})
@@ -64,9 +66,7 @@ class CatalogRebuilding:
         raise RebuildError(f"{hour:%Y-%m-%dT%H}: the files of the hour keep changing. Try again in a few minutes.")
 
     def _call(self, request: dict[str, Any]) -> Rebuilt:
-        response = self.client.invoke(FunctionName=self.function, Payload=json.dumps(request).encode())
-        answer = json.loads(response["Payload"].read())
-        if "FunctionError" in response:
-            reason = answer.get("errorMessage", "no reason given") if isinstance(answer, dict) else "no reason given"
-            raise RebuildError(f"{request['hour']}: {reason}. Run the command again: it goes on where it stopped.")
-        return Rebuilt.model_validate(answer)
+        def failure(reason: str) -> RebuildError:
+            return RebuildError(f"{request['hour']}: {reason}. Run the command again: it goes on where it stopped.")
+
+        return Rebuilt.model_validate(call(self.client, self.function, request, failure))

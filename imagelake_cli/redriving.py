@@ -1,6 +1,5 @@
 """Images to redrive, and the function of a stack that does it: the place that calls it and reads its answer."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +7,9 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from imagelake.keys import ArrivalHour
+from imagelake_cli.stack_function import call
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -72,7 +74,7 @@ class ImageRedriving:
         """
         after: str | None = ""
         while after is not None:
-            request = {"hour": f"ingest_date={hour:%Y-%m-%d}/hour={hour:%H}", "code": code, "after": after}
+            request = {"hour": ArrivalHour.of(hour).path, "code": code, "after": after}
             answer = _Candidates.model_validate(self._call(request))
             yield answer.images, answer.final
             after = answer.after
@@ -99,9 +101,8 @@ class ImageRedriving:
             yield _REDRIVEN.validate_python(answer["images"])
 
     def _call(self, request: dict[str, Any]) -> Any:
-        response = self.client.invoke(FunctionName=self.function, Payload=json.dumps(request).encode())
-        answer = json.loads(response["Payload"].read())
-        if "FunctionError" in response:
-            reason = answer.get("errorMessage", "no reason given") if isinstance(answer, dict) else "no reason given"
-            raise RedriveError(f"{reason}. Run the command again: what was redriven and processed is not found again.")
-        return answer
+        def failure(reason: str) -> RedriveError:
+            again = "Run the command again: what was redriven and processed is not found again."
+            return RedriveError(f"{reason}. {again}")
+
+        return call(self.client, self.function, request, failure)

@@ -3,7 +3,7 @@
 ministack knows both in its API of Step Functions. But what starts a version gets the latest definition, an alias goes
 to the version with the higher weight only, and stacks have neither. Here an execution runs the definition of its
 version, an alias draws by weight, and stacks have both. An alias is moved to its new version at once, whatever its
-deployment preference says, unless one of the alarms that it names rings.
+deployment preference says.
 """
 
 import functools
@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ministack.core.responses import json_response
-from ministack.services import cloudwatch, stepfunctions
+from ministack.services import stepfunctions
 from ministack.services.cloudformation import provisioners
 
 type Made = tuple[str, dict[str, str]]
@@ -37,8 +37,8 @@ def install() -> None:
         if alias is None:
             return resolve(arn)
         routing = alias["routingConfiguration"]
-        weights = [one["weight"] for one in routing]
-        return random.choices([one["stateMachineVersionArn"] for one in routing], weights)[0]  # noqa: S311
+        versions, weights = zip(*((one["stateMachineVersionArn"], one["weight"]) for one in routing), strict=True)
+        return random.choices(versions, weights)[0]  # noqa: S311  # no secret
 
     listed = stepfunctions._list_executions
 
@@ -49,11 +49,10 @@ def install() -> None:
             for version, one in stepfunctions._state_machine_versions.items()
             if one["stateMachineArn"] == request.get("stateMachineArn")
         ]
-        answers = [json.loads(listed(request | {"stateMachineArn": version})[2]) for version in versions]
         answer = json.loads(listed(request)[2])
-        return json_response(
-            answer | {"executions": [one for each in (answer, *answers) for one in each["executions"]]}
-        )
+        for version in versions:
+            answer["executions"] += json.loads(listed(request | {"stateMachineArn": version})[2])["executions"]
+        return json_response(answer)
 
     stepfunctions._list_executions = list_of_all_versions
     stepfunctions._publish_state_machine_version = publish_as_machine
@@ -91,10 +90,6 @@ def _create_alias(_logical_id: str, properties: dict[str, Any], _stack: str) -> 
 
 
 def _move_alias(arn: str, _old: dict[str, Any], properties: dict[str, Any], _stack: str) -> Made:
-    for name in properties["DeploymentPreference"].get("Alarms", ()):
-        alarm = cloudwatch._alarms.get(name) or cloudwatch._composite_alarms.get(name) or {}
-        if alarm.get("StateValue") == "ALARM":
-            raise ValueError(f"Alarm {name} is in ALARM state: the alias stays at its version")
     request = {"stateMachineAliasArn": arn, "routingConfiguration": _all_to_the_new(properties)}
     _answer(stepfunctions._update_state_machine_alias(request))
     return arn, {"Arn": arn}
