@@ -72,7 +72,7 @@ def _caller() -> Caller:
 
 
 class Request(BaseModel):
-    """What `publish_outcomes` asks for when the stream has a tombstone that has to be worked on."""
+    """What `write_catalog` asks for when the stream has a tombstone that has to be worked on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

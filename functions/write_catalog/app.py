@@ -1,6 +1,9 @@
-"""Write what the stream of the images table says into the Parquet catalog; called with batches of its records."""
+"""Write what the stream of the images table says into the Parquet catalog; called with batches of its records.
 
-from collections import defaultdict
+An erasure whose tombstone the stream brings goes on once the rows that came before it are written.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,11 +17,11 @@ from pydantic import ValidationError
 from imagelake import emission, metrics
 from imagelake.catalog import parquet
 from imagelake.errors import unforeseen
-from imagelake.keys import ArrivalHour
 from imagelake.model import DeadLetter, FaultCode, ImageRecord, Tombstone, is_new_outcome
 from imagelake.settings import load
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.dead_letters import DeadLetterQueue
+from imagelake.stores.functions import Function
 
 logger = Logger()
 
@@ -28,9 +31,10 @@ LATE: Final = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class CatalogWriting:
-    """Where rows go, and what is told of items that nobody can read."""
+    """Where rows go, what is told of items that nobody can read, and what goes on with erasures."""
 
     catalog: CatalogTable
+    erase_image_function: Function
     dead_letter_queue_url: DeadLetterQueue
 
 
@@ -41,7 +45,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     with unforeseen():
         writing = load(CatalogWriting)
         batch = DynamoDBStreamModel.model_validate(event).Records
-        erased = _erased(batch, writing.dead_letter_queue_url)
+        tombstones = list(_tombstones(batch, writing.dead_letter_queue_url))
         buried = {entry.dynamodb.Keys["image_id"] for entry in batch if _is_erased(entry)}
         rows = [entry for entry in batch if entry.dynamodb.Keys["image_id"] not in buried and _is_outcome(entry)]
         records = [
@@ -51,8 +55,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         ]
         name = parquet.batch_name(entry.dynamodb.SequenceNumber for entry in batch)
         keys = parquet.write(records, name, writing.catalog, late=_is_late(batch)) if records else []
-        for hour, image_ids in erased.items():
-            parquet.erase(writing.catalog.lake_bucket, hour, image_ids)
+        # Last: an erasure counts and deletes every row that was written before its tombstone.
+        writing.erase_image_function.start_all({"image_id": one.image_id} for one in tombstones if one.unsettled_since)
     _count(rows, records)
     images = {"image_ids": [one.image_id for one in records], "correlation_ids": [one.source_ref for one in records]}
     logger.info("catalog written", extra=images | {"records": len(records), "files": keys, "erased": len(buried)})
@@ -84,13 +88,11 @@ def _is_kept(record: ImageRecord) -> bool:
     return record.expires_at > datetime.now(UTC)
 
 
-def _erased(batch: list[DynamoDBStreamRecordModel], dead_letters: DeadLetterQueue) -> dict[ArrivalHour, set[str]]:
-    """The images that were erased on request, by hour. The stream has them after every row of theirs."""
-    erased: dict[ArrivalHour, set[str]] = defaultdict(set)
+def _tombstones(batch: list[DynamoDBStreamRecordModel], dead_letters: DeadLetterQueue) -> Iterator[Tombstone]:
+    """Of the images that were erased on request."""
     for entry in batch:
         if _is_erased(entry) and (tombstone := _read(entry, Tombstone, dead_letters)) is not None:
-            erased[tombstone.raw_key.hour].add(tombstone.image_id)
-    return erased
+            yield tombstone
 
 
 def _is_erased(entry: DynamoDBStreamRecordModel) -> bool:

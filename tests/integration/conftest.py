@@ -111,6 +111,19 @@ def aws(_credentials: None) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def erasures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The images that the function that erases was started for; it is not run."""
+    found: list[str] = []
+
+    def invoke(FunctionName: str, InvocationType: str, Payload: bytes) -> None:  # noqa: ARG001, N803
+        assert InvocationType == "Event"
+        found.append(json.loads(Payload)["image_id"])
+
+    monkeypatch.setattr(functions, "_lambda", lambda: MagicMock(invoke=invoke))
+    return found
+
+
 @cache
 def client(service: str) -> Any:
     """A client of the tests' own."""

@@ -90,6 +90,7 @@ class Lake:
         self._batch: list[tuple[datetime, dict[str, Any]]] = []
         self._batch_number = 1
         self._is_reading = False
+        self.invoker = _Invoker()
         self._iterator = _stream()
         self.call_faults = CallFaults(
             [
@@ -114,7 +115,7 @@ class Lake:
             lambda service: AnsweringClient(client(service)),
         )
         patch.setattr(ingest_workflow, "_step_functions", lambda: _Starter(self))
-        patch.setattr(functions_of_stack, "_lambda", lambda: _Invoker(self))
+        patch.setattr(functions_of_stack, "_lambda", lambda: self.invoker)
 
     # What happens
 
@@ -200,7 +201,10 @@ class Lake:
         told = stream_of(*(item for _, item in batch), first=self._batch_number)
         for record, (moment, _) in zip(told["Records"], batch, strict=True):
             record["dynamodb"] |= {"ApproximateCreationDateTime": moment.timestamp()}
-        write_catalog(told, self.tell("write_catalog"))
+        try:
+            write_catalog(told, self.tell("write_catalog"))
+        finally:
+            self.invoker.run(self)
         answer = publish_outcomes(told, self.tell("publish_outcomes"))
         return not answer["batchItemFailures"]
 
@@ -375,18 +379,23 @@ class Lake:
 
 
 class _Invoker:
-    """Invokes the function that erases at once where another one starts it; one that fails has two tries more."""
+    """Invokes the function that erases when the one that starts it has ended; one that fails has two tries more."""
 
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+    def __init__(self) -> None:
+        self._events: list[str] = []
 
     def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> None:  # noqa: ARG002, N803
-        """Invoke it, and say nothing of what came of it."""
-        for _ in range(3):
-            with suppress(ImageLakeError):
-                erase_image(json.loads(Payload), self._lake.tell("erase_image"))
-                break
-        self._lake.tell("publish_outcomes")
+        """Keep an event."""
+        self._events.append(Payload.decode())
+
+    def run(self, lake: Lake) -> None:
+        """Invoke it for each event that is kept, and say nothing of what comes of it."""
+        started, self._events = sorted(self._events), []
+        for payload in started:
+            for _ in range(3):
+                with suppress(ImageLakeError):
+                    erase_image(json.loads(payload), lake.tell("erase_image"))
+                    break
 
 
 class _Starter:

@@ -4,10 +4,12 @@ Histories are random. The function, the writer, the purge and the compaction are
 our clock.
 """
 
+import json
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 from uuid import UUID
 
 import pytest
@@ -16,10 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from functions.write_catalog import app
+from imagelake.catalog import parquet
 from imagelake.catalog.compaction import Compactor
 from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord, Tombstone
 from imagelake.retention.purge import Purge
+from imagelake.stores import functions
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.event_bus import EventBus
@@ -43,6 +47,7 @@ VARIABLES = {
     "CATALOG_DATABASE": "image_lake",
     "CATALOG_TABLE": "images",
     "DEAD_LETTER_QUEUE_URL": "queue",
+    "ERASE_IMAGE_FUNCTION": "erase_image",
 }
 QUERY = "SELECT image_id, status, processed_at, ingest_date, hour FROM current_images"
 
@@ -59,6 +64,8 @@ class Histories(RuleBasedStateMachine):
         self.patch.setattr(app, "datetime", self.stores.clock.patched())
         for name, value in VARIABLES.items():
             self.patch.setenv(name, value)
+        self.invoke = MagicMock()
+        self.patch.setattr(functions, "_lambda", lambda: MagicMock(invoke=self.invoke))
         self.items: list[ImageRecord] = []
         """The images table; an image that was erased or redriven is in its place, so that its number stays its own."""
         self.erased: set[str] = set()
@@ -129,7 +136,7 @@ class Histories(RuleBasedStateMachine):
         if record.image_id not in self.erased:
             self.erased.add(record.image_id)
             taken = record.model_dump(include={"image_id", "expires_at", "ingest_date", "hour"})
-            self.stream.append(Tombstone(erased_at=self.now, **taken))
+            self.stream.append(Tombstone(erased_at=self.now, unsettled_since="now", **taken))
 
     @precondition(lambda self: len(self.stream) > self.batch.stop)
     @rule()
@@ -201,9 +208,16 @@ class Histories(RuleBasedStateMachine):
         app.handler(stream_of(*(one.to_item() for one in said), first=part.start), Context("write_catalog"))
         for one in said:
             if isinstance(one, Tombstone):
+                self._erase_rows(one)
                 self.expected.pop(one.image_id, None)
             elif one.expires_at > self.now and not self._has_ended_otherwise(one):
                 self.expected[one.image_id] = one
+
+    def _erase_rows(self, tombstone: Tombstone) -> None:
+        """What `erase_image` does, where it was started."""
+        started = [json.loads(call.kwargs["Payload"])["image_id"] for call in self.invoke.call_args_list]
+        assert tombstone.image_id in started
+        parquet.erase(Bucket("lake"), tombstone.raw_key.hour, {tombstone.image_id})
 
     def _has_ended_otherwise(self, record: ImageRecord) -> bool:
         """Whether `record` is the failure of an image that had another outcome later."""

@@ -43,6 +43,7 @@ from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.dead_letters import DeadLetterQueue
 from imagelake.stores.event_bus import EventBus
+from imagelake.stores.functions import Function
 from imagelake.stores.images_table import ImagesTable
 from imagelake.stores.ingest_workflow import IngestWorkflow
 from imagelake.values import to_iso
@@ -95,7 +96,9 @@ RECONCILE = Reconciliation(
 )
 OPEN = Opening(Bucket("raw"), Bucket("lake"), ImagesTable("images"), DAYS, accept_heif=False, large_images=False)
 CLOSE = Closing(Bucket("lake"))
-CATALOG = CatalogWriting(CatalogTable("db", "images", Bucket("lake")), DeadLetterQueue("queue"))
+CATALOG = CatalogWriting(
+    CatalogTable("db", "images", Bucket("lake")), Function("erase_image"), DeadLetterQueue("queue")
+)
 OPERATOR = erasure.Caller("operator", is_operator=True)
 
 
@@ -124,6 +127,8 @@ class Lake:
     step_functions: "FakeWorkflow"
     truths: dict[str, Truth] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
+    erasures: list[str] = field(default_factory=list)
+    """Images that the function that erases was started for."""
     later: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     audits: list[Audit] = field(default_factory=list)
     _written: int = 0
@@ -229,7 +234,7 @@ class Lake:
     # What the schedule calls
 
     def deliver_stream(self) -> None:
-        """The batch of the stream that has gathered, to both of its readers."""
+        """The batch of the stream that has gathered, to the writer of the catalog, and what that starts."""
         batch, self.table.stream = self.table.stream[:], []
         wanted = [item for item in batch if item["status"] != "awaiting_upload"]
         if not wanted:
@@ -259,10 +264,10 @@ class Lake:
         attempts = 2 if self.chance.random() < 0.05 else 1
         for _ in range(attempts):
             emission.emits(inspect.unwrap(write_catalog.handler))({"Records": records}, None)  # no log of it
-        for item in wanted:
-            is_left = item["status"] == "erased" and "unsettled_since" in item
-            if is_left and (tombstone := ERASE.tombstone(item["image_id"])):
+        for image_id in self.erasures:
+            if tombstone := ERASE.tombstone(image_id):
                 ERASE.erase(tombstone, self.clock.now)
+        self.erasures.clear()
 
     def erase(self, key: RawKey) -> None:
         """An operator erases an image; a redelivery may follow."""
@@ -382,11 +387,11 @@ def _run_scripts(content: bytes, *_: Any) -> runner.ScriptResult:
 
 
 @pytest.fixture
-def lake(monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake(monkeypatch: pytest.MonkeyPatch, erasures: list[str]) -> Lake:
     stores = install(monkeypatch, BEGINNING)
     workflow = FakeWorkflow()
     chance = random.Random(5)  # noqa: S311  # a simulation, no secret
-    made = Lake(stores.clock, chance, stores.s3, stores.table, stores.glue, stores.queue, workflow)
+    made = Lake(stores.clock, chance, stores.s3, stores.table, stores.glue, stores.queue, workflow, erasures=erasures)
     workflow.lake = made
     monkeypatch.setattr(ingest_workflow, "_step_functions", lambda: workflow)
     monkeypatch.setattr(runner, "find_scripts", lambda _names: SCRIPTS)

@@ -449,7 +449,7 @@ def test_an_erased_image_that_came_back_is_erased_where_its_tombstone_is_moved(t
 
 
 def test_a_row_written_after_the_erasure_goes_when_the_stream_brings_the_tombstone(
-    tell: Callable[[str], Context], tmp_path: Path
+    tell: Callable[[str], Context], tmp_path: Path, erasures: list[str]
 ) -> None:
     late, stays = cataloged(RECENT), cataloged(RECENT)
     erase_image(request(late.image_id), tell("erase_image"))
@@ -460,8 +460,11 @@ def test_a_row_written_after_the_erasure_goes_when_the_stream_brings_the_tombsto
     assert tombstone is not None
 
     write_catalog(on_the_stream(tombstone), context)
+    [image_id] = erasures
+    erase_image({"image_id": image_id}, tell("erase_image"))
 
     assert rows(RECENT, tmp_path) == [stays.image_id]
+    assert sorted(receipt["rows"] for receipt in receipts("erasures")) == [0, 1]
 
 
 def test_a_row_and_its_tombstone_in_one_batch_give_no_row(tell: Callable[[str], Context], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 from uuid import UUID
 
 import duckdb
@@ -21,8 +22,8 @@ from imagelake import schema
 from imagelake.catalog import parquet
 from imagelake.errors import Fault
 from imagelake.keys import ArrivalHour, catalog_prefix
-from imagelake.model import Derivative, ImageRecord
-from imagelake.stores import buckets, catalog_table
+from imagelake.model import Derivative, ImageRecord, Tombstone
+from imagelake.stores import buckets, catalog_table, functions
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from tests.application import event
@@ -202,6 +203,36 @@ def test_an_unreadable_tombstone_is_reported_once_and_its_neighbours_are_written
 
     [message] = dead_letters_sent()
     assert (message["image_id"], message["reason"]) == (str(UUID(int=2)), "unreadable_item: erased_at")
+
+
+def _tombstone(number: int, **more: Any) -> dict[str, Any]:
+    made = Tombstone(
+        image_id=str(UUID(int=number)),
+        erased_at=RECEIVED,
+        expires_at=RECEIVED + timedelta(days=7),
+        unsettled_since="2026-11-22T10:00:00.000Z",
+        ingest_date="2026-11-22",
+        hour="09",
+    )
+    return made.to_item() | more
+
+
+def test_a_tombstone_has_its_image_erased_until_it_is_settled(write: Invoke, erasures: list[str]) -> None:
+    settled = _tombstone(2, repeated_at="2026-11-28T12:40:00.000Z")
+    del settled["unsettled_since"]
+
+    write(stream_of(_tombstone(1), settled, _tombstone(3, returned_at="2026-11-28T13:00:00.000Z")))
+
+    assert sorted(erasures) == [str(UUID(int=1)), str(UUID(int=3))]
+
+
+def test_an_erasure_that_cannot_be_started_comes_again(write: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = MagicMock()
+    refused.invoke.side_effect = Fault("TooManyRequestsException on Invoke")
+    monkeypatch.setattr(functions, "_lambda", lambda: refused)
+
+    with pytest.raises(Fault, match="TooManyRequests"):
+        write(stream_of(_record(1).to_item(), _tombstone(2)))
 
 
 def test_a_batch_of_nothing_readable_writes_no_file(write: Invoke) -> None:

@@ -1,4 +1,4 @@
-"""Publication: what the stream of the images table says becomes events on the stack's bus, and erasures.
+"""Publication: what the stream of the images table says becomes events on the stack's bus.
 
 The commit of an outcome is the only thing that has to happen. The stream brings it here at least once, so it is told at
 least once. What a stream has lost, because nobody could read it for a day, is told again hour by hour, from the items.
@@ -20,7 +20,6 @@ from imagelake.events import ImageEvent
 from imagelake.keys import ArrivalHour
 from imagelake.model import is_new_outcome
 from imagelake.stores.event_bus import ENTRIES, EventBus
-from imagelake.stores.functions import Function
 from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable
 
 logger = Logger(child=True)
@@ -41,11 +40,10 @@ class Publication:
 
     images_table: ImagesTable
     event_bus: EventBus
-    erase_image_function: Function
     retention_days: int
 
     def publish(self, changed: Sequence[dict[str, Any]]) -> tuple[int, list[ImageEvent]]:
-        """Put the events of items, as they have become, and start the erasures that these ask for.
+        """Put the events of items, as they have become.
 
         Returns:
             How many of them could be taken, from the first on, and the outcomes that were told. The others have to come
@@ -90,9 +88,6 @@ class Publication:
     def _publish(self, changed: Sequence[dict[str, Any]]) -> list[ImageEvent]:
         told = list(_events_of([item for item in changed if is_new_outcome(item)]))
         self.event_bus.put(told)
-        for item in changed:
-            if item["status"] == "erased" and "unsettled_since" in item:
-                self.erase_image_function.start({"image_id": item["image_id"]})
         return told
 
 
@@ -100,8 +95,7 @@ def _events_of(items: Sequence[dict[str, Any]]) -> Iterator[ImageEvent]:
     """The events of outcomes. Nobody is told of an item that nobody can read: `write_catalog` reports that."""
     for item in items:
         try:
-            if item["status"] != "erased":
-                yield events.of_outcome(item)
+            yield events.of_outcome(item)
         except (KeyError, ValidationError):
             # Without the error, which has values of the item in it.
             logger.error("unreadable item", extra={"image_id": item.get("image_id")})

@@ -5,9 +5,9 @@ workflow or a redelivered record, moves the tombstone to where the image has tur
 file, its derivatives and kept Kafka records go first, the rows after them: looking for rows takes longer the more files
 an hour has.
 
-The stream of the images table has `publish_outcomes` bring every new tombstone here, so an erasure that ran out of time
-or was interrupted goes on. Rows are erased once more when the stream brings the tombstone to `write_catalog`, which by
-then has written every row that came before it.
+The stream of the images table has `write_catalog` bring every new tombstone here, once it has written every row that
+came before it. So an erasure that ran out of time or was interrupted goes on, and rows that were on their way go, too.
+Receipts count every row that is deleted for an erasure, because nobody else deletes any.
 """
 
 import hashlib
