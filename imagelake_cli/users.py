@@ -23,7 +23,9 @@ def _group() -> None:
 @app.command(epilog=options.example("imagelake users add ana --operator --stack image-lake"))
 def add(
     name: Name,
-    operator: Annotated[bool, typer.Option("--operator", help="May erase anybody's images.")] = False,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Operator, not uploader: sees and erases anybody's.")
+    ] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     region: options.Region = None,
@@ -34,8 +36,7 @@ def add(
         pool = connection.user_pool(stack, region, profile)
         pool.add(name, password := _password())
         _tell(name, password, as_json=as_json)
-        if operator:
-            pool.join(name, "operators")
+        pool.join(name, "operators" if operator else "uploaders")
 
 
 @app.command(epilog=options.example("imagelake users reset ana --stack image-lake"))
@@ -55,7 +56,7 @@ def reset(
 @app.command(epilog=options.example("imagelake users group ana operators --remove"))
 def group(
     name: Name,
-    group_name: Annotated[str, typer.Argument(metavar="GROUP", help="Such as operators.")],
+    group_name: Annotated[str, typer.Argument(metavar="GROUP", help="uploaders or operators.")],
     remove: Annotated[bool, typer.Option("--remove", help="Out of the group, instead of into it.")] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,

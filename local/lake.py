@@ -80,8 +80,8 @@ class Lake:
         token: str = answer["AuthenticationResult"]["IdToken"]
         return token
 
-    def add_user(self, username: str) -> str:
-        """Create a user who may call the API.
+    def add_user(self, username: str, group: str = "uploaders") -> str:
+        """Create a user who may call the API as members of a group may.
 
         Returns:
             The user's password.
@@ -91,6 +91,7 @@ class Lake:
         cognito = self.client("cognito-idp")
         cognito.admin_create_user(**pool, MessageAction="SUPPRESS")
         cognito.admin_set_user_password(**pool, Password=password, Permanent=True)
+        cognito.admin_add_user_to_group(**pool, GroupName=group)
         return password
 
     def records(self, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:

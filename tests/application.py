@@ -4,6 +4,7 @@ Tests see one template: root and nested stacks together, with what the root pass
 stack, its default where nothing is passed, and what an output refers to in place of the output.
 """
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -155,6 +156,16 @@ def translated() -> dict[str, Any]:
 def event(name: str) -> dict[str, Any]:
     """The sample event `name`, a fresh copy at every call."""
     sample: dict[str, Any] = json.loads((ROOT / f"events/{name}.json").read_text(encoding="utf-8"))
+    return sample
+
+
+def as_caller(sample: dict[str, Any], subject: str, *groups: str) -> dict[str, Any]:
+    """A request to the API, as API Gateway passes on one of this user."""
+    audience = resolve({"Ref": "UserPoolClient"})
+    claims = {"sub": subject, "aud": audience, "token_use": "id", "cognito:groups": list(groups)}
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    sample["headers"]["Authorization"] = f"e30.{payload}.c2FtcGxl"
+    sample["requestContext"]["authorizer"]["claims"] |= claims | {"cognito:groups": ",".join(groups)}
     return sample
 
 

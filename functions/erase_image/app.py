@@ -1,6 +1,5 @@
 """Erase an image: when somebody asks for it through the API, and when its tombstone says that there is more to do."""
 
-import re
 import time
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from imagelake import emission, metrics
 from imagelake.api import problems
+from imagelake.api.callers import Callers, Reach
 from imagelake.errors import OutOfTime, unforeseen
 from imagelake.model import ErasureReason
 from imagelake.retention.erasure import Caller, Erasure
@@ -64,11 +64,9 @@ def _faults() -> list[dict[str, Any]]:
 
 
 def _caller() -> Caller:
-    """The caller, from the token that the authorizer has checked."""
-    claims = app.current_event.request_context.authorizer.claims
-    groups = re.split(r"[\s,\[\]]+", claims.get("cognito:groups", ""))  # one string, whoever joined it
+    known = load(Callers).identify(app.current_event)
     reason = app.current_event.query_string_parameters.get("reason", REASONS[0])
-    return Caller(claims["sub"], "operators" in groups, reason)
+    return Caller(known.subject, known.reach is Reach.ANY, reason)
 
 
 class Request(BaseModel):

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -15,9 +15,10 @@ from pydantic_core import PydanticCustomError
 
 from imagelake import emission, metrics
 from imagelake.api import problems
+from imagelake.api.callers import Caller, Callers
 from imagelake.api.images import ShownImages
 from imagelake.api.uploads import UploadBatch, UploadRequest, Uploads
-from imagelake.errors import InvalidCursorError
+from imagelake.errors import InvalidCursorError, NotAllowedError
 from imagelake.model import Status
 from imagelake.settings import load
 from imagelake.stores.images_table import Listing
@@ -38,6 +39,8 @@ def _parse_time(text: str) -> datetime:
     return moment
 
 
+SUBJECT: Final = "^[!-~]{1,128}$"
+
 type TimeParameter = Annotated[datetime, BeforeValidator(_parse_time)]
 type UploadsBody = Annotated[
     Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
@@ -49,8 +52,8 @@ type UploadsBody = Annotated[
 def request_upload(body: Annotated[UploadsBody, Body()]) -> Response[dict[str, Any]]:
     """Forms for one image or a batch."""
     requests = body.uploads if isinstance(body, UploadBatch) else [body]
-    request_id = app.current_event.request_context.request_id
-    answers = load(Uploads).request(requests, _caller(), request_id, datetime.now(UTC))
+    caller, request_id = _caller(), app.current_event.request_context.request_id
+    answers = load(Uploads).request(requests, caller.subject, request_id, datetime.now(UTC))
     emission.add(metrics.UPLOADS_REQUESTED, len(answers))
     granted = {"correlation_id": request_id, "image_ids": [one["image_id"] for one in answers]}
     logger.info("uploads granted", extra=granted)
@@ -60,7 +63,7 @@ def request_upload(body: Annotated[UploadsBody, Body()]) -> Response[dict[str, A
 
 @app.get("/images/<image_id>")
 def get_image(image_id: Annotated[str, Path(max_length=64)]) -> Response[Any]:
-    """One image of the caller's."""
+    """One image of the caller's, or any image for an operator."""
     image = load(ShownImages).find(image_id, _caller())
     return Response(HTTPStatus.OK, "application/json", image) if image else problems.image_not_found()
 
@@ -73,16 +76,20 @@ def list_images(
     received_to: Annotated[TimeParameter | None, Query(alias="to")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
+    uploader: Annotated[str | None, Query(pattern=SUBJECT)] = None,
 ) -> dict[str, Any]:
-    """The caller's images, newest first."""
-    _refuse_other_parameters("status", "source", "from", "to", "limit", "cursor")
+    """The caller's images, newest first, or those of another uploader for an operator."""
+    _refuse_other_parameters("status", "source", "from", "to", "limit", "cursor", "uploader")
+    caller = _caller()
+    if not caller.may_see(uploader or caller.subject):
+        raise NotAllowedError(["operators"])
     if received_from and received_to and received_from > received_to:
         raise RequestValidationError([{"loc": ("query", "from"), "type": "time_span", "msg": "must not be after to"}])
     images = load(ShownImages)
     stored_status = "awaiting_upload" if status == "processing" else status
-    listing = Listing(_caller(), stored_status, source, received_from, received_to)
+    listing = Listing(uploader or caller.subject, stored_status, source, received_from, received_to)
     page = images.images_table.list_images(listing, limit, cursor)
-    shown = images.show(page.items)
+    shown = images.show(page.items, caller)
     return {"images": [image for image in shown if status in (None, image["status"])], "cursor": page.cursor}
 
 
@@ -94,9 +101,8 @@ def _refuse_other_parameters(*names: str) -> None:
         raise RequestValidationError(faults)
 
 
-def _caller() -> str:
-    """The caller's subject, from the token that the authorizer has checked."""
-    return cast("str", app.current_event.request_context.authorizer.claims["sub"])
+def _caller() -> Caller:
+    return load(Callers).identify(app.current_event)
 
 
 @app.exception_handler([RequestValidationError, RequestUnsupportedContentType])

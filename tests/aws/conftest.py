@@ -56,6 +56,7 @@ def tokens(live: Live) -> Iterator[dict[str, str]]:
     cognito.admin_create_user(**user, MessageAction="SUPPRESS")
     try:
         cognito.admin_set_user_password(**user, Password=password, Permanent=True)
+        cognito.admin_add_user_to_group(**user, GroupName="uploaders")
         signed_in = cognito.initiate_auth(
             ClientId=live.outputs["UserPoolClientId"],
             AuthFlow="USER_PASSWORD_AUTH",

@@ -29,10 +29,11 @@ from imagelake.retention.receipts import AnotherRun
 from imagelake.stores import buckets, catalog_table, dead_letters, event_bus, images_table, ingest_workflow
 from imagelake.stores import functions as functions_of_stack
 from local.samples import make_samples
-from tests.application import event
+from tests.application import as_caller, event
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.call_faults import AnsweringClient, CallFault, CallFaults
 from tests.integration.conftest import (
+    CALLER,
     DATABASE,
     IMAGES_TABLE,
     LAKE_BUCKET,
@@ -121,7 +122,7 @@ class Lake:
 
     def upload(self, kind: str) -> str:
         """Somebody asks for a form, and sends an image with it; its event comes later, or never."""
-        sample, asked = KINDS[kind], event("http_api")
+        sample, asked = KINDS[kind], as_caller(event("http_api"), CALLER, "uploaders")
         asked["body"] = json.dumps({"content_type": sample.content_type})
         answered = http_api(asked, self.tell("http_api"))
         assert answered["statusCode"] == 201, answered
@@ -170,7 +171,7 @@ class Lake:
         """An operator erases an image; what nobody knows yet, or any more, cannot be."""
         sample = event("erase_image")
         sample["path"] = f"/images/{image_id}"
-        sample["requestContext"]["authorizer"]["claims"] |= {"sub": "operator", "cognito:groups": "operators"}
+        as_caller(sample, "operator", "operators")
         with self.call_faults.injected(faults):
             answered = erase_image(sample, self.tell("erase_image"))
             assert faults or answered["statusCode"] in (202, 204, 404), answered

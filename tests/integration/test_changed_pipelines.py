@@ -14,8 +14,8 @@ from functions.http_api import app as http_api
 from imagelake import pipelines
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import Arrival
-from tests.application import event
-from tests.integration.conftest import IMAGES_TABLE, RAW_BUCKET, Context, client, created, rejections_told
+from tests.application import as_caller, event
+from tests.integration.conftest import CALLER, IMAGES_TABLE, RAW_BUCKET, Context, client, created, rejections_told
 from tests.unit.pictures import encoded, photo
 from tests.workflow import Workflow
 from tools.pipelines import SOURCE, written
@@ -38,7 +38,8 @@ type Tell = Callable[[str], Context]
 
 
 def _ask(tell: Tell, body: dict[str, Any]) -> Any:
-    answer = http_api.handler(event("http_api") | {"body": json.dumps(body)}, tell("http_api"))
+    request = as_caller(event("http_api"), CALLER, "uploaders") | {"body": json.dumps(body)}
+    answer = http_api.handler(request, tell("http_api"))
     return json.loads(answer["body"])
 
 

@@ -18,8 +18,8 @@ from imagelake.engine.contract import MAX_MEMORY_MB, MAX_SECONDS
 from imagelake.ingest.kafka_record import lag_of
 from imagelake.model import ImageRecord
 from local.emulator.datapoints import Datapoint, in_logs
-from tests.application import event, resources
-from tests.integration.conftest import RAW_BUCKET, Context, client, created, stream_of
+from tests.application import as_caller, event, resources
+from tests.integration.conftest import CALLER, RAW_BUCKET, Context, client, created, stream_of
 from tests.integration.test_forged_answers import KEY, forged, item, put, setting
 from tests.workflow import Workflow
 
@@ -101,7 +101,8 @@ def test_an_engine_of_an_earlier_version_that_does_not_measure_is_believed(
 def test_each_form_of_a_batch_is_a_requested_upload(
     tell: Callable[[str], Context], emitted: Read, logs: StringIO
 ) -> None:
-    request = event("http_api") | {"body": json.dumps({"uploads": [{"content_type": "image/png"}] * 3})}
+    body = json.dumps({"uploads": [{"content_type": "image/png"}] * 3})
+    request = as_caller(event("http_api"), CALLER, "uploaders") | {"body": body}
     answer = json.loads(http_api(request, tell("http_api"))["body"])
 
     assert named(emitted(), "UploadsRequested") == [3]

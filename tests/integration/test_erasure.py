@@ -75,9 +75,9 @@ def counted() -> Iterator[Counter[str]]:
         events.unregister("before-call", count)
 
 
-def erase(image_id: str, context: Context, reason: str | None = None, groups: str | None = None) -> int:
+def erase(image_id: str, context: Context, reason: str | None = None, group: str = "uploaders") -> int:
     """The status of a DELETE."""
-    asked = request(image_id, groups=groups)
+    asked = request(image_id, CALLER, group)
     if reason is not None:
         asked["queryStringParameters"] = {"reason": reason}
         asked["multiValueQueryStringParameters"] = {"reason": [reason]}
@@ -522,7 +522,7 @@ def test_a_refused_record_is_erased_and_does_not_come_back(
     monkeypatch.setenv("FAILED_RECORDS_BUCKET", FAILED_RECORDS)
 
     assert erase(image_id, context) == 404, "an owner is nobody's"
-    assert erase(image_id, context, groups="operators") == 204
+    assert erase(image_id, context, group="operators") == 204
 
     [left] = kept(FAILED_RECORDS)
     assert left.endswith(f"/{other}.json")
@@ -535,15 +535,15 @@ def test_a_record_is_taken_out_of_those_that_lambda_gave_up_with_it(with_kafka: 
     first, second, third = given_up_records(range(3))
     client("s3").put_object(Bucket=FAILED_RECORDS, Key="aws/lambda/uuid/note", Body=b"no record")
 
-    assert erase(second, with_kafka, groups="operators") == 204
+    assert erase(second, with_kafka, group="operators") == 204
 
     left = client("s3").get_object(Bucket=FAILED_RECORDS, Key="aws/lambda/uuid/images-0/2026/11/22/record")
     envelope = json.loads(left["Body"].read())
     [records] = json.loads(envelope["payload"])["records"].values()
     assert [Position.of(one).image_id(CLUSTER) for one in records] == [first, third]
     assert envelope["version"] == "1.0"
-    assert erase(first, with_kafka, groups="operators") == 204
-    assert erase(third, with_kafka, groups="operators") == 204
+    assert erase(first, with_kafka, group="operators") == 204
+    assert erase(third, with_kafka, group="operators") == 204
     assert kept(FAILED_RECORDS) == ["aws/lambda/uuid/note"]
 
 
@@ -553,7 +553,7 @@ def test_records_that_were_given_up_over_a_day_ago_go_together_since_they_may_no
     image_id, _ = given_up_records(range(2))
     monkeypatch.setattr("imagelake.ingest.kept_records.MAY_BE_RENEWED", timedelta(seconds=-1))
 
-    assert erase(image_id, with_kafka, groups="operators") == 204
+    assert erase(image_id, with_kafka, group="operators") == 204
 
     assert kept(FAILED_RECORDS) == []
     [receipt] = receipts("erasures")
@@ -567,7 +567,7 @@ def test_records_that_nobody_has_looked_through_in_time_are_left_to_the_stream(
     with monkeypatch.context() as patch:
         patch.setattr(erasing, "LOOK_SECONDS", -1.0)
         patch.setattr(app, "ANSWER_SECONDS", -1.0)
-        assert erase(image_id, with_kafka, groups="operators") == 202
+        assert erase(image_id, with_kafka, group="operators") == 202
     [receipt] = receipts("erasures")
     assert (receipt["state"], receipt["records"]) == ("to be continued", 0)
 
@@ -583,7 +583,7 @@ NOBODYS_IDS = ["019ab3c1-0000-4000-8000-000000000000", str(uuid.uuid5(uuid.NAMES
 def test_an_operator_is_told_of_an_image_that_nobody_has(image_id: str, with_kafka: Context) -> None:
     given_up_records(range(2))
 
-    assert erase(image_id, with_kafka, groups="operators") == 404
+    assert erase(image_id, with_kafka, group="operators") == 404
 
     assert item(image_id) is None
 

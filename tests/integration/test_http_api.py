@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -22,7 +22,7 @@ from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, Derivative, ImageRecord
 from imagelake.stores import buckets, images_table
 from imagelake_cli import lake_api
-from tests.application import event
+from tests.application import as_caller, event
 from tests.integration.conftest import (
     ACCESS_KEY,
     CALLER,
@@ -54,13 +54,21 @@ type Ask = Callable[..., Answer]
 def ask(tell: Callable[[str], Context], logs: StringIO) -> Ask:  # noqa: ARG001  # the logs are not for the terminal
     context = tell("http_api")
 
-    def ask(method: str, path: str, body: str | None = None, caller: str = CALLER, **query: str | list[str]) -> Answer:
+    def ask(
+        method: str,
+        path: str,
+        body: str | None = None,
+        caller: str = CALLER,
+        groups: Sequence[str] = ("uploaders",),
+        **query: str | list[str],
+    ) -> Answer:
         values = {name.rstrip("_"): [value] if isinstance(value, str) else value for name, value in query.items()}
         sample = event("http_api")
-        sample["requestContext"]["authorizer"]["claims"]["sub"] = caller
+        single = path.startswith("/images/")
         answered = handler(
-            sample
+            as_caller(sample, caller, *groups)
             | {
+                "resource": "/images/{image_id}" if single else path,
                 "httpMethod": method,
                 "path": path,
                 "body": body,
@@ -181,7 +189,7 @@ def test_a_bad_request_leaves_nothing_behind(ask: Ask) -> None:
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 )
 def test_a_body_of_another_type_than_json_is_unsupported(content_type: str, tell: Callable[[str], Context]) -> None:
-    sample = event("http_api")
+    sample = as_caller(event("http_api"), CALLER, "uploaders")
     sample["headers"]["content-type"] = content_type
     sample["multiValueHeaders"]["content-type"] = [content_type]
 

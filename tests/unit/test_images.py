@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from imagelake.api.callers import Caller, Reach
 from imagelake.api.images import ShownImages
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.images_table import ImagesTable
@@ -50,7 +51,7 @@ def arrived(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def _show(item: dict[str, Any]) -> dict[str, Any]:
-    return SETTINGS.show([item])[0]
+    return SETTINGS.show([item], Caller("ada", Reach.OWN))[0]
 
 
 def test_shows_a_processed_image_as_the_contract_has_it() -> None:

@@ -4,6 +4,8 @@
     ├── Rejection            the input is at fault; trying again gives the same answer
     ├── InvalidKeyError      an object key outside the layout of `keys`
     ├── InvalidCursorError   a listing cannot go on from there
+    ├── NotSignedInError     nobody knows who asks
+    ├── NotAllowedError      who asks may not do this
     ├── SettingsError        the stack is misconfigured
     └── Fault                a service did not do its part; trying again may help
         └── OutOfTime        there is more to do than there was time for; trying again goes on
@@ -12,7 +14,7 @@ Anything else that is raised is a fault of ours. Faults are retried, then dead-l
 """
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +39,21 @@ class Rejection(ImageLakeError):  # noqa: N818  # a result, not an error
 
 class InvalidKeyError(ImageLakeError):
     """An object key that does not follow the layout of `imagelake.keys`."""
+
+
+class NotSignedInError(ImageLakeError):
+    """The token of a request is none that counts here."""
+
+
+class NotAllowedError(ImageLakeError):
+    """A caller is in no group that may do what was asked for.
+
+    Args:
+        groups: those that may.
+    """
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        super().__init__(f"only members of {' or '.join(groups)} may do this")
 
 
 class SettingsError(ImageLakeError):

@@ -65,10 +65,7 @@ def api(lake: Lake, username: str | None = None, password: str | None = None) ->
 def api_of_operator(lake: Lake) -> LakeApi:
     """The API as somebody calls it who may erase the images of all."""
     name = f"operator-{uuid.uuid4().hex[:8]}"
-    password = lake.add_user(name)
-    pool = lake.stack.outputs["UserPoolId"]
-    lake.client("cognito-idp").admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName="operators")
-    return api(lake, name, password)
+    return api(lake, name, lake.add_user(name, "operators"))
 
 
 def through_api(lake: Lake, pictures: Sequence[Picture], erasures: Erasures) -> Accepted:

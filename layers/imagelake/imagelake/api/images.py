@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from imagelake.api.callers import Caller, Reach
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import BOOKKEEPING
 from imagelake.stores.buckets import Bucket
@@ -26,29 +27,32 @@ class ShownImages:
     lake_bucket: Bucket
     images_table: ImagesTable
 
-    def find(self, image_id: str, caller: str) -> dict[str, Any] | None:
-        """One image of the caller's, or None when it is unknown, expired, erased or somebody else's.
+    def find(self, image_id: str, caller: Caller) -> dict[str, Any] | None:
+        """One image within the caller's reach, or None when it is unknown, expired, erased or out of it.
 
         Raises:
             Fault: DynamoDB or S3 did not answer, or denied access.
         """
         item = self.images_table.get(image_id)
-        if item is None or item.get("uploader") != caller:
+        if item is None or not caller.may_see(item.get("uploader")):
             return None
-        return self.show([item])[0]
+        return self.show([item], caller)[0]
 
-    def show(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def show(self, items: Sequence[Mapping[str, Any]], caller: Caller) -> list[dict[str, Any]]:
         """Items of the images table as the API shows them.
 
         An upload that is awaited is `processing` once its object has arrived; links to derivatives are good for
-        `buckets.LINK_SECONDS`.
+        `buckets.LINK_SECONDS`. Who sees images of others sees whose they are.
 
         Raises:
             Fault: S3 did not answer, or denied access.
         """
         awaited = [_raw_key(item) for item in items if item["status"] == "awaiting_upload"]
         arrived = self.raw_bucket.existing(awaited)
-        return [self._show(item, arrived) for item in items]
+        shown = [self._show(item, arrived) for item in items]
+        if caller.reach is Reach.ANY:
+            return [one | {"uploader": item.get("uploader")} for one, item in zip(shown, items, strict=True)]
+        return shown
 
     def _show(self, item: Mapping[str, Any], arrived: set[str]) -> dict[str, Any]:
         is_processing = item["status"] == "awaiting_upload" and _raw_key(item) in arrived

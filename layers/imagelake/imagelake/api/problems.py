@@ -9,6 +9,8 @@ from urllib.parse import quote
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 
+from imagelake.errors import NotAllowedError, NotSignedInError
+
 
 def problem(status: HTTPStatus, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> Response[str]:
     """A response with a problem document.
@@ -60,10 +62,16 @@ PYDANTIC_STEPS = frozenset({"<one>", "<batch>", "[key]"})
 
 
 def answer_faults(app: APIGatewayRestResolver, logger: Logger) -> None:
-    """Have whatever else `app` raises logged by type and path, and answered as a server error."""
+    """Have `app` refuse callers who may not ask, and answer what else it raises, logged by type, as a server error."""
+
+    def refuse(error: NotSignedInError | NotAllowedError) -> Response[str]:
+        if isinstance(error, NotSignedInError):
+            return problem(HTTPStatus.UNAUTHORIZED, "The Authorization header must hold an ID token of this client.")
+        return problem(HTTPStatus.FORBIDDEN, f"You may not do this: {error}.")
 
     def answer(error: Exception) -> Response[str]:
-        logger.error("request failed", extra={"error": type(error).__name__, "path": app.current_event.path})
+        logger.error("request failed", extra={"error": type(error).__name__, "route": app.current_event.resource})
         return server_error()
 
+    app.exception_handler([NotSignedInError, NotAllowedError])(refuse)
     app.exception_handler(Exception)(answer)
