@@ -27,13 +27,14 @@ ANSWER_SECONDS: Final = 15.0
 MARGIN_SECONDS: Final = 20.0
 """Of an invocation that nobody waits for, kept back for the file that was begun last, and the receipt."""
 PAUSE_SECONDS: Final = 0.2
+MAX_ID: Final = 64
 REASONS: Final = get_args(ErasureReason.__value__)
 
 
 @app.delete("/images/<image_id>")
 def erase_image(image_id: str) -> Response[str]:
     """Erase one image of the caller's, or any image for an operator."""
-    if faults := _faults():
+    if faults := _faults(image_id):
         return problems.invalid_request(faults)
     erasure, now = load(Erasure), datetime.now(UTC)
     tombstone = erasure.bury(image_id, _caller(), now)
@@ -52,7 +53,7 @@ def _answer(status: HTTPStatus) -> Response[str]:
     return Response(status, "application/json", "")
 
 
-def _faults() -> list[dict[str, Any]]:
+def _faults(image_id: str) -> list[dict[str, Any]]:
     given = app.current_event.query_string_parameters
     faults = [
         {"loc": ("query", name), "type": "unknown_parameter", "msg": "must be reason"}
@@ -60,6 +61,10 @@ def _faults() -> list[dict[str, Any]]:
     ]
     if given.get("reason", REASONS[0]) not in REASONS:
         faults.append({"loc": ("query", "reason"), "type": "enum", "msg": f"must be one of {', '.join(REASONS)}"})
+    if len(image_id) > MAX_ID:
+        faults.append(
+            {"loc": ("path", "image_id"), "type": "string_too_long", "msg": f"has at most {MAX_ID} characters"}
+        )
     return faults
 
 

@@ -7,18 +7,18 @@ from typing import Annotated, Any, Final
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from imagelake import emission, metrics
-from imagelake.api import problems
+from imagelake.api import problems, uploads
 from imagelake.api.callers import Caller, Callers
 from imagelake.api.images import ShownImages
-from imagelake.api.uploads import UploadBatch, UploadRequest, Uploads
-from imagelake.errors import InvalidCursorError, NotAllowedError
+from imagelake.api.uploads import UploadBatch, Uploads
+from imagelake.errors import InvalidBodyError, InvalidCursorError, NotAllowedError
 from imagelake.model import Status
 from imagelake.settings import load
 from imagelake.stores.images_table import Listing
@@ -32,27 +32,27 @@ def _parse_time(text: str) -> datetime:
     """RFC 3339, and nothing else that Pydantic would take, such as seconds since 1970."""
     try:
         moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):  # it is a list where it is given twice
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        in_utc = moment.astimezone(UTC) if moment.tzinfo else None
+    except (TypeError, ValueError, OverflowError):  # it is a list where it is given twice
+        in_utc = None
+    if in_utc is None:
         raise PydanticCustomError("time", "must be one time with its zone, such as 2026-11-22T09:00:00Z; + is %2B")
-    return moment
+    return in_utc
 
 
 SUBJECT: Final = "^[!-~]{1,128}$"
 
 type TimeParameter = Annotated[datetime, BeforeValidator(_parse_time)]
-type UploadsBody = Annotated[
-    Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
-    Discriminator(lambda body: "<batch>" if isinstance(body, dict) and "uploads" in body else "<one>"),
-]
 
 
 @app.post("/uploads")
-def request_upload(body: Annotated[UploadsBody, Body()]) -> Response[dict[str, Any]]:
+def request_upload() -> Response[Any]:
     """Forms for one image or a batch."""
-    requests = body.uploads if isinstance(body, UploadBatch) else [body]
     caller, request_id = _caller(), app.current_event.request_context.request_id
+    if not problems.is_json(app.current_event.headers.get("content-type")):
+        return problems.unsupported_media_type()
+    body = uploads.parse(app.current_event.body)
+    requests = body.uploads if isinstance(body, UploadBatch) else [body]
     answers = load(Uploads).request(requests, caller.subject, request_id, datetime.now(UTC))
     emission.add(metrics.UPLOADS_REQUESTED, len(answers))
     granted = {"correlation_id": request_id, "image_ids": [one["image_id"] for one in answers]}
@@ -105,11 +105,8 @@ def _caller() -> Caller:
     return load(Callers).identify(app.current_event)
 
 
-@app.exception_handler([RequestValidationError, RequestUnsupportedContentType])
-def _invalid_request(error: RequestValidationError | RequestUnsupportedContentType) -> Response[str]:
-    request, json_type = app.current_event, "application/json"
-    if request.http_method == "POST" and not request.headers.get("content-type", json_type).startswith(json_type):
-        return problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body must be JSON, sent as {json_type}.")
+@app.exception_handler([RequestValidationError, InvalidBodyError])
+def _invalid_request(error: RequestValidationError | InvalidBodyError) -> Response[str]:
     return problems.invalid_request(error.errors())
 
 

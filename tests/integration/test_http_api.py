@@ -145,6 +145,12 @@ def test_answers_its_sample_with_a_form(ask: Ask) -> None:
         ('"image/jpeg"', "#"),
         ("[]", "#"),
         ("null", "#"),
+        ('[{"content_type": "image/jpeg"}, {"content_type": "image/png"}]', "#"),
+        ("[" * 100_000, "#"),
+        ('{"a":' * 100_000, "#"),
+        (f'{{"content_type": "image/jpeg", "content_length": {"9" * 5000}}}', "#"),
+        ('{"content_type": "image/jpeg", "content_type": "image/png"}', "#"),
+        ('{"content_type": "image/jpeg", "tags": {"site": "a", "site": "b"}}', "#"),
         ("{}", "#/content_type"),
         ('{"content_type": "image/jpeg", "colour": "red"}', "#/colour"),
         ('{"content_type": 7}', "#/content_type"),
@@ -186,7 +192,16 @@ def test_a_bad_request_leaves_nothing_behind(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+    "content_type",
+    [
+        *(
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/json-evil",
+        ),
+        *("application/jsonx; charset=utf-8", "", "application/json, text/plain"),
+    ],
 )
 def test_a_body_of_another_type_than_json_is_unsupported(content_type: str, tell: Callable[[str], Context]) -> None:
     sample = as_caller(event("http_api"), CALLER, "uploaders")
@@ -201,8 +216,22 @@ def test_a_body_of_another_type_than_json_is_unsupported(content_type: str, tell
 
 
 @pytest.mark.parametrize(
+    "content_type", ["application/json", "Application/JSON", "application/json; charset=utf-8", "APPLICATION/JSON ;x=1"]
+)
+def test_the_media_type_of_json_is_taken_in_any_case_with_any_parameter(
+    content_type: str, tell: Callable[[str], Context]
+) -> None:
+    sample = as_caller(event("http_api"), CALLER, "uploaders")
+    sample["headers"]["content-type"] = content_type
+
+    assert handler(sample, tell("http_api"))["statusCode"] == 201
+
+
+@pytest.mark.parametrize(
     ("parameter", "value"),
     [
+        ("from", "0001-01-01T00:00:00+01:00"),
+        ("to", "9999-12-31T23:59:59-01:00"),
         ("limit", "0"),
         ("limit", "101"),
         ("limit", "many"),

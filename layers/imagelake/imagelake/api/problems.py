@@ -31,6 +31,16 @@ def image_not_found() -> Response[str]:
     return problem(HTTPStatus.NOT_FOUND, "image_id: there is no such image, or it has expired, or it is not yours")
 
 
+def unsupported_media_type() -> Response[str]:
+    """Status 415."""
+    return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be JSON, sent as application/json.")
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a header `Content-Type` says JSON; a body without the header is taken for JSON."""
+    return content_type is None or content_type.partition(";")[0].strip().lower() == "application/json"
+
+
 def server_error() -> Response[str]:
     """Status 500, without a word of what failed."""
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something on our side failed. Please try again.")

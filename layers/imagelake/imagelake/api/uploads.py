@@ -1,6 +1,7 @@
 """Requests for an upload: what a caller may ask, and the form that takes the image."""
 
 import base64
+import json
 import os
 import uuid
 from collections.abc import Sequence
@@ -8,10 +9,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from imagelake import pipelines
+from imagelake.errors import InvalidBodyError
 from imagelake.keys import ArrivalHour
 from imagelake.model import CONTENT_TYPES, HEIF_CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size
 from imagelake.settings import load
@@ -74,6 +87,42 @@ class UploadBatch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     uploads: Annotated[list[UploadRequest], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+_BODY: Final[TypeAdapter[UploadRequest | UploadBatch]] = TypeAdapter(
+    Annotated[
+        Annotated[UploadRequest, Tag("<one>")] | Annotated[UploadBatch, Tag("<batch>")],
+        Discriminator(lambda body: "<batch>" if "uploads" in body else "<one>"),
+    ]
+)
+
+
+def parse(body: str | None) -> UploadRequest | UploadBatch:
+    """Read the body of a request, one JSON object in which no name comes twice.
+
+    Raises:
+        InvalidBodyError: it is not, or it asks for something else than an upload or a batch of them.
+    """
+    try:
+        document = json.loads(body or "", object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError):  # a number may have too many digits, and a body too many brackets
+        raise InvalidBodyError([{"loc": ("body",), "type": "json_invalid", "msg": ""}]) from None
+    if not isinstance(document, dict):
+        raise InvalidBodyError([{"loc": ("body",), "type": "dict_type", "msg": "must be an object"}])
+    try:
+        return _BODY.validate_python(document)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise InvalidBodyError([{**fault, "loc": ("body", *fault["loc"])} for fault in found]) from None
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise InvalidBodyError(
+            [{"loc": ("body",), "type": "repeated", "msg": "has an object in which a name comes twice"}]
+        )
+    return members
 
 
 @dataclass(frozen=True)
