@@ -225,6 +225,8 @@ def resolve(value: Any) -> Any:
             return resolve(yes if _is_met(condition) else no)
         case {"Fn::Split": [separator, text]}:
             return resolve(text).split(separator)
+        case {"Fn::Select": [number, several]}:
+            return resolve(several)[int(number)]
         case dict():
             if unknown := [name for name in value if name.startswith("Fn::")]:
                 raise NotImplementedError(unknown[0])
@@ -268,6 +270,8 @@ def _holds(expression: Any, parameters: dict[str, str]) -> Any:
             return not _holds(inner, parameters)
         case {"Fn::Or": some}:
             return any(_holds(one, parameters) for one in some)
+        case {"Fn::And": some}:
+            return all(_holds(one, parameters) for one in some)
         case {"Fn::Contains": [values, value]}:
             return _holds(value, parameters) in values
         case _:
@@ -305,5 +309,7 @@ def _arn(name: str) -> str:
             return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{physical_name(name)}"
         case "AWS::IAM::Role":
             return f"arn:aws:iam::{ACCOUNT}:role/{physical_name(name)}"
+        case "AWS::Serverless::Function":
+            return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{physical_name(name)}"
         case kind:
             raise NotImplementedError(f"ARN of {kind}")

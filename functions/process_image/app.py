@@ -13,8 +13,9 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from imagelake.engine import runner, work
-from imagelake.engine.contract import EngineOrder
+from imagelake.engine import own_metrics, runner, work
+from imagelake.engine.contract import EngineAnswer, EngineOrder
+from imagelake.engine.reason_codes import OF_SCRIPTS
 from imagelake.errors import unforeseen
 
 logger = Logger()
@@ -32,5 +33,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     with unforeseen():
         order = EngineOrder.model_validate(event)
         answer = work.carry_out(order, seconds)
+    _count(answer, context.function_version)
     logger.info("image %s", answer.status, extra={"prefix": order.prefix})
     return answer.model_dump(mode="json")
+
+
+def _count(answer: EngineAnswer, version: str) -> None:
+    """A release is taken back when its scripts fail, and what they fail on is rejected, which rings nothing."""
+    if answer.status == "rejected" and answer.code in OF_SCRIPTS:
+        said = {own_metrics.VERSION: version, "reason": answer.code}
+        own_metrics.write(own_metrics.SCRIPT_FAILURES, 1, "a script failed", said, by=own_metrics.VERSION)

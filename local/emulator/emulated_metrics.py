@@ -66,7 +66,10 @@ def functions_are_measured() -> None:
 
     @functools.wraps(invoke)
     def measured(worker: Any, *arguments: Any, **options: Any) -> Any:
-        of = {"FunctionName": worker.func_name}
+        version = worker.config.get("Version", "$LATEST")
+        every = [{"FunctionName": worker.func_name}]
+        if version != "$LATEST":
+            every.append({"FunctionName": worker.func_name, "Resource": f"{worker.func_name}:{version}"})
         running.add(id(worker))
         publish("AWS/Usage", "ResourceCount", "None", _CONCURRENCY, len(running), time.time())
         result: Mapping[str, Any] = {"status": "error"}
@@ -79,8 +82,9 @@ def functions_are_measured() -> None:
         finally:
             running.discard(id(worker))
             took = 1000 * (time.monotonic() - started)
-            publish("AWS/Lambda", "Duration", "Milliseconds", of, round(took, 1), time.time())
-            _count("AWS/Lambda", of, Invocations=1, Errors=float(result["status"] == "error"), Throttles=0)
+            for of in every:
+                publish("AWS/Lambda", "Duration", "Milliseconds", of, round(took, 1), time.time())
+                _count("AWS/Lambda", of, Invocations=1, Errors=float(result["status"] == "error"), Throttles=0)
 
     def throttled(function: str, *_: Any, throttle: bool = False, **_options: Any) -> None:
         if throttle:

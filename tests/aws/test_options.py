@@ -60,7 +60,7 @@ def test_a_task_processes_a_large_image(deployed: Live, api: httpx.Client) -> No
 
 def test_redshift_answers_from_the_files_of_the_catalog(deployed: Live) -> None:
     if not (workgroup := deployed.outputs.get("RedshiftWorkgroupName")):
-        pytest.skip("the stack has no Redshift (RedshiftSubnetIds)")
+        pytest.skip("the stack has no Redshift (RedshiftNetwork)")
     data = deployed.client("redshift-data")
     statement = data.execute_statement(
         WorkgroupName=workgroup,

@@ -32,8 +32,10 @@ from tests.e2e.conftest import eventually
 
 PARAMETERS = {
     "LargeImageTag": "tests",
-    "LargeImageSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
-    "LargeImageSecurityGroupId": "sg-0123456789abcdef0",
+    "LargeImageNetwork": "subnet-0123456789abcdef0,subnet-0123456789abcdef1/sg-0123456789abcdef0",
+    # Beside it: a release in steps, with its alarms, and a reserve deploy, too.
+    "ReleaseShift": "10-percent-for-10-minutes",
+    "ReservedConcurrency": "5",
 }
 
 

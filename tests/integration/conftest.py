@@ -174,11 +174,16 @@ def stream_of(*items: dict[str, Any], first: int = 4421584) -> dict[str, Any]:
     return {"Records": records}
 
 
+VERSION = "7"
+"""Of a function that a test invokes."""
+
+
 class Context(LambdaContext):
     """What Lambda says of an invocation."""
 
     def __init__(self, function_name: str) -> None:
         self._function_name = function_name
+        self._function_version = VERSION
         self._memory_limit_in_mb = 1769
         self._invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}-{function_name}"
         self._aws_request_id = "8b1d1f5e-2c3a-4f6b-9d7e-0a1b2c3d4e5f"

@@ -16,6 +16,7 @@ from functions.audit_retention.app import handler as audit_retention
 from functions.consume_image_topic.app import handler as consume_image_topic
 from functions.publish_outcomes.app import handler as publish_outcomes
 from imagelake import metrics
+from imagelake.engine import own_metrics
 from imagelake.metrics import AwsMetric
 from imagelake.model import ImageRecord
 from local.emulator.alarms import State, composite_state, state
@@ -33,7 +34,7 @@ ALARMS: dict[str, dict[str, Any]] = {}
 for name, one in resources("AWS::CloudWatch::Alarm").items():
     properties = dict(one["Properties"])
     for kept_out in ("AlarmActions", "OKActions"):
-        del properties[kept_out]
+        properties.pop(kept_out, None)
     ALARMS[name] = properties
 ALARMS["SilenceAlarm"] |= {"EvaluationPeriods": 3}  # SilenceHours
 
@@ -46,7 +47,7 @@ def _resolved(properties: Any) -> Any:
     match properties:
         case {"Fn::GetAtt": [name, _]} | {"Ref": name} if name in TEMPLATE["Resources"]:
             return physical_name(name)
-        case {"Fn::Sub": _} | {"Ref": _}:
+        case {"Fn::Sub": _} | {"Ref": _} | {"Fn::Select": _} | {"Fn::Join": _}:
             return resolve(properties)
         case dict():
             return {name: _resolved(value) for name, value in properties.items()}
@@ -66,6 +67,8 @@ def of_aws(metric: AwsMetric, value: float, ago: float = 1, **names: str) -> Dat
 
 WRITER, PUBLISHER = physical_name("WriteCatalogFunction"), physical_name("PublishOutcomesFunction")
 API, ENGINE = physical_name("HttpApiFunction"), physical_name("ProcessImageFunction")
+RELEASED = {"FunctionName": ENGINE, "Resource": f"{ENGINE}:1"}
+CLOSER = physical_name("CloseImageFunction")
 QUEUE, PURGE = physical_name("DeadLetterQueue"), physical_name("EnforceRetentionStateMachine")
 STAGE = {"ApiName": STACK, "Stage": "v1"}
 
@@ -259,6 +262,33 @@ AWS_FAULTS: dict[str, tuple[list[Datapoint], set[str]]] = {
         [of_aws(metrics.ITERATOR_AGE, 16 * 60_000, ago, FunctionName=WRITER) for ago in (30, 330, 630)],
         {"CatalogBehindAlarm", "ReleaseGateAlarm"},
     ),
+    "two errors of a new version": ([of_aws(metrics.VERSION_ERRORS, 2, 30, **RELEASED)], set()),
+    "three errors of a new version": ([of_aws(metrics.VERSION_ERRORS, 3, 30, **RELEASED)], {"NewVersionFaultsAlarm"}),
+    "three errors of new versions together": (
+        [
+            of_aws(metrics.VERSION_ERRORS, 2, 30, **RELEASED),
+            of_aws(metrics.VERSION_ERRORS, 1, 30, FunctionName=CLOSER, Resource=f"{CLOSER}:1"),
+        ],
+        {"NewVersionFaultsAlarm"},
+    ),
+    "errors of the version before": (
+        [of_aws(metrics.VERSION_ERRORS, 50, 30, FunctionName=ENGINE, Resource=f"{ENGINE}:0")],
+        set(),
+    ),
+    "a new version that takes twice the time": (
+        [
+            *(of_aws(metrics.FUNCTION_DURATION, time, 30, FunctionName=ENGINE) for time in (400, 410, 390, 800)),
+            of_aws(metrics.VERSION_DURATION, 800, 30, **RELEASED),
+        ],
+        {"NewVersionSlowAlarm"},
+    ),
+    "a new version that takes a little longer": (
+        [
+            *(of_aws(metrics.FUNCTION_DURATION, time, 30, FunctionName=ENGINE) for time in (400, 410, 390, 500)),
+            of_aws(metrics.VERSION_DURATION, 500, 30, **RELEASED),
+        ],
+        set(),
+    ),
     "outcomes that are behind": (
         [of_aws(metrics.ITERATOR_AGE, 16 * 60_000, ago, FunctionName=PUBLISHER) for ago in (30, 330, 630)],
         {"OutcomesBehindAlarm", "ReleaseGateAlarm"},
@@ -273,10 +303,23 @@ def test_what_aws_counts_of_a_fault_rings(fault: str, clean: list[Datapoint]) ->
     assert ringing([*clean, *published]) == expected
 
 
+@pytest.mark.parametrize(("version", "failed", "rings"), [("1", 3, True), ("1", 2, False), ("0", 10, False)])
+def test_scripts_of_a_new_version_that_fail_ring(
+    version: str, failed: int, rings: bool, clean: list[Datapoint], emitted: Emitted
+) -> None:
+    """Of ten images that the new version takes. That the function counts them is in `test_process_image.py`."""
+    images = [of_aws(metrics.VERSION_INVOCATIONS, 1, 30, **RELEASED) for _ in range(10)]
+    for _ in range(failed):
+        said = {own_metrics.VERSION: version}
+        own_metrics.write(own_metrics.SCRIPT_FAILURES, 1, "a script failed", said, by=own_metrics.VERSION)
+
+    assert ringing([*clean, *images, *emitted()]) == ({"NewVersionScriptsAlarm"} if rings else set())
+
+
 def test_each_alarm_has_a_fault_here() -> None:
     tested = {name for _, names in AWS_FAULTS.values() for name in names} | set(FINDINGS)
     tested |= {"ImagesFailedAlarm", "SlowAnswersAlarm", "EngineAnswersInvalidAlarm", "KafkaBehindAlarm"}
-    tested |= {"PurgeSilentAlarm", "SilenceAlarm"}
+    tested |= {"PurgeSilentAlarm", "SilenceAlarm", "NewVersionScriptsAlarm"}
 
     assert tested == {*ALARMS, "ReleaseGateAlarm"}
     assert json.dumps(ALARMS), "all references are resolved"

@@ -33,13 +33,13 @@ def test_nothing_of_it_is_in_a_stack_that_does_not_ask_for_it() -> None:
     assert translated()["Parameters"]["LargeImageTag"]["Default"] == ""
 
 
-@pytest.mark.parametrize("parameter", ["LargeImageTag", "LargeImageSubnetIds", "LargeImageSecurityGroupId"])
+@pytest.mark.parametrize("parameter", ["LargeImageTag", "LargeImageNetwork"])
 def test_a_stack_that_asks_for_it_names(parameter: str) -> None:
-    places = {"LargeImageTag": "v1", "LargeImageSubnetIds": "subnet-0a", "LargeImageSecurityGroupId": "sg-0a"}
+    places = {"LargeImageTag": "v1", "LargeImageNetwork": "subnet-0a,subnet-0b/sg-0a"}
 
     assert complaints(**places) == []
-    others = " and ".join(name for name in places if name != parameter)
-    assert complaints(**places | {parameter: ""}) == [f"{others} need {parameter}"]
+    assert complaints() == []
+    assert complaints(**places | {parameter: ""}) == ["LargeImageTag and LargeImageNetwork need each other"]
     assert translated()["Parameters"][parameter]["Default"] == ""
 
 

@@ -17,6 +17,7 @@ from imagelake.engine.runner import find_scripts
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import Arrival, ImageRecord
 from imagelake.stores import buckets
+from local.emulator.datapoints import in_logs
 from local.samples import Sample, make_samples
 from tests.conftest import GivePipelines
 from tests.integration.conftest import IMAGES_TABLE, LAKE_BUCKET, RAW_BUCKET, client, created, dead_letters_sent
@@ -321,6 +322,28 @@ def test_runs_the_scripts_of_the_pipeline_with_its_parameters(process: Process, 
 
     assert record.script == "redact"
     assert [max(made.width, made.height) for made in record.derivatives] == [100]
+
+
+@pytest.mark.parametrize(("max_side", "counted"), [("no number", [("7", 1.0)]), (100, [])])
+def test_an_image_that_a_script_fails_on_is_counted_by_the_version_of_the_function(
+    max_side: Any,
+    counted: list[Any],
+    process: Process,
+    give_pipelines: GivePipelines,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    give_pipelines(default={"scripts": ["redact"], "params": {"redact": {"max_side": max_side}}})
+
+    assert process(HILLS).item["status"] == ("rejected" if counted else "processed")
+    found = in_logs(capsys.readouterr().out.splitlines())
+    assert [(one.of("version"), one.value) for one in found if one.name == "ScriptFailures"] == counted
+
+
+def test_an_image_that_is_at_fault_itself_is_not_counted_against_the_version(
+    process: Process, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert process(NOTES).item["status"] == "rejected"
+    assert "ScriptFailures" not in capsys.readouterr().out
 
 
 PERSONAL = ("private-holiday", "filename", "north face", "7d8e2f10-ada", "33.85", "151.21", "Pocket")

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.application import TEMPLATE, complaints, translated
+from tests.application import TEMPLATE, resolve, translated
 from tests.integration.test_policies import GLUE, Grants, _grants
 
 NAMES = (
@@ -44,37 +44,38 @@ def test_a_stack_has_nothing_of_redshift_by_default() -> None:
 
     assert conditional == set(NAMES)
     assert typed <= conditional
-    assert TEMPLATE["Parameters"]["RedshiftSubnetIds"]["Default"] == ""
-    assert TEMPLATE["Conditions"]["HasRedshift"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RedshiftSubnetIds"}, ""]}]}
+    assert TEMPLATE["Parameters"]["RedshiftNetwork"]["Default"] == ""
+    assert TEMPLATE["Conditions"]["HasRedshift"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RedshiftNetwork"}, ""]}]}
     for output in ("RedshiftWorkgroupName", "RedshiftDatabase"):
         assert translated()["Outputs"][output]["Condition"] == "HasRedshift"
 
 
 @pytest.mark.parametrize(
-    ("subnets", "accepted"),
-    [("", True), (SUBNETS, True), (SUBNETS.rpartition(",")[0], False), (SUBNETS.replace(",", ", "), False)],
+    ("network", "accepted"),
+    [
+        ("", True),
+        (f"{SUBNETS}/sg-0123456789abcdef0", True),
+        (f"{SUBNETS}/sg-0123456789abcdef0,sg-0123456789abcdef1", True),
+        (f"{SUBNETS.rpartition(',')[0]}/sg-0123456789abcdef0", False),
+        (f"{SUBNETS.replace(',', ', ')}/sg-0123456789abcdef0", False),
+        (SUBNETS, False),
+        (f"{SUBNETS}/", False),
+        ("/sg-0123456789abcdef0", False),
+    ],
 )
-def test_a_workgroup_takes_three_subnets_or_none(subnets: str, accepted: bool) -> None:
-    parameter = TEMPLATE["Parameters"]["RedshiftSubnetIds"]
+def test_a_workgroup_takes_three_subnets_and_security_groups_or_none(network: str, accepted: bool) -> None:
+    parameter = TEMPLATE["Parameters"]["RedshiftNetwork"]
 
-    assert bool(re.fullmatch(parameter["AllowedPattern"], subnets)) == accepted
+    assert bool(re.fullmatch(parameter["AllowedPattern"], network)) == accepted
     assert "three availability zones" in parameter["ConstraintDescription"]
 
 
-@pytest.mark.parametrize(
-    ("subnets", "groups", "complaint"),
-    [
-        (SUBNETS, "sg-0123456789abcdef0", None),
-        ("", "", None),
-        (SUBNETS, "", "RedshiftSubnetIds needs RedshiftSecurityGroupIds"),
-        ("", "sg-0123456789abcdef0", "RedshiftSecurityGroupIds needs RedshiftSubnetIds, three or more"),
-    ],
-)
-def test_half_a_redshift_is_refused_before_anything_is_made(subnets: str, groups: str, complaint: str | None) -> None:
-    refused = complaints(RedshiftSubnetIds=subnets, RedshiftSecurityGroupIds=groups)
+def test_subnets_and_security_groups_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEMPLATE["Parameters"]["RedshiftNetwork"], "Default", f"{SUBNETS}/sg-0123456789abcdef0")
+    workgroup = properties("RedshiftWorkgroup")
 
-    assert len(refused) == (complaint is not None)
-    assert all(one.startswith(complaint or "") for one in refused)
+    assert resolve(workgroup["SubnetIds"]) == SUBNETS.split(",")
+    assert resolve(workgroup["SecurityGroupIds"]) == ["sg-0123456789abcdef0"]
 
 
 def test_the_workgroup_is_small_private_and_speaks_tls_only() -> None:

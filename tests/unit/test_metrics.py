@@ -99,7 +99,14 @@ def test_a_value_outside_the_closed_list_of_a_dimension_is_refused(metric: Metri
 
 # The registry
 
-ENGINE = {"process_image": {metrics.COLD_STARTS, metrics.MEASURES_MISSING, metrics.ENVIRONMENTS_GIVEN_UP}}
+ENGINE = {
+    "process_image": {
+        metrics.COLD_STARTS,
+        metrics.MEASURES_MISSING,
+        metrics.ENVIRONMENTS_GIVEN_UP,
+        metrics.SCRIPT_FAILURES,
+    }
+}
 """Written by the engine itself, see `engine.own_metrics`."""
 
 
@@ -158,7 +165,7 @@ def test_names_are_unique() -> None:
 
 def test_what_the_engine_writes_is_a_metric_of_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     for metric in ENGINE["process_image"]:
-        own_metrics.write(metric.name, 2, "said", {"level": "WARNING"})
+        own_metrics.write(metric.name, 2, "said", {"version": "7"}, by=metric.by or "")
         [line] = _lines(capsys)
         [described] = line["_aws"]["CloudWatchMetrics"]
         assert described == {

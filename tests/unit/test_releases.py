@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.application import ROOT, TEMPLATE, read
+from tests.application import ROOT, TEMPLATE, read, resolve
 
 ROOT_TEMPLATE = read(ROOT / "template.yaml")
 INGEST = read(ROOT / "stacks/ingest.yaml")
@@ -56,9 +56,47 @@ def test_whatever_changes_a_function_changes_the_description_of_its_version(
     """SAM makes a version when the code changes, CloudFormation when the description does, and nobody for the rest."""
     properties = resource["Properties"]
     described = properties["VersionDescription"]
-    shaping = {key: value for key, value in properties.items() if key not in ("VersionDescription", "Role")}
+    of_all_versions = ("VersionDescription", "Role", "ReservedConcurrentExecutions")
+    shaping = {key: value for key, value in properties.items() if key not in of_all_versions}
     shaping["Globals"] = template["Globals"]["Function"]["Environment"]
 
     assert _named(shaping, template) - _named(described, template) == set(), name
     assert resource["UpdateReplacePolicy"] == "Retain", "images are under way in the version of before"
     assert "DeletionPolicy" not in resource
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"),
+    [
+        ("all-at-once", {"Type": "ALL_AT_ONCE"}),
+        ("10-percent-for-10-minutes", {"Type": "CANARY", "Percentage": "10", "Interval": "10"}),
+        ("10-percent-for-60-minutes", {"Type": "CANARY", "Percentage": "10", "Interval": "60"}),
+    ],
+)
+def test_the_alias_shifts_as_the_parameter_says(
+    shift: str, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Percentage` and `Interval` (minutes) are of https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-stepfunctions-statemachinealias-deploymentpreference.html."""
+    parameter = ROOT_TEMPLATE["Parameters"]["ReleaseShift"]
+    monkeypatch.setitem(TEMPLATE["Parameters"]["ReleaseShift"], "Default", shift)
+    preference = dict(TEMPLATE["Resources"]["IngestImageStateMachine"]["Properties"]["DeploymentPreference"])
+    alarms = preference.pop("Alarms")
+
+    assert shift in parameter["AllowedValues"]
+    assert resolve(preference) == expected
+    assert alarms["Fn::If"][0] == "ShiftsInSteps"
+    assert alarms["Fn::If"][2] == {"Ref": "AWS::NoValue"}
+
+
+def test_every_alarm_of_the_stack_of_releases_watches_the_shift_and_new_versions_only() -> None:
+    """CloudWatch takes a name that is no alarm's for one that never rings."""
+    release = read(ROOT / "stacks/release.yaml")
+    alarms = {name for name, one in release["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
+    watched = {one["Ref"] for one in release["Outputs"]["Alarms"]["Value"]["Fn::If"][1]["Fn::Join"][1]}
+    of_a_version = {"Resource", "version"}
+
+    assert watched == alarms
+    for name in alarms:
+        metrics = [one["MetricStat"]["Metric"] for one in TEMPLATE["Resources"][name]["Properties"]["Metrics"][1:]]
+        of_all = [one for one in metrics if not of_a_version & {entry["Name"] for entry in one["Dimensions"]}]
+        assert len(of_all) == (name == "NewVersionSlowAlarm"), name

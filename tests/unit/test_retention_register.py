@@ -337,6 +337,9 @@ def test_every_alarm_tells_topic_and_address_of_its_beginning_and_its_end() -> N
     ]
 
     for name, alarm in resources("AWS::CloudWatch::Alarm").items():
+        if name.startswith("NewVersion"):  # CloudFormation looks at them while it shifts a release
+            assert not alarm["Properties"].keys() & {"AlarmActions", "OKActions"}
+            continue
         assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == tells, name
 
 

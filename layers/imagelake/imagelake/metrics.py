@@ -31,7 +31,7 @@ class Metric:
         meaning: a sentence.
         emitted_by: names of functions, as their folders.
         by: the dimension besides `service`, if any.
-        values: all that `by` can be.
+        values: all that `by` can be; empty for versions of a function, of which those of two releases run at most.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Metric:
 
     @property
     def billed(self) -> int:
-        """How many metrics CloudWatch bills for it, at most."""
-        return len(self.values) or 1
+        """How many metrics CloudWatch bills for it at a time, at most."""
+        return len(self.values) or (2 if self.by else 1)
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,13 @@ ENVIRONMENTS_GIVEN_UP: Final = Metric(
     "Processes that were replaced because a script did not end normally.",
     ("process_image",),
 )
+SCRIPT_FAILURES: Final = Metric(
+    own_metrics.SCRIPT_FAILURES,
+    "Count",
+    "Images that were rejected because a script failed, by the version of `process_image`.",
+    ("process_image",),
+    by=own_metrics.VERSION,
+)
 
 # Kafka
 
@@ -236,6 +243,7 @@ def reason(code: str) -> str:
 # AWS's own
 
 _FUNCTION: Final = ("FunctionName",)
+_VERSION: Final = ("FunctionName", "Resource")
 _WORKFLOW: Final = ("StateMachineArn",)
 _STAGE: Final = ("ApiName", "Stage")
 _QUEUE: Final = ("QueueName",)
@@ -266,6 +274,11 @@ CONCURRENT_EXECUTIONS: Final = AwsMetric(
     "Of the resource `ConcurrentExecutions`: invocations at the same time, in the whole account.",
 )
 FUNCTION_DURATION: Final = AwsMetric("AWS/Lambda", "Duration", "Milliseconds", _FUNCTION, "Time of an invocation.")
+VERSION_INVOCATIONS: Final = AwsMetric(
+    "AWS/Lambda", "Invocations", "Count", _VERSION, "Invocations of a version; the resource is `function:version`."
+)
+VERSION_ERRORS: Final = AwsMetric("AWS/Lambda", "Errors", "Count", _VERSION, "Errors of a version.")
+VERSION_DURATION: Final = AwsMetric("AWS/Lambda", "Duration", "Milliseconds", _VERSION, "Time of its invocations.")
 ITERATOR_AGE: Final = AwsMetric(
     "AWS/Lambda", "IteratorAge", "Milliseconds", _FUNCTION, "Age of the last record of a batch of the stream."
 )

@@ -15,13 +15,19 @@ NAMESPACE: Final = "ImageLake"
 COLD_STARTS: Final = "ColdStarts"
 MEASURES_MISSING: Final = "MeasuresMissing"
 ENVIRONMENTS_GIVEN_UP: Final = "EnvironmentsGivenUp"
+SCRIPT_FAILURES: Final = "ScriptFailures"
+VERSION: Final = "version"
+"""The dimension of what is counted by version of the function."""
 
 
-def write(name: str, value: int, message: str, details: Mapping[str, Any] | None = None) -> None:
-    """Write the line of a metric that counts something. Its format is CloudWatch's embedded metric format."""
+def write(name: str, value: int, message: str, details: Mapping[str, Any] | None = None, *, by: str = "") -> None:
+    """Write the line of a metric that counts something. Its format is CloudWatch's embedded metric format.
+
+    `by` is a dimension besides `service`, whose value is in `details`.
+    """
     described = {
         "Namespace": NAMESPACE,
-        "Dimensions": [["service"]],
+        "Dimensions": [["service", by] if by else ["service"]],
         "Metrics": [{"Name": name, "Unit": "Count"}],
     }
     line = {

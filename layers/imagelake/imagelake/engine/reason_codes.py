@@ -32,5 +32,7 @@ class Reason(StrEnum):
     ENGINE_ANSWER_INVALID = "engine_answer_invalid"
 
 
+OF_SCRIPTS: Final = frozenset(one for one in Reason if one.startswith("script_"))
+"""What a script is at fault for."""
 OF_THE_FILE: Final = frozenset({Reason.NOT_AN_IMAGE, Reason.CHECKSUM_MISMATCH, Reason.TRUNCATED, Reason.CORRUPT})
 """What no other script, limit or amount of memory changes: another try gives the same answer."""
