@@ -9,6 +9,7 @@ import os
 import secrets
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +48,17 @@ def deployed(live: Live) -> Live:
     return live
 
 
-@pytest.fixture(scope="session")
-def tokens(live: Live) -> Iterator[dict[str, str]]:
-    """Of a user who is there as long as the tests run."""
+@contextmanager
+def member(live: Live, *groups: str) -> Iterator[dict[str, str]]:
+    """The tokens of a user of these groups, who is there for a while."""
     cognito, pool = live.client("cognito-idp"), live.outputs["UserPoolId"]
     user = {"UserPoolId": pool, "Username": f"check-{secrets.token_hex(4)}"}
     password = f"Aa1{secrets.token_urlsafe(12)}"
     cognito.admin_create_user(**user, MessageAction="SUPPRESS")
     try:
         cognito.admin_set_user_password(**user, Password=password, Permanent=True)
-        cognito.admin_add_user_to_group(**user, GroupName="uploaders")
+        for group in groups:
+            cognito.admin_add_user_to_group(**user, GroupName=group)
         signed_in = cognito.initiate_auth(
             ClientId=live.outputs["UserPoolClientId"],
             AuthFlow="USER_PASSWORD_AUTH",
@@ -65,6 +67,13 @@ def tokens(live: Live) -> Iterator[dict[str, str]]:
         yield signed_in["AuthenticationResult"]
     finally:
         cognito.admin_delete_user(**user)
+
+
+@pytest.fixture(scope="session")
+def tokens(live: Live) -> Iterator[dict[str, str]]:
+    """Of a user who is there as long as the tests run."""
+    with member(live, "uploaders") as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.aws.conftest import member
 from tests.aws.live import Live
 
 CONTENT = b"\xff\xd8\xff\xd9"
@@ -42,6 +43,20 @@ def test_nobody_makes_themselves_an_operator(live: Live, access_token: str) -> N
         live.client("cognito-idp").update_user_attributes(
             AccessToken=access_token, UserAttributes=[{"Name": "cognito:groups", "Value": "operators"}]
         )
+
+
+def test_who_is_in_no_group_of_the_api_may_do_nothing_whatever_it_is_called(live: Live) -> None:
+    cognito, pool = live.client("cognito-idp"), live.outputs["UserPoolId"]
+    name = f"check-{secrets.token_hex(4)},operators"
+    cognito.create_group(UserPoolId=pool, GroupName=name)
+    try:
+        with member(live, name) as tokens:
+            headers = {"Authorization": tokens["IdToken"]}
+            answer = httpx.get(f"{live.api_url}/images", headers=headers, timeout=60)
+    finally:
+        cognito.delete_group(UserPoolId=pool, GroupName=name)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
 
 
 @pytest.mark.parametrize(
