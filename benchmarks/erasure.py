@@ -51,7 +51,6 @@ SETTINGS: Final = {
     "KAFKA_CLUSTER_NAME": "",
     "RETENTION_DAYS": "7",
     "POWERTOOLS_SERVICE_NAME": "benchmark",
-    "POWERTOOLS_METRICS_NAMESPACE": "ImageLake",
     "LOG_LEVEL": "CRITICAL",
 }
 

@@ -72,7 +72,6 @@ def main(
             "ACCOUNT_ID": "000000000000",
             "KAFKA_CLUSTER_NAME": "",
             "POWERTOOLS_SERVICE_NAME": "image-lake",
-            "POWERTOOLS_METRICS_NAMESPACE": "ImageLake",
         }
         if server == "emulator":
             boto3.client("s3").create_bucket(Bucket=BUCKET)

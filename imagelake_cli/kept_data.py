@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from imagelake.errors import InvalidKeyError
 from imagelake.keys import ArrivalHour
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ class KeptData:
         for day in self._folders(place, f"{place}/"):
             for folder in self._folders(place, day):
                 try:
-                    yield datetime.strptime(folder, f"{place}/ingest_date=%Y-%m-%d/hour=%H/").replace(tzinfo=UTC)
-                except ValueError:  # outside the layout: the audit reports it
+                    yield ArrivalHour.parse(folder.removeprefix(f"{place}/").removesuffix("/")).start
+                except InvalidKeyError:  # outside the layout: the audit reports it
                     continue
 
     def _folders(self, place: str, prefix: str) -> Iterator[str]:

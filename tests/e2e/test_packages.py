@@ -47,7 +47,6 @@ def test_a_start_compiles_nothing(built: Path, tmp_path: Path, function: str) ->
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(str(tmp_path / str(number)) for number in range(len(packages))),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "POWERTOOLS_METRICS_NAMESPACE": "ImageLake",
         },
         check=True,
     )

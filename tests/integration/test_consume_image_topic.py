@@ -84,7 +84,6 @@ def door(monkeypatch: pytest.MonkeyPatch, give_pipelines: GivePipelines) -> Door
         "CLAIM_CHECK_LOCATIONS": "claims/in/",
         "ACCOUNT_ID": ACCOUNT,
         "KAFKA_CLUSTER_NAME": "warehouse",
-        "POWERTOOLS_METRICS_NAMESPACE": "ImageLake",
         "POWERTOOLS_SERVICE_NAME": "image-lake",
     }
     for name, value in environment.items():

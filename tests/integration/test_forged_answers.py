@@ -110,9 +110,12 @@ def many(answer: Answer) -> Answer:
     return answer
 
 
-DEEP: list[Any] = []
-for _ in range(60):
-    DEEP = [DEEP]
+def nested(levels: int) -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(levels):
+        deep = [deep]
+    return deep
+
 
 NOT_BELIEVED: dict[str, Forge] = {
     # Whose image it is, and what becomes of it
@@ -152,7 +155,8 @@ NOT_BELIEVED: dict[str, Forge] = {
     "a time in words": setting("columns", "taken_at", to="yesterday"),
     "the output of a script that is none": setting("script_output", to={"backdoor": {"a": 1}}),
     "output that is not JSON": setting("script_output", to={"describe": {"a": float("nan")}}),
-    "output without end": setting("script_output", to={"describe": {"a": DEEP}}),
+    "output without end": setting("script_output", to={"describe": {"a": nested(60)}}),
+    "output deeper than JSON is read": setting("script_output", to={"describe": {"a": nested(400)}}),
     "half a character": setting("script_output", to={"describe": {"a": "\ud800"}}),
     "more versions than scripts": setting("script_version", to="a" * 12 + "," + "b" * 12 + "," + "c" * 12),
     "versions that are none": setting("script_version", to="latest,latest"),
@@ -207,6 +211,19 @@ def test_a_forged_answer_is_a_rejection_with_the_trusted_facts(
     assert item(VICTIM.image_id) == {}
     assert dead_letters_sent() == []
     assert '"EngineAnswersInvalid":[1.0]' in capsys.readouterr().out
+
+
+def test_an_answer_nested_deeper_than_json_is_written_is_not_believed(workflow: Workflow) -> None:
+    put(KEY)
+    closes = workflow.functions["close_image"]
+    deep = nested(60_000)
+    workflow.functions = dict(workflow.functions) | {"close_image": lambda event: closes(event | {"answer": deep})}
+
+    workflow.run(created(str(KEY)))
+
+    made = item(KEY.image_id)
+    assert (made["status"], made["reason"].partition(":")[0]) == ("rejected", "engine_answer_invalid")
+    assert dead_letters_sent() == []
 
 
 @pytest.mark.parametrize(

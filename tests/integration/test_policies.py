@@ -475,7 +475,7 @@ def test_no_policy_of_a_resource_lets_the_engine_in(translated: dict[str, dict[s
 def test_the_engine_is_told_nothing_of_the_stack(translated: dict[str, dict[str, Any]]) -> None:
     told = translated["ProcessImageFunction"]["Properties"]["Environment"]["Variables"]
 
-    assert told.keys() == {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "LOG_LEVEL"}
+    assert told.keys() == {"POWERTOOLS_SERVICE_NAME", "LOG_LEVEL"}
 
 
 @pytest.mark.parametrize("module", ["functions.process_image.app", "tasks.process_large_image.app"])

@@ -161,8 +161,13 @@ def test_what_is_overdue_ends_with_3() -> None:
 
 
 def test_what_lies_outside_of_the_layout_is_passed_over() -> None:
-    client("s3").put_object(Bucket=RAW_BUCKET, Key="raw/ingest_date=yesterday/hour=09/x", Body=b"")
-    client("s3").put_object(Bucket=RAW_BUCKET, Key="raw/loose", Body=b"")
+    for key in (
+        "ingest_date=yesterday/hour=09/x",
+        "ingest_date=2026-11-02/hour=9/x",
+        "ingest_date=2026-11-2/hour=09/x",
+        "loose",
+    ):
+        client("s3").put_object(Bucket=RAW_BUCKET, Key=f"raw/{key}", Body=b"")
 
     assert listed() == []
 

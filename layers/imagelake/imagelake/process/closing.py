@@ -74,13 +74,13 @@ class Closing:
 
     def _answer(self, answered: EngineAnswered) -> tuple[Ordered, EngineAnswer]:
         """What was asked for, and the answer to it."""
-        text, ordered = json.dumps(answered.answer).encode(), answered.facts.ordered
+        ordered = answered.facts.ordered
         try:
-            if ordered is None:
-                text, metadata = self._result(answered.facts.version.result)
-                ordered = Ordered.model_validate_json(metadata.get(Ordered.METADATA, ""))
-            return ordered, _ANSWER.validate_json(text)
-        except ValueError:
+            if ordered:
+                return ordered, _ANSWER.validate_json(json.dumps(answered.answer))
+            text, metadata = self._result(answered.facts.version.result)
+            return Ordered.model_validate_json(metadata.get(Ordered.METADATA, "")), _ANSWER.validate_json(text)
+        except (ValueError, RecursionError):  # nested deeper than JSON is written or read
             raise _disbelieved("it does not have the form of one") from None
 
     def _result(self, place: str) -> tuple[bytes, dict[str, str]]:
