@@ -71,6 +71,7 @@ def main(
             "CLAIM_CHECK_LOCATIONS": "",
             "ACCOUNT_ID": "000000000000",
             "KAFKA_CLUSTER_NAME": "",
+            "KAFKA_TENANT": "",
             "POWERTOOLS_SERVICE_NAME": "image-lake",
         }
         if server == "emulator":

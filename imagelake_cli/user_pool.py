@@ -1,7 +1,10 @@
 """The user pool of a stack, as its operators see it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from imagelake.model import TENANT_GROUP
 
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
@@ -25,7 +28,10 @@ class UserPool:
         self.client.admin_user_global_sign_out(UserPoolId=self.pool_id, Username=name)
 
     def join(self, name: str, group: str) -> None:
-        """Put a user into a group."""
+        """Put a user into a group; that of a tenant is made when its first member comes."""
+        if group.startswith(TENANT_GROUP):
+            with suppress(self.client.exceptions.GroupExistsException):
+                self.client.create_group(UserPoolId=self.pool_id, GroupName=group)
         self.client.admin_add_user_to_group(UserPoolId=self.pool_id, Username=name, GroupName=group)
 
     def leave(self, name: str, group: str) -> None:

@@ -1,12 +1,14 @@
 """`imagelake users`: who may use the API; for operators with credentials of the stack's account."""
 
 import json
+import re
 import secrets
 from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
+from imagelake.model import TENANT, TENANT_GROUP
 from imagelake_cli import connection, options
 from imagelake_cli.failures import explained
 
@@ -26,17 +28,22 @@ def add(
     operator: Annotated[
         bool, typer.Option("--operator", help="Operator, not uploader: sees and erases anybody's.")
     ] = False,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="Whose images the user sends: small letters, digits, dashes.")
+    ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     region: options.Region = None,
     profile: options.Profile = None,
 ) -> None:
-    """Add a user, and print the password; also where the user could not be put into the group afterwards."""
+    """Add a user, and print the password; also where the user could not be put into the groups afterwards."""
+    tenants = [] if tenant is None else [_checked(f"{TENANT_GROUP}{tenant}")]
     with explained(connection.NoLakeError, BotoCoreError, ClientError):
         pool = connection.user_pool(stack, region, profile)
         pool.add(name, password := _password())
         _tell(name, password, as_json=as_json)
-        pool.join(name, "operators" if operator else "uploaders")
+        for group_name in ("operators" if operator else "uploaders", *tenants):
+            pool.join(name, group_name)
 
 
 @app.command(epilog=options.example("imagelake users reset ana --stack image-lake"))
@@ -56,7 +63,7 @@ def reset(
 @app.command(epilog=options.example("imagelake users group ana operators --remove"))
 def group(
     name: Name,
-    group_name: Annotated[str, typer.Argument(metavar="GROUP", help="uploaders or operators.")],
+    group_name: Annotated[str, typer.Argument(metavar="GROUP", help="uploaders, operators, or tenant-NAME.")],
     remove: Annotated[bool, typer.Option("--remove", help="Out of the group, instead of into it.")] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
@@ -64,11 +71,18 @@ def group(
     profile: options.Profile = None,
 ) -> None:
     """Put a user into a group, or take one out of it; it holds from the next sign-in on."""
+    _checked(group_name)
     with explained(connection.NoLakeError, BotoCoreError, ClientError):
         pool = connection.user_pool(stack, region, profile)
         (pool.leave if remove else pool.join)(name, group_name)
     if as_json:
         typer.echo(json.dumps({"username": name, "group": group_name, "is_member": not remove}))
+
+
+def _checked(group_name: str) -> str:
+    if group_name.startswith(TENANT_GROUP) and not re.fullmatch(TENANT, group_name.removeprefix(TENANT_GROUP)):
+        raise typer.BadParameter("a tenant is called by small letters, digits and dashes between them, 63 at most")
+    return group_name
 
 
 def _tell(name: str, password: str, *, as_json: bool) -> None:

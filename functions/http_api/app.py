@@ -53,7 +53,7 @@ def request_upload() -> Response[Any]:
         return problems.unsupported_media_type()
     body = uploads.parse(app.current_event.body)
     requests = body.uploads if isinstance(body, UploadBatch) else [body]
-    answers = load(Uploads).request(requests, caller.subject, request_id, datetime.now(UTC))
+    answers = load(Uploads).request(requests, caller, request_id, datetime.now(UTC))
     emission.add(metrics.UPLOADS_REQUESTED, len(answers))
     granted = {"correlation_id": request_id, "image_ids": [one["image_id"] for one in answers]}
     logger.info("uploads granted", extra=granted)
@@ -82,7 +82,7 @@ def list_images(
     _refuse_other_parameters("status", "source", "from", "to", "limit", "cursor", "uploader")
     caller = _caller()
     if not caller.may_see(uploader or caller.subject):
-        raise NotAllowedError(["operators"])
+        raise NotAllowedError.but_for(["operators"])
     if received_from and received_to and received_from > received_to:
         raise RequestValidationError([{"loc": ("query", "from"), "type": "time_span", "msg": "must not be after to"}])
     images = load(ShownImages)

@@ -125,6 +125,33 @@ def test_operators_alone_see_whose_an_image_is(call: Call) -> None:
     assert shown["operators"]["uploader"] == "ada"
 
 
+@pytest.mark.parametrize(
+    ("groups", "tenant"),
+    [
+        ([], None),
+        (["tenant-acme"], "acme"),
+        (["tenant-acme", "tenant-acme", "acme", "tenant-", "tenant-Acme", "x,tenant-other", "tenant-o\n"], "acme"),
+    ],
+)
+def test_an_image_belongs_to_the_tenant_of_who_sends_it(groups: list[str], tenant: str | None, call: Call) -> None:
+    answer = json.loads(call(as_caller(request("POST /uploads"), "ada", "uploaders", *groups))["body"])
+
+    assert answer["upload"]["fields"].get("x-amz-meta-tenant") == tenant
+    item = ImagesTable(IMAGES_TABLE).get(answer["image_id"])
+    assert item is not None
+    assert item.get("tenant") == tenant
+
+
+def test_who_belongs_to_several_tenants_reads_and_sends_nothing(call: Call) -> None:
+    def status(route: str) -> int:
+        return call(as_caller(request(route), "ada", "uploaders", "tenant-b", "tenant-a"))["statusCode"]  # type: ignore[no-any-return]
+
+    assert (status("GET /images"), status("GET /images/{image_id}")) == (200, 200)
+    refused = call(as_caller(request("POST /uploads"), "ada", "uploaders", "tenant-b", "tenant-a"))
+    assert refused["statusCode"] == 403
+    assert "several tenants (a, b)" in json.loads(refused["body"])["detail"]
+
+
 def payload(**claims: Any) -> str:
     known = {"sub": "ada", "aud": "image-lake-test-userpoolclient", "token_use": "id", "cognito:groups": ["operators"]}
     return base64.urlsafe_b64encode(json.dumps(known | claims).encode()).decode().rstrip("=")

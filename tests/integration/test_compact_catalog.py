@@ -20,6 +20,7 @@ from imagelake.errors import Fault
 from imagelake.keys import ArrivalHour, catalog_prefix, compaction_prefix
 from imagelake.model import ImageRecord
 from imagelake.retention.purge import Purge, Work
+from imagelake.schema import HIVE_COLUMNS
 from imagelake.stores import buckets, catalog_table
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
@@ -359,6 +360,30 @@ def test_an_hour_of_files_that_are_more_than_half_as_large_as_they_may_be_is_lef
     [result] = run(1)
 
     assert result.hours["merged"] == 0
+
+
+def test_files_of_before_a_column_came_are_merged_with_those_that_have_it() -> None:
+    [known] = fragment(files=1)[:1]
+    [key] = keys("catalog/")
+    content = client("s3").get_object(Bucket=LAKE_BUCKET, Key=key)["Body"].read()
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder, "before.parquet"), Path(folder, "after.parquet")
+        before.write_bytes(content)
+        duckdb.read_parquet(str(before)).project("* EXCLUDE tenant").write_parquet(str(after))
+        client("s3").put_object(Bucket=LAKE_BUCKET, Key=key, Body=after.read_bytes())
+    for _ in range(2):
+        parquet.write([row(tenant="acme")], uuid.uuid4().hex, WRITER)
+
+    run()
+
+    [merged] = keys("catalog/")
+    content = client("s3").get_object(Bucket=LAKE_BUCKET, Key=merged)["Body"].read()
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(content)
+        rows = duckdb.read_parquet(file.name)
+        assert rows.columns == list(HIVE_COLUMNS)
+        assert sorted(rows.project("tenant").fetchall(), key=str) == [("acme",), ("acme",), (None,), (None,)]
+    assert known in image_ids(merged)
 
 
 def test_an_hour_whose_rows_were_all_erased_is_compacted_too() -> None:

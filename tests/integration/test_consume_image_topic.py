@@ -84,6 +84,7 @@ def door(monkeypatch: pytest.MonkeyPatch, give_pipelines: GivePipelines) -> Door
         "CLAIM_CHECK_LOCATIONS": "claims/in/",
         "ACCOUNT_ID": ACCOUNT,
         "KAFKA_CLUSTER_NAME": "warehouse",
+        "KAFKA_TENANT": "",
         "POWERTOOLS_SERVICE_NAME": "image-lake",
     }
     for name, value in environment.items():
@@ -142,7 +143,18 @@ def test_a_record_without_headers_gets_defaults(door: Door) -> None:
     assert "kafka-key" not in image["Metadata"]
 
 
-def test_metadata_fits_into_two_kilobytes_when_everything_is_as_large_as_it_may_be(door: Door) -> None:
+def test_images_of_a_topic_are_those_of_its_tenant_whatever_a_producer_writes(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_TENANT", "acme")
+    door.take(message(headers=headers(tenant=b"other", source=b"shop-7")))
+    assert Arrival.from_metadata(door.image()["Metadata"]).tenant == "acme"
+
+
+def test_metadata_fits_into_two_kilobytes_when_everything_is_as_large_as_it_may_be(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_TENANT", "t" * 63)
     tags = json.dumps({name: "x" * (248 if name == "d" else 249) for name in "abcd"}, separators=(",", ":")).encode()
     assert len(tags) == MAX_TAGS_BYTES
     largest = Message(
@@ -238,6 +250,8 @@ def test_a_rejected_redelivery_is_reported_again_under_the_same_image_id(door: D
         (headers(source=b"\xff\xfe"), "header_not_text"),
         (headers(source="Köln".encode()), "invalid_source"),
         (headers(source=b"api"), "invalid_source"),
+        (headers(source=b"API"), "invalid_source"),
+        (headers(source=b"Direct"), "invalid_source"),
         (headers(source=b"x" * 65), "invalid_source"),
         (headers(source=b"x" * 9000), "header_too_large"),
         ((("source", b"a"), ("source", b"b")), "repeated_header"),

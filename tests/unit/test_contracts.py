@@ -65,7 +65,7 @@ CATALOG_CONTRACT = """
     mode string, frames int, orientation int, camera_make string, camera_model string, taken_at timestamp,
     gps_lat double, gps_lon double, uploader string, phash string, dominant_color string, brightness double,
     sharpness double, script string, script_version string, script_output string, tags map<string,string>,
-    derivatives array<string>, reason string
+    derivatives array<string>, reason string, tenant string
 """
 
 OUTPUTS = {

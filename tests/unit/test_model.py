@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from imagelake import schema
 from imagelake.engine.columns import HEADER_COLUMNS, SCRIPT_COLUMNS, HeaderColumns, ScriptColumns
-from imagelake.model import MAX_TAGS, MAX_TAGS_BYTES, Arrival, Derivative, ImageRecord
+from imagelake.model import MAX_TAGS, MAX_TAGS_BYTES, TENANT, Arrival, Derivative, ImageRecord
 from imagelake.stores.images_table import serialize
 
 RECEIVED = datetime(2026, 11, 22, 9, 30, 15, 250_000, tzinfo=UTC)
@@ -33,8 +33,9 @@ arrivals = st.builds(
     source_ref=st.none() | printable,
     uploader=st.none() | printable,
     sha256=st.none() | st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    tenant=st.none() | st.from_regex(TENANT, fullmatch=True),
     tags=tags,
-)
+).filter(lambda arrival: arrival.source != "direct")
 
 
 @given(arrivals)
@@ -51,7 +52,7 @@ FULL = {"a": "v" * 256, "b": "v" * 256, "c": "v" * 256, "d": "v" * 227}
 
 def test_the_largest_arrival_fits_into_the_2_kb_of_metadata_s3_allows() -> None:
     metadata = Arrival(
-        source="s" * 64, source_ref="r" * 300, uploader="u" * 128, sha256="f" * 64, tags=FULL
+        source="s" * 64, source_ref="r" * 300, uploader="u" * 128, sha256="f" * 64, tenant="t" * 63, tags=FULL
     ).to_metadata()
 
     assert len(metadata["tags"]) == MAX_TAGS_BYTES
@@ -87,10 +88,17 @@ def test_rejects_an_arrival_that_metadata_could_not_carry(field: str, value: obj
     assert rejection.value.errors()[0]["loc"][0] == field
 
 
+@pytest.mark.parametrize("metadata", [{}, {"source": "direct"}])
+def test_an_object_put_by_hand_belongs_to_no_tenant(metadata: dict[str, str]) -> None:
+    assert Arrival.from_metadata(metadata | {"tenant": "acme"}).tenant is None
+    assert Arrival.from_metadata(metadata | {"tenant": "of nobody"}).tenant is None
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
         {"source": "two words"},
+        {"source": "api", "tenant": "Acme"},
         {"source": "api", "tags": "{"},
         {"source": "api", "tags": "[" * 2000},
         {"source": "api", "tags": "[]"},

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 class ImageLakeError(Exception):
@@ -64,14 +64,12 @@ class NotSignedInError(ImageLakeError):
 
 
 class NotAllowedError(ImageLakeError):
-    """A caller is in no group that may do what was asked for.
+    """The caller's groups do not allow what was asked for; the message says which do."""
 
-    Args:
-        groups: those that may.
-    """
-
-    def __init__(self, groups: Sequence[str]) -> None:
-        super().__init__(f"only members of {' or '.join(groups)} may do this")
+    @classmethod
+    def but_for(cls, groups: Sequence[str]) -> Self:
+        """Only these groups may."""
+        return cls(f"only members of {' or '.join(groups)} may do this")
 
 
 class SettingsError(ImageLakeError):

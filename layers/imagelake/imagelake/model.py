@@ -39,6 +39,11 @@ CONTENT_TYPES: Final = {
 HEIF_CONTENT_TYPES: Final = {"image/heic": "HEIF", "image/heif": "HEIF"}
 """Accepted as well where the stack has a decoder of HEIC."""
 
+TENANT: Final = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+"""What a tenant can be called."""
+TENANT_GROUP: Final = "tenant-"
+"""Before its name in that of the group of the user pool whose members send its images."""
+
 MAX_TAGS: Final = 20
 MAX_TAGS_BYTES: Final = 1024
 """Of the tags as ASCII JSON. S3 allows 2 KB of metadata an object; the rest is for the other fields of `Arrival`."""
@@ -74,12 +79,16 @@ def _decode_tags(tags: object) -> object:
     return from_json(tags) if isinstance(tags, str) else tags
 
 
+type Tenant = Annotated[str, StringConstraints(pattern=TENANT)]
+
+
 class Arrival(BaseModel):
     """How an image came in; stored as metadata of the raw object.
 
     `source` is `api`, `direct` for an object put into the bucket by hand, or what the producer of a Kafka record calls
     itself. `source_ref` finds the image at its source: the API's request id, or `topic/partition/offset`. `uploader`
-    is the caller's Cognito subject. `sha256` is what the sender says the file hashes to.
+    is the caller's Cognito subject. `sha256` is what the sender says the file hashes to. `tenant` is the customer or
+    unit whose image it is, by the caller's group or the topic; no sender writes it, and an object put by hand has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -88,6 +97,7 @@ class Arrival(BaseModel):
     source_ref: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")] | None = None
     uploader: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")] | None = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    tenant: Tenant | None = None
     tags: Annotated[Tags, BeforeValidator(_decode_tags)] = Field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
@@ -98,13 +108,17 @@ class Arrival(BaseModel):
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> Self:
-        """Read back what `to_metadata` wrote; other entries are ignored, and a missing source is `direct`.
+        """Read back what `to_metadata` wrote; other entries are ignored.
+
+        Without a source it is `direct`, and has no tenant, whatever the entry says.
 
         Raises:
             ValueError: an entry is there but malformed.
         """
         fields = {name.replace("-", "_"): value for name, value in metadata.items()}
-        return cls.model_validate({"source": "direct"} | fields)
+        if fields.setdefault("source", "direct") == "direct":
+            fields.pop("tenant", None)
+        return cls.model_validate(fields)
 
 
 EXPIRY_SHARDS: Final = "0123456789abcdef"
@@ -158,7 +172,8 @@ class ImageRecord(BaseModel):
     Times are UTC. `width` and `height` are pixels as stored, before `orientation` (EXIF, 1 to 8) is applied. `bytes`
     and `sha256` are of the file as it arrived. `brightness` is 0 (black) to 1 (white); `sharpness` is the variance of
     the Laplacian. `gps_lat` and `gps_lon` are degrees, WGS 84. `script` and `script_version` are parallel,
-    comma-separated lists, `script_output` is a JSON object by script. `reason` begins with a code and a colon.
+    comma-separated lists, `script_output` is a JSON object by script. `reason` begins with a code and a colon. `tenant`
+    comes last, as every column that a version adds: files of before do not have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -195,6 +210,7 @@ class ImageRecord(BaseModel):
     tags: dict[str, str] = Field(default_factory=dict)
     derivatives: list[Derivative] = Field(default_factory=list)
     reason: str | None = None
+    tenant: str | None = None
     ingest_date: str
     hour: str
 
@@ -225,6 +241,7 @@ class AwaitedUpload(BaseModel):
     status: Literal["awaiting_upload"] = "awaiting_upload"
     source: Literal["api"] = "api"
     uploader: str
+    tenant: str | None = None
     received_at: Moment
     expires_at: Expiry
     content_type: str
@@ -238,7 +255,7 @@ class AwaitedUpload(BaseModel):
 
     def to_item(self) -> dict[str, Any]:
         """The upload as an item of the images table."""
-        return self.model_dump(mode="json") | expiry_attributes(self.image_id, self.expires_at)
+        return self.model_dump(mode="json", exclude_none=True) | expiry_attributes(self.image_id, self.expires_at)
 
 
 type ErasureReason = Literal[

@@ -5,7 +5,8 @@ a group may have a comma in its name; so groups are read from the token itself.
 """
 
 import base64
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -14,6 +15,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, ConfigDict, Field
 
 from imagelake.errors import NotAllowedError, NotSignedInError
+from imagelake.model import TENANT, TENANT_GROUP
 
 
 class Reach(StrEnum):
@@ -36,14 +38,27 @@ RIGHTS: Final[Mapping[str, Mapping[Group, Reach]]] = {
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, by the subject of the token, and whose images this request may be about."""
+    """Who asks, by the subject of the token, whose images this request may be about, and the tenants they belong to."""
 
     subject: str
     reach: Reach
+    tenants: frozenset[str] = frozenset()
 
     def may_see(self, uploader: str | None) -> bool:
         """Whether an image of this uploader, or of none, is within reach."""
         return self.reach is Reach.ANY or uploader == self.subject
+
+    def sends_for(self) -> str | None:
+        """The tenant whose images the caller sends, or None.
+
+        Raises:
+            NotAllowedError: there are several, so nobody knows whose an image would be.
+        """
+        if len(self.tenants) > 1:
+            raise NotAllowedError(
+                f"you belong to several tenants ({', '.join(sorted(self.tenants))}); send as one user of each"
+            )
+        return next(iter(self.tenants), None)
 
 
 class _Token(BaseModel):
@@ -77,8 +92,13 @@ class Callers:
         allowed = RIGHTS[f"{event.http_method} {event.resource}"]
         reaches = {reach for group, reach in allowed.items() if group in token.groups}
         if not reaches:
-            raise NotAllowedError(sorted(allowed))
-        return Caller(token.sub, Reach.ANY if Reach.ANY in reaches else Reach.OWN)
+            raise NotAllowedError.but_for(sorted(allowed))
+        return Caller(token.sub, Reach.ANY if Reach.ANY in reaches else Reach.OWN, _tenants(token.groups))
+
+
+def _tenants(groups: Iterable[str]) -> frozenset[str]:
+    named = (group.removeprefix(TENANT_GROUP) for group in groups if group.startswith(TENANT_GROUP))
+    return frozenset(name for name in named if re.fullmatch(TENANT, name))
 
 
 def _token(header: str) -> _Token:

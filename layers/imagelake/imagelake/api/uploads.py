@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from imagelake import pipelines
+from imagelake.api.callers import Caller
 from imagelake.errors import InvalidBodyError
 from imagelake.keys import ArrivalHour
 from imagelake.model import CONTENT_TYPES, HEIF_CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size
@@ -134,7 +135,7 @@ class Uploads:
     accept_heif: bool
 
     def request(
-        self, requests: Sequence[UploadRequest], uploader: str, request_id: str, now: datetime
+        self, requests: Sequence[UploadRequest], caller: Caller, request_id: str, now: datetime
     ) -> list[dict[str, Any]]:
         """Record each upload as awaited and sign its form.
 
@@ -142,9 +143,10 @@ class Uploads:
             For each request `{"image_id", "upload": {"url", "fields"}, "expires_at"}`; the form ends at `expires_at`.
 
         Raises:
+            NotAllowedError: the caller belongs to several tenants.
             Fault: DynamoDB did not answer, or denied access.
         """
-        awaited = [_await(request, uploader, now) for request in requests]
+        awaited = [_await(request, caller, now) for request in requests]
         self.images_table.expect_uploads(awaited)
         form_expires_at = to_iso(now + timedelta(seconds=FORM_SECONDS))
         return [
@@ -161,6 +163,7 @@ class Uploads:
             source=upload.source,
             source_ref=request_id,
             uploader=upload.uploader,
+            tenant=upload.tenant,
             sha256=request.sha256.lower() if request.sha256 else None,
             tags=request.all_tags,
         )
@@ -173,11 +176,12 @@ class Uploads:
         )
 
 
-def _await(request: UploadRequest, uploader: str, now: datetime) -> AwaitedUpload:
+def _await(request: UploadRequest, caller: Caller, now: datetime) -> AwaitedUpload:
     hour = ArrivalHour.of(now)
     return AwaitedUpload(
         image_id=str(_uuid7(now)),
-        uploader=uploader,
+        uploader=caller.subject,
+        tenant=caller.sends_for(),
         received_at=now,
         expires_at=now + AWAITED_FOR,
         content_type=request.content_type,

@@ -249,9 +249,10 @@ def merge(sources: Sequence[Path], folder: Path, file_bytes: int) -> list[Path]:
     target = folder / "merged"
     with duckdb.connect(config={"memory_limit": MERGE_MEMORY, "temp_directory": str(folder / "spilled")}) as database:
         # A batch that was written again after its hour was compacted has its rows twice.
+        # Files of before have fewer columns than those of a version that added one.
         once = database.sql(
             "SELECT DISTINCT ON (image_id, status, processed_at) *"
-            " FROM read_parquet($sources, hive_partitioning = false)",
+            " FROM read_parquet($sources, hive_partitioning = false, union_by_name = true)",
             params={"sources": [str(source) for source in sources]},
         )
         once.order("received_at, image_id").write_parquet(str(target), compression="zstd", file_size_bytes=file_bytes)

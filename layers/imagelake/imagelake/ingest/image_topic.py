@@ -41,7 +41,7 @@ class TopicIngestion:
 
     `claim_check_locations` is a comma-separated list of `bucket/` or `bucket/prefix/` in the account `account_id`;
     empty, it allows no claim check. `kafka_cluster_name` names a self-managed cluster in every image_id; MSK's events
-    bring their own name.
+    bring their own name. `kafka_tenant` is whose images the topic has; empty, nobody's in particular.
     """
 
     raw_bucket: Bucket
@@ -50,6 +50,7 @@ class TopicIngestion:
     claim_check_locations: str
     account_id: str
     kafka_cluster_name: str
+    kafka_tenant: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class ImageTopic:
 
     def _store(self, record: KafkaRecord, image_id: str) -> Outcome:
         to, max_bytes = self.ingestion, pipelines.load().limits.max_bytes
-        metadata = record.metadata() | record.arrival().to_metadata()
+        metadata = record.metadata() | record.arrival(to.kafka_tenant or None).to_metadata()
         key = str(record.raw_key(image_id, datetime.now(UTC)))
         if claim := record.claim:
             with _CLAIMS_IN_MEMORY:

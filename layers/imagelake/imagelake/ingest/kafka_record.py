@@ -25,6 +25,8 @@ from imagelake.model import CONTENT_TYPES, MAX_TAGS, MAX_TAGS_BYTES, Arrival
 
 DEFAULT_SOURCE: Final = "kafka"
 """`source` of records whose producer does not name itself."""
+RESERVED_SOURCES: Final = frozenset({"api", "direct"})
+"""Sources, in small letters, that say how an image came which no record did."""
 
 TRUSTED_AGE: Final = ARRIVAL_SLACK - timedelta(minutes=5)
 """How far a record's own timestamp may lie behind the clock and still name its hour of arrival: an hour is purged as a
@@ -128,20 +130,21 @@ class KafkaRecord:
         name = declared.decode("ascii", "replace")
         return name if name in CONTENT_TYPES else "application/octet-stream"
 
-    def arrival(self) -> Arrival:
-        """Who sent the image, and with which tags.
+    def arrival(self, tenant: str | None = None) -> Arrival:
+        """Who sent the image, and with which tags; `tenant` is the topic's, which no producer can change.
 
         Raises:
             Rejection: `invalid_source` or `invalid_tags`; a repeated header or one that is not text.
         """
         source = self._text("source")
         try:
-            if source == "api":
-                raise ValueError("the API's own name")
-            arrival = Arrival(source=source or DEFAULT_SOURCE, source_ref=str(self.position))
+            if source and source.lower() in RESERVED_SOURCES:
+                raise ValueError("not a producer's")
+            arrival = Arrival(source=source or DEFAULT_SOURCE, source_ref=str(self.position), tenant=tenant)
         except ValueError:
             raise Rejection(
-                "invalid_source", "source must be 1 to 64 letters, digits, dots, dashes or underscores, and not api"
+                "invalid_source",
+                "source must be 1 to 64 letters, digits, dots, dashes or underscores, and neither api nor direct",
             ) from None
         try:
             tags = json.loads(self._text("tags") or "{}")

@@ -42,6 +42,7 @@ class ImageFacts(BaseModel):
     source: str
     source_ref: str | None = None
     uploader: str | None = None
+    tenant: str | None = None
     tags: Tags
     content_type: str
     bytes: int
