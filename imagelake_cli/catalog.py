@@ -3,19 +3,18 @@
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from typing import Annotated, Final
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from imagelake_cli import connection, hours, options
 from imagelake_cli.failures import ExitCode, explained
+from imagelake_cli.formats import counted, print_table
+from imagelake_cli.progress import bar, note
 from imagelake_cli.rebuilding import CatalogRebuilding, RebuildError, Rebuilt
 
 app = typer.Typer(help="Look after the catalog.", no_args_is_help=True)
@@ -36,14 +35,10 @@ def rebuild(
     last: hours.Last = None,
     everything: hours.Everything = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and change nothing.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object an hour and line, on standard output.")
-    ] = False,
-    stack: Annotated[
-        str | None, typer.Option("--stack", help="A stack on AWS; without it, the local lake that is running.")
-    ] = None,
-    region: Annotated[str | None, typer.Option("--region", help="Of the stack.")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", help="Of the AWS configuration.")] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    region: options.Region = None,
+    profile: options.Profile = None,
 ) -> None:
     """Bring back the rows that hours of the catalog have lost, from the images table.
 
@@ -68,7 +63,7 @@ def rebuild(
 def _rebuilt(rebuilding: CatalogRebuilding, chosen: Sequence[datetime], *, dry_run: bool) -> Iterator[Rebuilt]:
     """The results as they come in, the hours in which there is nothing to do included."""
     newest_first = chosen[0] > chosen[-1]
-    with _progress(len(chosen)) as (progress, task), ThreadPoolExecutor(AT_ONCE) as pool:
+    with bar(len(chosen), "starting") as (progress, task), ThreadPoolExecutor(AT_ONCE) as pool:
 
         def told(result: Rebuilt) -> None:
             progress.update(task, description=f"{result.hour}: {result.restored} of {result.missing} rows restored")
@@ -87,14 +82,6 @@ def _rebuilt(rebuilding: CatalogRebuilding, chosen: Sequence[datetime], *, dry_r
                 left = iter(())  # so are all that are older
 
 
-@contextmanager
-def _progress(hours: int) -> Iterator[tuple[Progress, TaskID]]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress, progress.add_task("starting", total=hours)
-
-
 def _print(results: Sequence[Rebuilt], *, dry_run: bool) -> None:
     """The hours in which something is missing or was, and a summary."""
     shown = sorted((one for one in results if one.state in ("incomplete", "rebuilt")), key=lambda one: one.hour)
@@ -102,11 +89,9 @@ def _print(results: Sequence[Rebuilt], *, dry_run: bool) -> None:
         table = Table("hour", "state", "items", "rows", "missing", "restored", box=None)
         for one in shown:
             table.add_row(one.hour, one.state, *map(str, (one.items, one.rows, one.missing, one.restored)))
-        Console().print(table)
+        print_table(table)
     counts = {state: sum(one.state == state for one in results) for state in ("complete", "open", "due")}
     missing, restored = (sum(getattr(one, name) for one in results) for name in ("missing", "restored"))
-    done = f"{missing} rows missing" if dry_run else f"{restored} of {missing} missing rows restored"
-    left = (
-        f"{counts['complete']} hours complete, {counts['open']} still open, {counts['due']} past or about to be purged"
-    )
-    Console(stderr=True).print(f"{done}; {left}", style="dim", highlight=False, soft_wrap=True)
+    done = f"{counted(missing, 'row')} missing" if dry_run else f"{restored} of {missing} missing rows restored"
+    complete = counted(counts["complete"], "hour")
+    note(f"{done}; {complete} complete, {counts['open']} still open, {counts['due']} past or about to be purged")

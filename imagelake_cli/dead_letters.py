@@ -10,13 +10,13 @@ from typing import Annotated, Any, Final
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
 from imagelake_cli import connection, moments, options
 from imagelake_cli.dead_letter_queue import HIDDEN_SECONDS, DeadLetterQueue
 from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.formats import counted
 from imagelake_cli.letters import ADVICE, Letter, Remedy
+from imagelake_cli.progress import note
 from imagelake_cli.redrive import SAID
 from imagelake_cli.redriving import AT_ONCE, ImageRedriving, RedriveError, Redriven
 
@@ -102,7 +102,7 @@ def list_(
     for letter in shown:
         typer.echo(json.dumps(_plain(letter)) if as_json else _line(letter))
     counts = Counter(letter.code for letter in shown)
-    _note(counted(len(shown), "message") + "".join(f", {count} {name}" for name, count in counts.most_common()))
+    note(counted(len(shown), "message") + "".join(f", {count} {name}" for name, count in counts.most_common()))
     _end(selection)
 
 
@@ -234,8 +234,8 @@ def _treat(
             act(some)
     counts = Counter((end.letter.code, end.said) for end in ends)
     for (name, said), count in sorted(counts.items()):
-        _note(f"{count:6}  {name}: {said}")
-    _note(counted(len(ends), "message") + ("" if yes else "; nothing was done, --yes does it"))
+        note(f"{count:6}  {name}: {said}")
+    note(counted(len(ends), "message") + ("" if yes else "; nothing was done, --yes does it"))
     return ends, left
 
 
@@ -277,7 +277,7 @@ def _tell(end: End, *, as_json: bool) -> None:
 
 def _tell_hidden(queue: DeadLetterQueue) -> None:
     if hidden := queue.hidden():
-        _note(
+        note(
             f"About {hidden} more are hidden, because somebody reads them or a command was killed: "
             f"they are seen again within {HIDDEN_SECONDS // 60} minutes."
         )
@@ -285,9 +285,9 @@ def _tell_hidden(queue: DeadLetterQueue) -> None:
 
 def _end(selection: Selection, left: Iterable[str] = (), *, is_well: bool = True) -> None:
     for name in selection.missed:
-        _note(f"{name}: no message has this id or image_id")
+        note(f"{name}: no message has this id or image_id")
     for name in left:
-        _note(f"{name}: it is still there, or somebody else is reading it; run the command again")
+        note(f"{name}: it is still there, or somebody else is reading it; run the command again")
     if selection.missed or left or not is_well:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -314,7 +314,3 @@ def _advice(letter: Letter) -> str:
     is_redrivable = letter.remedy in (Remedy.IMAGE, Remedy.ARRIVAL)
     redriven = f"correct the cause, and run imagelake dead-letters redrive {letter.message_id} --yes"
     return redriven if is_redrivable else ADVICE[letter.remedy]
-
-
-def _note(text: str) -> None:
-    Console(stderr=True).print(text, style="dim", markup=False, highlight=False, soft_wrap=True)

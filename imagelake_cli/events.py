@@ -4,11 +4,11 @@ import json
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.progress import Progress
 
 from imagelake_cli import connection, hours, options
 from imagelake_cli.failures import explained
+from imagelake_cli.formats import counted
+from imagelake_cli.progress import bar, note
 from imagelake_cli.publishing import Published, PublishError
 
 app = typer.Typer(help="Look after the events.", no_args_is_help=True)
@@ -39,8 +39,7 @@ def publish(
     with explained(connection.NoLakeError, PublishError, BotoCoreError, ClientError, OSError):
         publishing = connection.publishing(stack, region, profile)
         total = 0
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("starting", total=len(chosen))
+        with bar(len(chosen), "starting") as (progress, task):
 
             def told(answer: Published) -> None:
                 progress.update(task, description=f"{answer.hour}: {answer.published} events")
@@ -52,4 +51,4 @@ def publish(
                 if as_json:
                     typer.echo(json.dumps(result.model_dump(exclude={"after"})))
         if not as_json:
-            Console(stderr=True).print(f"{total} events put, of {len(chosen)} hours", style="dim", highlight=False)
+            note(f"{counted(total, 'event')} of {counted(len(chosen), 'hour')} published")

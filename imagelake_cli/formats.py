@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TextIO
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -25,8 +26,7 @@ _PARQUET_TYPES: Final = {
 }
 """DuckDB's types for Athena's; all others are text."""
 UNFOLDED: Final = 100_000
-"""Characters of a line of a table that is not on a terminal, which would fold it."""
-
+"""Characters of a line of a table that is not on a terminal."""
 _NUMBERS: Final = {"tinyint", "smallint", "integer", "int", "bigint", "float", "real", "double", "decimal"}
 
 
@@ -46,6 +46,12 @@ class FormatError(Exception):
 def counted(count: int, noun: str) -> str:
     """As in 1 row, 2 rows."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def print_table(table: Table, file: TextIO | None = None) -> None:
+    """Print a table; by default on standard output. Only a terminal folds long lines."""
+    console = Console(file=file)
+    Console(file=file, width=None if console.is_terminal else UNFOLDED).print(table)
 
 
 def is_number(kind: str) -> bool:

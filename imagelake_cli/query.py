@@ -13,11 +13,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.filesize import decimal
 
-from imagelake_cli import connection, formats, plot
+from imagelake_cli import connection, formats, options, plot
 from imagelake_cli.athena import Answer, Column, NamedQuery, QueryError, WorkGroup
 from imagelake_cli.failures import explained
 from imagelake_cli.formats import Format, FormatError
 from imagelake_cli.plot import PlotError
+from imagelake_cli.progress import note
 
 _REFUSALS: Final = (connection.NoLakeError, QueryError, FormatError, PlotError, BotoCoreError, ClientError, OSError)
 
@@ -47,11 +48,9 @@ def query(
     ] = None,
     plotted: Annotated[bool, typer.Option("--plot", help="Plot over the first column: here, or into a .png.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most; by default all.")] = None,
-    stack: Annotated[
-        str | None, typer.Option("--stack", help="A stack on AWS; without it, the local lake that is running.")
-    ] = None,
-    region: Annotated[str | None, typer.Option("--region", help="Of the stack.")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", help="Of the AWS configuration.")] = None,
+    stack: options.Stack = None,
+    region: options.Region = None,
+    profile: options.Profile = None,
 ) -> None:
     """Ask the lake in SQL, and print or keep the answer.
 
@@ -145,7 +144,7 @@ def _write(answer: Answer, form: Format, output: Path | None) -> None:
         return
     with output.open("w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
         if form is Format.TABLE:
-            Console(file=file, width=None if file.isatty() else formats.UNFOLDED).print(formats.table(answer))
+            formats.print_table(formats.table(answer), file)
         elif form is Format.CSV:
             formats.write_csv(answer, file)
         else:
@@ -165,4 +164,4 @@ def _summarise(answer: Answer) -> None:
     rows = formats.counted(len(answer.rows), "row")
     cut = ", cut by --limit" if answer.is_cut else ""
     text = f"{rows}{cut}; {decimal(answer.scanned_bytes)} scanned in {answer.seconds:.1f} s"
-    Console(stderr=True).print(text, style="dim", highlight=False)
+    note(text)

@@ -3,18 +3,17 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Final
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
 from imagelake_cli import connection, hours, options
 from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.formats import counted
+from imagelake_cli.progress import bar, note
 from imagelake_cli.redriving import ImageRedriving, RedriveError, Redriven
 
 SAID: Final = {
@@ -58,7 +57,7 @@ def redrive(
     counts, final = Counter[str](), 0
     with explained(connection.NoLakeError, RedriveError, BotoCoreError, ClientError, OSError):
         redriving = connection.image_redriving(stack, region, profile)
-        with _progress(len(chosen)) as (progress, task):
+        with bar(len(chosen), "redriving") as (progress, task):
             for results, others in _redriven(redriving, chosen, code, dry_run=dry_run, progress=(progress, task)):
                 final += others
                 for one in results:
@@ -111,14 +110,6 @@ def _redriven(
             bar.advance(task)
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Progress, TaskID]]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress, progress.add_task("redriving", total=total)
-
-
 def _tell(one: Redriven, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(one.model_dump()))
@@ -130,5 +121,5 @@ def _summarize(counts: Counter[str], final: int) -> None:
     started, could = counts["redriven"], counts["redrivable"]
     done = f"{counted(could, 'image')} can be redriven" if could else f"{counted(started, 'image')} started again"
     left = f", {refused} not" if (refused := counts.total() - started - could) else ""
-    others = f"; {final} others are final, since their files are at fault" if final else ""
-    Console(stderr=True).print(f"{done}{left}{others}", style="dim", highlight=False, soft_wrap=True)
+    others = f"; another try cannot change {counted(final, 'other')}, whose files are at fault" if final else ""
+    note(f"{done}{left}{others}")

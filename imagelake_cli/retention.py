@@ -6,14 +6,14 @@ from typing import Annotated, Final
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from imagelake_cli import connection, options
 from imagelake_cli.failures import ExitCode, explained
-from imagelake_cli.formats import UNFOLDED
+from imagelake_cli.formats import counted, print_table
 from imagelake_cli.kept_data import STALE, AuditReport, Due, ReportError
+from imagelake_cli.progress import note
 
 app = typer.Typer(help="See whether images are kept for their days, and gone after them.", no_args_is_help=True)
 
@@ -58,7 +58,7 @@ def report(
         _show(found)
     if is_stale:
         age = (now - found.as_of) // timedelta(hours=1)
-        Console(stderr=True).print(f"The last audit was {age} hours ago: see why it does not run.", highlight=False)
+        note(f"The last audit was {counted(age, 'hour')} ago: see why it does not run.")
     if verdict != "kept":
         raise typer.Exit(ExitCode.INCOMPLETE if found.findings else ExitCode.FAILED)
 
@@ -84,8 +84,8 @@ def due(
     elif found:
         _list(found, now)
     overdue = sum(one.count for one in found if one.state(now) == "overdue")
-    said = f"{sum(one.count for one in found)} objects and items are due within {hours} hours, {overdue} are overdue"
-    Console(stderr=True).print(said, style="dim", highlight=False)
+    total = sum(one.count for one in found)
+    note(f"{total} objects and items are due within {counted(hours, 'hour')}, {overdue} are overdue")
     if overdue:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -101,7 +101,7 @@ def _show(found: AuditReport) -> None:
         table.add_column(name, justify="left" if name == "place" else "right")
     for place in found.places:
         table.add_row(place.place, str(place.objects), decimal(place.bytes), f"{place.oldest_age_hours:.1f}")
-    _print(table)
+    print_table(table)
     for one in found.findings:
         typer.echo(f"\n{one.kind}: {one.what} in {one.place} ({one.count})")
         for name in one.names:
@@ -118,12 +118,7 @@ def _list(found: list[Due], now: datetime) -> None:
         size = decimal(one.bytes) if one.place != "items" else "-"
         moments = (f"{moment:%m-%d %H:%M}" for moment in (one.due_at, one.gone_by))
         table.add_row(one.hour, one.place, str(one.count), size, *moments, one.state(now))
-    _print(table)
-
-
-def _print(table: Table) -> None:
-    console = Console()
-    Console(width=None if console.is_terminal else UNFOLDED).print(table)
+    print_table(table)
 
 
 def _plain(one: Due, now: datetime) -> dict[str, str | int]:

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -25,8 +24,9 @@ from imagelake.engine.runner import RunRejection, Script, ScriptResult, availabl
 from imagelake.errors import Fault
 from imagelake_cli import check_pictures, script_template
 from imagelake_cli.failures import ExitCode, explained
-from imagelake_cli.formats import UNFOLDED
+from imagelake_cli.formats import print_table
 from imagelake_cli.options import example
+from imagelake_cli.progress import bar
 
 app = typer.Typer(help="Write, check and run provided scripts.", no_args_is_help=True)
 
@@ -282,14 +282,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _process(run_: Run, files: list[Path], jobs: int) -> Iterator[Report]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    hidden = len(files) < 2 or not console.is_terminal
-    with (
-        Progress(*columns, console=console, transient=True, disable=hidden) as progress,
-        ThreadPoolExecutor(jobs) as pool,
-    ):
-        task = progress.add_task("processing", total=len(files))
+    with bar(len(files), "processing") as (progress, task), ThreadPoolExecutor(jobs) as pool:
         try:
             for report in pool.map(lambda file: run_.report(str(file), file.read_bytes()), files):
                 progress.advance(task)
@@ -305,9 +298,6 @@ def _show(reports: Iterable[Report], as_json: bool) -> None:
         for report in reports:
             typer.echo(json.dumps(asdict(report)))
         return
-    console = Console()
-    if not console.is_terminal:
-        console.width = UNFOLDED
     names = ("image", "outcome", "seconds", "MB", "derivatives", "reason")
     table = Table(*(Column(name, overflow="fold") for name in names), box=None, pad_edge=False)
     shown = []
@@ -321,6 +311,6 @@ def _show(reports: Iterable[Report], as_json: bool) -> None:
             table.add_row(next(texts), outcome, seconds, memory, *texts)
     finally:  # what is done is shown, whatever ends the rest
         if shown:
-            console.print(table)
+            print_table(table)
     if len(shown) == 1 and shown[0].metadata:
-        console.print_json(data=shown[0].metadata)
+        Console().print_json(data=shown[0].metadata)

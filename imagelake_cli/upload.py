@@ -3,8 +3,7 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,11 +11,11 @@ import platformdirs
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from imagelake_cli import connection, journal, options, uploading
 from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.lake_api import ApiError, LakeApi
+from imagelake_cli.progress import bar
 from imagelake_cli.sign_in import SignInError
 from imagelake_cli.uploading import Sent
 
@@ -63,7 +62,7 @@ def upload(
             return
         api = connection.lake_api(reach)
         file = platformdirs.user_state_path("imagelake") / "uploads.sqlite"
-        with journal.opened(file, api.base_url) as kept, _progress(len(chosen), "sending") as (progress, task):
+        with journal.opened(file, api.base_url) as kept, bar(len(chosen), "sending") as (progress, task):
             results = []
             for one in uploading.send(api, kept, chosen, parsed, at_once, again=again):
                 results.append(one)
@@ -99,19 +98,11 @@ def _choose(paths: Sequence[Path]) -> tuple[list[Path], int]:
 def _waited(api: LakeApi, results: Sequence[Sent], seconds: float, at_once: int) -> list[Sent]:
     arrived = [one for one in results if one.is_well]
     ended = [one for one in results if not one.is_well]
-    with _progress(len(arrived), "waiting") as (progress, task):
+    with bar(len(arrived), "waiting") as (progress, task):
         for one in uploading.await_ends(api, arrived, seconds, at_once):
             ended.append(one)
             progress.advance(task)
     return ended
-
-
-@contextmanager
-def _progress(files: int, doing: str) -> Iterator[tuple[Progress, TaskID]]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress, progress.add_task(doing, total=files)
 
 
 def _report(results: Sequence[Sent], others: int, *, as_json: bool) -> None:

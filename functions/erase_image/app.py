@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from imagelake import emission, metrics
 from imagelake.api import problems
 from imagelake.api.callers import Callers, Reach
+from imagelake.api.images import MAX_ID
 from imagelake.errors import OutOfTime, unforeseen
 from imagelake.model import ErasureReason
 from imagelake.retention.erasure import Caller, Erasure
@@ -27,7 +28,6 @@ ANSWER_SECONDS: Final = 15.0
 MARGIN_SECONDS: Final = 20.0
 """Of an invocation that nobody waits for, kept back for the file that was begun last, and the receipt."""
 PAUSE_SECONDS: Final = 0.2
-MAX_ID: Final = 64
 REASONS: Final = get_args(ErasureReason.__value__)
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -16,10 +16,10 @@ from pydantic_core import PydanticCustomError
 from imagelake import emission, metrics
 from imagelake.api import problems, uploads
 from imagelake.api.callers import Caller, Callers
-from imagelake.api.images import ShownImages
+from imagelake.api.images import MAX_ID, ShownImages
 from imagelake.api.uploads import UploadBatch, Uploads
-from imagelake.errors import InvalidBodyError, InvalidCursorError, NotAllowedError
-from imagelake.model import Status
+from imagelake.errors import InvalidCursorError, NotAllowedError
+from imagelake.model import SUBJECT, Status
 from imagelake.settings import load
 from imagelake.stores.images_table import Listing
 
@@ -40,8 +40,6 @@ def _parse_time(text: str) -> datetime:
     return in_utc
 
 
-SUBJECT: Final = "^[!-~]{1,128}$"
-
 type TimeParameter = Annotated[datetime, BeforeValidator(_parse_time)]
 
 
@@ -51,7 +49,7 @@ def request_upload() -> Response[Any]:
     caller, request_id = _caller(), app.current_event.request_context.request_id
     if not problems.is_json(app.current_event.headers.get("content-type")):
         return problems.unsupported_media_type()
-    body = uploads.parse(app.current_event.body)
+    body = uploads.parse(app.current_event)
     requests = body.uploads if isinstance(body, UploadBatch) else [body]
     answers = load(Uploads).request(requests, caller, request_id, datetime.now(UTC))
     emission.add(metrics.UPLOADS_REQUESTED, len(answers))
@@ -62,7 +60,7 @@ def request_upload() -> Response[Any]:
 
 
 @app.get("/images/<image_id>")
-def get_image(image_id: Annotated[str, Path(max_length=64)]) -> Response[Any]:
+def get_image(image_id: Annotated[str, Path(max_length=MAX_ID)]) -> Response[Any]:
     """One image of the caller's, or any image for an operator."""
     image = load(ShownImages).find(image_id, _caller())
     return Response(HTTPStatus.OK, "application/json", image) if image else problems.image_not_found()
@@ -105,8 +103,8 @@ def _caller() -> Caller:
     return load(Callers).identify(app.current_event)
 
 
-@app.exception_handler([RequestValidationError, InvalidBodyError])
-def _invalid_request(error: RequestValidationError | InvalidBodyError) -> Response[str]:
+@app.exception_handler(RequestValidationError)
+def _invalid_request(error: RequestValidationError) -> Response[str]:
     return problems.invalid_request(error.errors())
 
 

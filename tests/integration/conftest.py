@@ -50,6 +50,7 @@ from tests.application import (
 )
 from tests.integration.lambda_process import LambdaProcess, lambda_process
 from tests.integration.presigned import PresignedS3
+from tests.integration.stand_ins import StartedErasures
 from tests.workflow import Workflow
 from tools.event_schemas import SCHEMAS
 
@@ -112,16 +113,9 @@ def aws(_credentials: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def erasures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The images that the function that erases was started for; it is not run."""
-    found: list[str] = []
-
-    def invoke(FunctionName: str, InvocationType: str, Payload: bytes) -> None:  # noqa: ARG001, N803
-        assert InvocationType == "Event"
-        found.append(json.loads(Payload)["image_id"])
-
-    monkeypatch.setattr(functions, "_lambda", lambda: MagicMock(invoke=invoke))
-    return found
+def erasures(monkeypatch: pytest.MonkeyPatch) -> StartedErasures:
+    """The erasures that functions start; `erase_image` is not run."""
+    return StartedErasures.installed(monkeypatch)
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +28,8 @@ from imagelake.errors import ImageLakeError
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.retention.receipts import AnotherRun
 from imagelake.stores import buckets, catalog_table, dead_letters, event_bus, images_table, ingest_workflow
-from imagelake.stores import functions as functions_of_stack
 from local.samples import make_samples
-from tests.application import as_caller, event
+from tests.application import TEMPLATE, as_caller, event, logical_id
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.call_faults import AnsweringClient, CallFault, CallFaults
 from tests.integration.conftest import (
@@ -48,6 +48,7 @@ from tests.integration.conftest import (
     stream_of,
 )
 from tests.integration.presigned import PresignedS3
+from tests.integration.stand_ins import StartedErasures
 from tests.workflow import Workflow
 
 SAMPLES: Final = {sample.filename: sample for sample in make_samples()}
@@ -91,7 +92,7 @@ class Lake:
         self._batch: list[tuple[datetime, dict[str, Any]]] = []
         self._batch_number = 1
         self._is_reading = False
-        self.invoker = _Invoker()
+        self.erasures = StartedErasures.installed(patch)
         self._iterator = _stream()
         self.call_faults = CallFaults(
             [
@@ -116,7 +117,6 @@ class Lake:
             lambda service: AnsweringClient(client(service)),
         )
         patch.setattr(ingest_workflow, "_step_functions", lambda: _Starter(self))
-        patch.setattr(functions_of_stack, "_lambda", lambda: self.invoker)
 
     # What happens
 
@@ -198,16 +198,27 @@ class Lake:
         self.look()
 
     def _read(self, batch: list[tuple[datetime, dict[str, Any]]]) -> bool:
-        """Both readers get a batch; whether neither wants some of it again."""
+        """Both readers get what their filters let pass of a batch; whether neither wants some of it again."""
         told = stream_of(*(item for _, item in batch), first=self._batch_number)
         for record, (moment, _) in zip(told["Records"], batch, strict=True):
             record["dynamodb"] |= {"ApproximateCreationDateTime": moment.timestamp()}
         try:
             write_catalog(told, self.tell("write_catalog"))
         finally:
-            self.invoker.run(self)
-        answer = publish_outcomes(told, self.tell("publish_outcomes"))
+            self._run_erasures()
+        outcomes = [record for record in told["Records"] if _status(record) in _passing("publish_outcomes")]
+        if not outcomes:
+            return True
+        answer = publish_outcomes({"Records": outcomes}, self.tell("publish_outcomes"))
         return not answer["batchItemFailures"]
+
+    def _run_erasures(self) -> None:
+        """Lambda invokes the function that erases once the one that starts it has ended; if it fails, twice more."""
+        for image_id in self.erasures.take():
+            for _ in range(3):
+                with suppress(ImageLakeError):
+                    erase_image({"image_id": image_id}, self.tell("erase_image"))
+                    break
 
     def lose(self, which: int) -> None:
         """Somebody deletes a file of the catalog, and the partition of its hour with it, or not."""
@@ -253,7 +264,7 @@ class Lake:
         self._iterator = answer["NextShardIterator"]
         for record in answer["Records"]:
             item = _plain(record["dynamodb"].get("NewImage", {}))
-            if item.get("status") in ("processed", "rejected", "failed", "erased"):  # as the mapping's filter
+            if item.get("status") in _passing("write_catalog"):
                 self.pending.append((datetime.now(UTC), item))
                 if not _is_erased(item) and not {"reported_at", "redriven_at"} & item.keys():
                     self.outcomes[item["image_id"]].append(item["status"])
@@ -379,26 +390,6 @@ class Lake:
         return function(payload)
 
 
-class _Invoker:
-    """Invokes the function that erases when the one that starts it has ended; one that fails has two tries more."""
-
-    def __init__(self) -> None:
-        self._events: list[str] = []
-
-    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> None:  # noqa: ARG002, N803
-        """Keep an event."""
-        self._events.append(Payload.decode())
-
-    def run(self, lake: Lake) -> None:
-        """Invoke it for each event that is kept, and say nothing of what comes of it."""
-        started, self._events = sorted(self._events), []
-        for payload in started:
-            for _ in range(3):
-                with suppress(ImageLakeError):
-                    erase_image(json.loads(payload), lake.tell("erase_image"))
-                    break
-
-
 class _Starter:
     """Runs the workflow at once where a function starts it."""
 
@@ -408,6 +399,18 @@ class _Starter:
     def start_execution(self, stateMachineArn: str, input: str) -> None:  # noqa: A002, ARG002, N803
         """Run one execution to its end."""
         self._lake.workflow.run(json.loads(input))
+
+
+@cache
+def _passing(function: str) -> set[str]:
+    """The statuses of items that the filter of a function's stream lets pass."""
+    [source] = TEMPLATE["Resources"][logical_id(function)]["Properties"]["Events"].values()
+    [one] = source["Properties"]["FilterCriteria"]["Filters"]
+    return set(json.loads(one["Pattern"])["dynamodb"]["NewImage"]["status"]["S"])
+
+
+def _status(record: dict[str, Any]) -> str:
+    return str(record["dynamodb"]["NewImage"]["status"]["S"])
 
 
 def _is_erased(item: dict[str, Any]) -> bool:

@@ -4,12 +4,10 @@ Histories are random. The function, the writer, the purge and the compaction are
 our clock.
 """
 
-import json
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 from uuid import UUID
 
 import pytest
@@ -23,14 +21,13 @@ from imagelake.catalog.compaction import Compactor
 from imagelake.keys import ArrivalHour
 from imagelake.model import ImageRecord, Tombstone
 from imagelake.retention.purge import Purge
-from imagelake.stores import functions
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.catalog_table import CatalogTable
 from imagelake.stores.event_bus import EventBus
 from imagelake.stores.images_table import ImagesTable
 from tests.duckdb_catalog import catalog_over, parquet_under
 from tests.integration.conftest import Context, stream_of
-from tests.integration.stand_ins import install
+from tests.integration.stand_ins import ERASE_IMAGE, StartedErasures, install
 
 KEPT = timedelta(days=7)
 PURGE = Purge(
@@ -47,7 +44,7 @@ VARIABLES = {
     "CATALOG_DATABASE": "image_lake",
     "CATALOG_TABLE": "images",
     "DEAD_LETTER_QUEUE_URL": "queue",
-    "ERASE_IMAGE_FUNCTION": "erase_image",
+    "ERASE_IMAGE_FUNCTION": ERASE_IMAGE,
 }
 QUERY = "SELECT image_id, status, processed_at, ingest_date, hour FROM current_images"
 
@@ -64,8 +61,7 @@ class Histories(RuleBasedStateMachine):
         self.patch.setattr(app, "datetime", self.stores.clock.patched())
         for name, value in VARIABLES.items():
             self.patch.setenv(name, value)
-        self.invoke = MagicMock()
-        self.patch.setattr(functions, "_lambda", lambda: MagicMock(invoke=self.invoke))
+        self.erasures = StartedErasures.installed(self.patch)
         self.items: list[ImageRecord] = []
         """The images table; an image that was erased or redriven is in its place, so that its number stays its own."""
         self.erased: set[str] = set()
@@ -206,8 +202,10 @@ class Histories(RuleBasedStateMachine):
         self.is_read = False
         self.written |= {_row(one) for one in said if isinstance(one, ImageRecord)}
         app.handler(stream_of(*(one.to_item() for one in said), first=part.start), Context("write_catalog"))
+        started = self.erasures.take()
         for one in said:
             if isinstance(one, Tombstone):
+                assert one.image_id in started
                 self._erase_rows(one)
                 self.expected.pop(one.image_id, None)
             elif one.expires_at > self.now and not self._has_ended_otherwise(one):
@@ -215,8 +213,6 @@ class Histories(RuleBasedStateMachine):
 
     def _erase_rows(self, tombstone: Tombstone) -> None:
         """What `erase_image` does, where it was started."""
-        started = [json.loads(call.kwargs["Payload"])["image_id"] for call in self.invoke.call_args_list]
-        assert tombstone.image_id in started
         parquet.erase(Bucket("lake"), tombstone.raw_key.hour, {tombstone.image_id})
 
     def _has_ended_otherwise(self, record: ImageRecord) -> bool:

@@ -49,7 +49,7 @@ from imagelake.stores.ingest_workflow import IngestWorkflow
 from imagelake.values import to_iso
 from tests.integration.fakes import Clock, FakeGlue, FakeQueue, FakeS3, FakeTable
 from tests.integration.presigned import PresignedS3
-from tests.integration.stand_ins import install
+from tests.integration.stand_ins import ERASE_IMAGE, StartedErasures, install
 
 DAYS: Final = 7
 PROMISE: Final = timedelta(days=DAYS)
@@ -96,9 +96,7 @@ RECONCILE = Reconciliation(
 )
 OPEN = Opening(Bucket("raw"), Bucket("lake"), ImagesTable("images"), DAYS, accept_heif=False, large_images=False)
 CLOSE = Closing(Bucket("lake"))
-CATALOG = CatalogWriting(
-    CatalogTable("db", "images", Bucket("lake")), Function("erase_image"), DeadLetterQueue("queue")
-)
+CATALOG = CatalogWriting(CatalogTable("db", "images", Bucket("lake")), Function(ERASE_IMAGE), DeadLetterQueue("queue"))
 OPERATOR = erasure.Caller("operator", is_operator=True)
 
 
@@ -125,10 +123,9 @@ class Lake:
     glue: FakeGlue
     queue: FakeQueue
     step_functions: "FakeWorkflow"
+    erasures: StartedErasures
     truths: dict[str, Truth] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
-    erasures: list[str] = field(default_factory=list)
-    """Images that the function that erases was started for."""
     later: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     audits: list[Audit] = field(default_factory=list)
     _written: int = 0
@@ -264,10 +261,9 @@ class Lake:
         attempts = 2 if self.chance.random() < 0.05 else 1
         for _ in range(attempts):
             emission.emits(inspect.unwrap(write_catalog.handler))({"Records": records}, None)  # no log of it
-        for image_id in self.erasures:
+        for image_id in self.erasures.take():
             if tombstone := ERASE.tombstone(image_id):
                 ERASE.erase(tombstone, self.clock.now)
-        self.erasures.clear()
 
     def erase(self, key: RawKey) -> None:
         """An operator erases an image; a redelivery may follow."""
@@ -387,11 +383,11 @@ def _run_scripts(content: bytes, *_: Any) -> runner.ScriptResult:
 
 
 @pytest.fixture
-def lake(monkeypatch: pytest.MonkeyPatch, erasures: list[str]) -> Lake:
+def lake(monkeypatch: pytest.MonkeyPatch, erasures: StartedErasures) -> Lake:
     stores = install(monkeypatch, BEGINNING)
     workflow = FakeWorkflow()
     chance = random.Random(5)  # noqa: S311  # a simulation, no secret
-    made = Lake(stores.clock, chance, stores.s3, stores.table, stores.glue, stores.queue, workflow, erasures=erasures)
+    made = Lake(stores.clock, chance, stores.s3, stores.table, stores.glue, stores.queue, workflow, erasures)
     workflow.lake = made
     monkeypatch.setattr(ingest_workflow, "_step_functions", lambda: workflow)
     monkeypatch.setattr(runner, "find_scripts", lambda _names: SCRIPTS)

@@ -4,8 +4,9 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -23,6 +24,7 @@ from imagelake.retention.purge import Work
 from imagelake.settings import load
 from imagelake.stores import event_bus, images_table
 from imagelake.stores.event_bus import ENTRIES, EventBus
+from imagelake.stores.images_table import ImagesTable
 from tests.application import event
 from tests.integration.conftest import (
     EVENT_BUS,
@@ -290,6 +292,25 @@ def test_an_hour_for_which_there_is_no_time_goes_on_where_it_stopped(monkeypatch
     answer = load(publication.Publication).publish_hour(HOUR, NOW, 100, answer.after or "")
     assert (answer.published, answer.after) == (3, None)
     assert [one["detail"]["image_id"] for one in events_put()] == [one["image_id"] for one in lost]
+
+
+def test_an_image_that_is_erased_while_its_hour_is_told_again_is_passed_over_in_silence(
+    context: Context, logs: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 300_000)
+    erased, other, read = item(), item(), ImagesTable.read
+    put(erased, other)
+
+    def read_late(table: ImagesTable, image_ids: Sequence[str]) -> list[dict[str, Any]]:
+        put(tombstone(image_id=erased["image_id"]))
+        return read(table, image_ids)
+
+    monkeypatch.setattr(ImagesTable, "read", read_late)
+
+    assert publish_outcomes({"hour": HOUR.path}, context)["published"] == 1
+
+    assert [one["detail"]["image_id"] for one in events_put()] == [other["image_id"]]
+    assert "unreadable item" not in logs.getvalue()
 
 
 # The purge

@@ -42,6 +42,7 @@ from tests.integration.conftest import (
     client,
     dead_letters_sent,
 )
+from tests.integration.stand_ins import StartedErasures
 
 AUDIT_BUCKET = physical_name("AuditBucket")
 NOW = datetime.now(UTC)
@@ -452,7 +453,7 @@ def test_an_erased_image_that_came_back_is_erased_where_its_tombstone_is_moved(t
 
 
 def test_a_row_written_after_the_erasure_goes_when_the_stream_brings_the_tombstone(
-    tell: Callable[[str], Context], tmp_path: Path, erasures: list[str]
+    tell: Callable[[str], Context], tmp_path: Path, erasures: StartedErasures
 ) -> None:
     late, stays = cataloged(RECENT), cataloged(RECENT)
     erase_image(request(late.image_id), tell("erase_image"))
@@ -463,7 +464,7 @@ def test_a_row_written_after_the_erasure_goes_when_the_stream_brings_the_tombsto
     assert tombstone is not None
 
     write_catalog(on_the_stream(tombstone), context)
-    [image_id] = erasures
+    [image_id] = erasures.take()
     erase_image({"image_id": image_id}, tell("erase_image"))
 
     assert rows(RECENT, tmp_path) == [stays.image_id]

@@ -1,8 +1,6 @@
 """What `imagelake catalog rebuild` accepts, asks of the function, says, and ends with; the function is a stand-in."""
 
-import io
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,33 +11,16 @@ from typer.testing import CliRunner, Result
 from imagelake_cli import connection
 from imagelake_cli.main import app
 from imagelake_cli.rebuilding import CatalogRebuilding
+from tests.unit.stack_function import StackFunction
 
 COMPLETE = {"state": "complete", "items": 9, "rows": 9, "missing": 0, "restored": 0, "finished": True}
 REBUILT = {"state": "rebuilt", "items": 9, "rows": 6, "missing": 3, "restored": 3, "finished": True}
 
-type Answers = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-class Function:
-    """What answers instead of the stack's function; keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.answer: Answers = lambda _: COMPLETE
-
-    def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803  # boto3's names
-        assert FunctionName == "function"
-        request = json.loads(Payload)
-        self.asked.append(request)
-        answer = self.answer(request)
-        failed = {"FunctionError": "Unhandled"} if "errorMessage" in answer else {}
-        return {"Payload": io.BytesIO(json.dumps({"hour": request["hour"]} | answer).encode())} | failed
-
 
 @pytest.fixture
-def function(monkeypatch: pytest.MonkeyPatch) -> Function:
-    made = Function()
-    monkeypatch.setattr(connection, "catalog_rebuilding", lambda *_: CatalogRebuilding(made, "function"))  # type: ignore[arg-type]  # as much of a client as is called
+def function(monkeypatch: pytest.MonkeyPatch) -> StackFunction:
+    made = StackFunction(lambda _: COMPLETE)
+    monkeypatch.setattr(connection, "catalog_rebuilding", lambda *_: CatalogRebuilding(made, made.NAME))  # type: ignore[arg-type]  # as much of a client as is called
     return made
 
 
@@ -47,15 +28,15 @@ def rebuild(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["catalog", "rebuild", *arguments])
 
 
-def test_one_hour_is_asked_for_as_keys_name_it(function: Function) -> None:
+def test_one_hour_is_asked_for_as_keys_name_it(function: StackFunction) -> None:
     result = rebuild("--hour", "2026-11-22T09")
 
     assert function.asked == [{"hour": "ingest_date=2026-11-22/hour=09", "dry_run": False}]
     assert result.exit_code == 0
-    assert "0 of 0 missing rows restored; 1 hours complete" in result.stderr
+    assert "0 of 0 missing rows restored; 1 hour complete" in result.stderr
 
 
-def test_a_span_is_every_hour_of_it_in_any_order(function: Function) -> None:
+def test_a_span_is_every_hour_of_it_in_any_order(function: StackFunction) -> None:
     assert rebuild("--from", "2026-11-22T22", "--to", "2026-11-23T01", "--dry-run").exit_code == 0
 
     hours = [
@@ -66,7 +47,7 @@ def test_a_span_is_every_hour_of_it_in_any_order(function: Function) -> None:
     assert all(one["dry_run"] for one in function.asked)
 
 
-def test_all_hours_end_with_those_that_are_purged(function: Function) -> None:
+def test_all_hours_end_with_those_that_are_purged(function: StackFunction) -> None:
     now = datetime.now(UTC)
     due = f"{now - timedelta(days=2):ingest_date=%Y-%m-%d/hour=%H}"
     function.answer = lambda asked: COMPLETE | ({"state": "due"} if asked["hour"] < due else {})
@@ -76,7 +57,7 @@ def test_all_hours_end_with_those_that_are_purged(function: Function) -> None:
     assert 49 <= len(function.asked) < 80
 
 
-def test_an_hour_is_asked_for_until_it_is_finished(function: Function) -> None:
+def test_an_hour_is_asked_for_until_it_is_finished(function: StackFunction) -> None:
     answers = iter([REBUILT | {"state": "incomplete", "restored": 2, "finished": False}, REBUILT | {"restored": 1}])
     function.answer = lambda _: next(answers)
 
@@ -88,7 +69,7 @@ def test_an_hour_is_asked_for_until_it_is_finished(function: Function) -> None:
     }
 
 
-def test_the_table_shows_hours_with_a_loss(function: Function) -> None:
+def test_the_table_shows_hours_with_a_loss(function: StackFunction) -> None:
     function.answer = lambda asked: REBUILT if asked["hour"].endswith("10") else COMPLETE
 
     result = rebuild("--from", "2026-11-22T09", "--to", "2026-11-22T11")
@@ -98,13 +79,13 @@ def test_the_table_shows_hours_with_a_loss(function: Function) -> None:
     assert "3 of 3 missing rows restored; 2 hours complete" in result.stderr
 
 
-def test_rows_that_stay_missing_end_it_with_a_code_of_their_own(function: Function) -> None:
+def test_rows_that_stay_missing_end_it_with_a_code_of_their_own(function: StackFunction) -> None:
     function.answer = lambda _: REBUILT | {"state": "incomplete", "restored": 0}
 
     assert rebuild("--hour", "2026-11-22T09", "--dry-run").exit_code == 3
 
 
-def test_a_function_that_fails_is_said_with_its_reason(function: Function) -> None:
+def test_a_function_that_fails_is_said_with_its_reason(function: StackFunction) -> None:
     function.answer = lambda _: {"errorMessage": "AccessDenied on Query"}
 
     result = rebuild("--hour", "2026-11-22T09")
@@ -113,7 +94,7 @@ def test_a_function_that_fails_is_said_with_its_reason(function: Function) -> No
     assert "AccessDenied on Query. Run the command again" in result.stderr
 
 
-def test_a_function_that_gets_nowhere_is_not_asked_forever(function: Function) -> None:
+def test_a_function_that_gets_nowhere_is_not_asked_forever(function: StackFunction) -> None:
     function.answer = lambda _: REBUILT | {"state": "incomplete", "restored": 0, "finished": False}
 
     result = rebuild("--hour", "2026-11-22T09")
@@ -122,7 +103,7 @@ def test_a_function_that_gets_nowhere_is_not_asked_forever(function: Function) -
     assert "keep changing" in result.stderr
 
 
-def test_what_aws_refuses_is_said(function: Function) -> None:
+def test_what_aws_refuses_is_said(function: StackFunction) -> None:
     def refuse(_: dict[str, Any]) -> dict[str, Any]:
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not yours"}}, "Invoke")
 
@@ -143,7 +124,9 @@ def test_what_aws_refuses_is_said(function: Function) -> None:
         (["--from", "2020-11-22T09"], "31 days"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_nothing_asked(arguments: list[str], said: str, function: Function) -> None:
+def test_what_makes_no_sense_is_refused_and_nothing_asked(
+    arguments: list[str], said: str, function: StackFunction
+) -> None:
     result = rebuild(*arguments)
 
     assert result.exit_code == 2

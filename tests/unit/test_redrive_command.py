@@ -1,6 +1,5 @@
 """What `imagelake redrive` accepts, asks of the function, says, and ends with; the function is a stand-in."""
 
-import io
 import json
 from typing import Any
 
@@ -12,30 +11,20 @@ from imagelake.process import redrive as domain
 from imagelake_cli import connection, redrive, redriving
 from imagelake_cli.main import app
 from imagelake_cli.redriving import ImageRedriving
+from tests.unit.stack_function import StackFunction
 
 
-class Function:
-    """What answers instead of the stack's function: it has some images, and a result for each."""
+class Function(StackFunction):
+    """It has some images, and a result for each."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        super().__init__(self._answer)
         self.images: dict[str, str] = {}
         self.pages: list[dict[str, Any]] = []
-        self.error: str | None = None
-
-    def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803  # boto3's names
-        assert FunctionName == "function"
-        request = json.loads(Payload)
-        self.asked.append(request)
-        failed = {"FunctionError": "Unhandled"} if self.error else {}
-        answer = {"errorMessage": self.error} if self.error else self._answer(request)
-        return {"Payload": io.BytesIO(json.dumps(answer).encode())} | failed
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "hour" in request:
-            return (
-                self.pages.pop(0) if self.pages else {"hour": request["hour"], "images": [], "final": 0, "after": None}
-            )
+            return self.pages.pop(0) if self.pages else found()
         done = "redrivable" if request["dry_run"] else "redriven"
         return {
             "images": [
@@ -48,7 +37,7 @@ class Function:
 @pytest.fixture
 def function(monkeypatch: pytest.MonkeyPatch) -> Function:
     made = Function()
-    monkeypatch.setattr(connection, "image_redriving", lambda *_: ImageRedriving(made, "function"))  # type: ignore[arg-type]  # as much of a client as is called
+    monkeypatch.setattr(connection, "image_redriving", lambda *_: ImageRedriving(made, made.NAME))  # type: ignore[arg-type]  # as much of a client as is called
     return made
 
 
@@ -58,7 +47,7 @@ def run(*arguments: str) -> Result:
 
 def found(*image_ids: str, after: str | None = None, final: int = 0) -> dict[str, Any]:
     images = [{"image_id": one, "status": "rejected", "code": "script_error"} for one in image_ids]
-    return {"hour": "", "images": images, "final": final, "after": after}
+    return {"images": images, "final": final, "after": after}
 
 
 def test_images_are_redriven_by_id_each_once(function: Function) -> None:
@@ -86,7 +75,7 @@ def test_an_hour_is_searched_to_its_end_and_what_is_found_is_redriven(function: 
         {"image_ids": ["three"], "dry_run": False},
     ]
     assert [json.loads(line)["image_id"] for line in result.stdout.splitlines()] == ["one", "two", "three"]
-    assert "3 images started again; 3 others are final" in result.stderr
+    assert "3 images started again; another try cannot change 3 others" in result.stderr
     assert result.exit_code == 0
 
 
@@ -131,7 +120,7 @@ def test_command_and_function_know_the_same_results_and_sizes() -> None:
 
 
 def test_a_function_that_fails_is_said_with_its_reason(function: Function) -> None:
-    function.error = "AccessDenied on Query"
+    function.answer = lambda _: {"errorMessage": "AccessDenied on Query"}
 
     result = run("--hour", "2026-11-22T09")
 

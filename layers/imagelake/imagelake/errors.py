@@ -3,7 +3,6 @@
     ImageLakeError
     ├── Rejection            the input is at fault; trying again gives the same answer
     ├── InvalidKeyError      an object key outside the layout of `keys`
-    ├── InvalidBodyError     a request says something else than was asked for
     ├── InvalidCursorError   a listing cannot go on from there
     ├── NotSignedInError     nobody knows who asks
     ├── NotAllowedError      who asks may not do this
@@ -15,10 +14,10 @@ Anything else that is raised is a fault of ours. Faults are retried, then dead-l
 """
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 
 class ImageLakeError(Exception):
@@ -41,22 +40,6 @@ class Rejection(ImageLakeError):  # noqa: N818  # a result, not an error
 
 class InvalidKeyError(ImageLakeError):
     """An object key that does not follow the layout of `imagelake.keys`."""
-
-
-class InvalidBodyError(ImageLakeError):
-    """The body of a request is not as documented.
-
-    Args:
-        faults: of Pydantic's form: `type`, `msg`, and `loc`, which begins with `body`.
-    """
-
-    def __init__(self, faults: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(f"{len(faults)} faults")
-        self._faults = faults
-
-    def errors(self) -> Sequence[Mapping[str, Any]]:
-        """The faults."""
-        return self._faults
 
 
 class NotSignedInError(ImageLakeError):

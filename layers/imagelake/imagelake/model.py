@@ -81,6 +81,9 @@ def _decode_tags(tags: object) -> object:
 
 type Tenant = Annotated[str, StringConstraints(pattern=TENANT)]
 
+SUBJECT: Final = r"^[!-~]{1,128}$"
+"""What a subject of Cognito looks like."""
+
 
 class Arrival(BaseModel):
     """How an image came in; stored as metadata of the raw object.
@@ -95,7 +98,7 @@ class Arrival(BaseModel):
 
     source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     source_ref: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")] | None = None
-    uploader: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")] | None = None
+    uploader: Annotated[str, StringConstraints(pattern=SUBJECT)] | None = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     tenant: Tenant | None = None
     tags: Annotated[Tags, BeforeValidator(_decode_tags)] = Field(default_factory=dict)

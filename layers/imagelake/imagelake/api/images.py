@@ -13,6 +13,9 @@ from imagelake.stores.buckets import Bucket
 from imagelake.stores.images_table import ImagesTable
 from imagelake.values import to_iso
 
+MAX_ID: Final = 64
+"""Characters of an image_id that a request may name; ids have fewer."""
+
 _SHOWN_APART: Final = {
     "image_id", "status", "source", "received_at", "expires_at", "derivatives", "reason",
     "uploader", "ingest_date", "hour", *BOOKKEEPING,

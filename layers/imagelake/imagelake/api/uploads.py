@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
 
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,7 +27,6 @@ from pydantic_core import PydanticCustomError
 
 from imagelake import pipelines
 from imagelake.api.callers import Caller
-from imagelake.errors import InvalidBodyError
 from imagelake.keys import ArrivalHour
 from imagelake.model import CONTENT_TYPES, HEIF_CONTENT_TYPES, Arrival, AwaitedUpload, Tags, check_tags_size
 from imagelake.settings import load
@@ -98,29 +99,29 @@ _BODY: Final[TypeAdapter[UploadRequest | UploadBatch]] = TypeAdapter(
 )
 
 
-def parse(body: str | None) -> UploadRequest | UploadBatch:
+def parse(event: APIGatewayProxyEvent) -> UploadRequest | UploadBatch:
     """Read the body of a request, one JSON object in which no name comes twice.
 
     Raises:
-        InvalidBodyError: it is not, or it asks for something else than an upload or a batch of them.
+        RequestValidationError: it is not, or it asks for something else than an upload or a batch of them.
     """
     try:
-        document = json.loads(body or "", object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError):  # a number may have too many digits, and a body too many brackets
-        raise InvalidBodyError([{"loc": ("body",), "type": "json_invalid", "msg": ""}]) from None
+        document = json.loads(event.decoded_body or "", object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError):  # also of bytes that are no text, numbers too long, and too many brackets
+        raise RequestValidationError([{"loc": ("body",), "type": "json_invalid", "msg": ""}]) from None
     if not isinstance(document, dict):
-        raise InvalidBodyError([{"loc": ("body",), "type": "dict_type", "msg": "must be an object"}])
+        raise RequestValidationError([{"loc": ("body",), "type": "dict_type", "msg": "must be an object"}])
     try:
         return _BODY.validate_python(document)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        raise InvalidBodyError([{**fault, "loc": ("body", *fault["loc"])} for fault in found]) from None
+        raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in found]) from None
 
 
 def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise InvalidBodyError(
+        raise RequestValidationError(
             [{"loc": ("body",), "type": "repeated", "msg": "has an object in which a name comes twice"}]
         )
     return members

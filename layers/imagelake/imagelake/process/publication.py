@@ -92,8 +92,13 @@ class Publication:
 
 
 def _events_of(items: Sequence[dict[str, Any]]) -> Iterator[ImageEvent]:
-    """The events of outcomes. Nobody is told of an item that nobody can read: `write_catalog` reports that."""
+    """The events of outcomes. Nobody is told of an item that nobody can read: `write_catalog` reports that.
+
+    An image may have been erased since its hour was listed; that is an event of its own.
+    """
     for item in items:
+        if item.get("status") == "erased":
+            continue
         try:
             yield events.of_outcome(item)
         except (KeyError, ValidationError):
