@@ -48,9 +48,15 @@ def of_self_managed() -> dict[str, dict[str, Any]]:
     return statements(beside("PollSelfManagedKafka")["Properties"]["PolicyDocument"])
 
 
+def of_the_topic(part: int) -> dict[str, Any]:
+    """The expression of one part of KafkaTopic: the topic itself (0), or its tenant (1)."""
+    return {"Fn::Select": [part, {"Fn::Split": ["/", {"Fn::Sub": "${KafkaTopic}/"}]}]}
+
+
 def test_the_mapping_has_every_control() -> None:
     properties = resource("ImageTopicOfMsk")["Properties"]
-    assert {name: properties[name] for name in properties if name in EXPECTED} == EXPECTED
+    expected = EXPECTED | {"Topics": [of_the_topic(0)]}
+    assert {name: properties[name] for name in properties if name in EXPECTED} == expected
     assert properties["AmazonManagedKafkaEventSourceConfig"] == {"ConsumerGroupId": {"Ref": "AWS::StackName"}}
 
 
@@ -107,6 +113,27 @@ def test_each_cluster_is_read_as_it_wants_to_be() -> None:
 
 
 NETWORK = {"KafkaSubnetIds": "subnet-0a,subnet-0b", "KafkaSecurityGroupId": "sg-0a"}
+
+
+@pytest.mark.parametrize(
+    ("value", "is_accepted"),
+    [
+        ("", True),
+        ("images", True),
+        ("Images_2.eu/acme-7", True),
+        ("images/", False),
+        ("/acme", False),
+        ("images/Acme", False),
+        ("images/acme/west", False),
+        (f"images/{'t' * 63}", True),
+        (f"images/{'t' * 64}", False),
+    ],
+)
+def test_a_topic_may_be_a_tenants(value: str, is_accepted: bool) -> None:
+    template = translated()
+    variables = resource("ConsumeImageTopicFunction")["Properties"]["Environment"]["Variables"]
+    assert variables["KAFKA_TENANT"] == of_the_topic(1)
+    assert bool(re.fullmatch(template["Parameters"]["KafkaTopic"]["AllowedPattern"], value)) == is_accepted
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ ARRIVAL = Arrival(
     source_ref="0f4e1c9b",
     uploader="7d8e2f10-ada",
     tags={"filename": "private-holiday.jpg", "trip": "north face"},
+    tenant="acme",
 )
 
 
