@@ -47,6 +47,7 @@ EXPECTED: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], bool]]]] = {
     "enforce_retention": ("the work to do", lambda result: {"store": "items"} in result["work"]),
     "audit_retention": ("the keys of two reports", lambda result: len(result["reports"]) == 2),
     "configure_redshift": ("a failure, told to CloudFormation", lambda result: result == {"status": "FAILED"}),
+    "rehearse_release": ("a failure, told to CloudFormation", lambda result: result == {"status": "FAILED"}),
     "reconcile": ("a count of arrivals", lambda result: result["given_up"] == 0),
     "redrive_images": ("the images of an hour that can be redriven", lambda result: result["after"] is None),
     "erase_image": ("status 404: nobody uploaded it", lambda result: result["statusCode"] == 404),

@@ -8,9 +8,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Field
 
 from imagelake import emission
-from imagelake.catalog import custom_resource
 from imagelake.catalog.redshift import RedshiftCatalog
 from imagelake.settings import load
+from imagelake.stores import custom_resource
 
 logger = Logger()
 

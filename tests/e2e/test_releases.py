@@ -1,15 +1,20 @@
-"""Releases that are bad in three ways are deployed, ring their own alarms, and are gone back from.
+"""Bad releases are refused by the rehearsal, or ring their own alarms and are gone back from.
 
-Simulated is what CloudFormation does: the emulator moves the workflow's alias at once, where AWS shifts a tenth of the
-images for some minutes, so images are sent before and after; and the test points the alias back where CloudFormation
-would, because an alarm that the alias names rings. Deployments, versions, metrics and alarms are those of the stack.
+Simulated is what CloudFormation does when an alarm rings: the emulator moves the workflow's alias at once, where AWS
+shifts a tenth of the images for some minutes, so images are sent before and after; and the test points the alias back
+where CloudFormation would, because an alarm that the alias names rings. Deployments, versions, the rehearsal, its call
+by CloudFormation, the rollback after it, metrics and alarms are those of the stack; the rollback is as the emulator
+does it.
 """
 
 import io
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,7 @@ from PIL import Image
 
 from imagelake.keys import ArrivalHour, RawKey
 from local import deployment, emulator
-from local.deployment import Stack
+from local.deployment import DeploymentError, Stack
 from local.emulator import Emulator
 from tests.e2e.conftest import eventually
 
@@ -34,11 +39,40 @@ import time
 def process(image, params):
     {does}
 '''
-BAD = {
-    "NewVersionSlowAlarm": ("ScriptsLayer", "describe.py", SCRIPT.format(does="time.sleep(3); return {}")),
-    "NewVersionScriptsAlarm": ("ScriptsLayer", "describe.py", SCRIPT.format(does="raise ValueError('a bug')")),
-    "NewVersionFaultsAlarm": ("ProcessImageFunction", "app.py", "import a_module_that_is_missing\n"),
+type Bad = tuple[str, str, Callable[[str], str]]
+"""A part of the release, a file of it, and what becomes of that."""
+
+
+def script(does: str) -> Bad:
+    """A script that does this in place of one that is good."""
+    return "ScriptsLayer", "describe.py", lambda _: SCRIPT.format(does=does)
+
+
+def knows_colours_only(app: str) -> str:
+    """A function that ends with an error after an image without colours."""
+    done = "answer = work.carry_out(order, seconds)\n"
+    assert done in app
+    counted = "{'RGB': 3, 'RGBA': 4}[answer.header.mode] if answer.status == 'processed' else 0"
+    return app.replace(done, f"{done}        {counted}\n")
+
+
+REFUSED: dict[str, tuple[Bad, str]] = {
+    "an import fails": (
+        ("ProcessImageFunction", "app.py", lambda _: "import a_module_that_is_missing\n"),
+        r"photograph\.jpg ended with a fault: .*a_module_that_is_missing",
+    ),
+    "a script fails on every image": (
+        script("raise ValueError('a bug')"),
+        r"photograph\.jpg was rejected, not processed: script_error: .*describe",
+    ),
 }
+"""What the rehearsal sees, and what it says."""
+BAD: dict[str, Bad] = {
+    "NewVersionSlowAlarm": script("time.sleep(3); return {}"),
+    "NewVersionScriptsAlarm": script("red, *others = image.getpixel((0, 0)); return {}"),
+    "NewVersionFaultsAlarm": ("ProcessImageFunction", "app.py", knows_colours_only),
+}
+"""What it does not see: that images take long, and what goes wrong with images unlike its own, such as grey ones."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +119,17 @@ class Released:
         steps = self.emulator.client("stepfunctions")
         steps.update_state_machine_alias(stateMachineAliasArn=self.alias, routingConfiguration=routing)
 
+    def reasons(self) -> str:
+        """Why resources of the stack failed, ever."""
+        pages = self.emulator.client("cloudformation").get_paginator("describe_stack_events")
+        events = [one for page in pages.paginate(StackName=self.stack.name) for one in page["StackEvents"]]
+        return "\n".join(one.get("ResourceStatusReason", "") for one in events)
+
+    def left_by_rehearsals(self) -> list[str]:
+        """Keys."""
+        listed = self.emulator.client("s3").list_objects_v2(Bucket=self.stack.outputs["LakeBucketName"])
+        return [one["Key"] for one in listed.get("Contents", []) if "/rehearsal/" in one["Key"]]
+
     def ringing(self) -> set[str]:
         """The alarms on the new versions that ring."""
         names = {deployment.physical_id(self.emulator, self.stack.name, alarm): alarm for alarm in BAD}
@@ -99,30 +144,55 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
         yield Released(running, template, deployment.deploy(running, template, PARAMETERS))
 
 
+@contextmanager
+def changed(released: Released, bad: Bad) -> Iterator[None]:
+    """Have the built release bad, and good again."""
+    part, name, change = bad
+    [folder] = [path for path in released.template.parent.rglob(part) if path.is_dir()]
+    [file] = folder.rglob(name)
+    good = file.read_bytes()
+    try:
+        for compiled in folder.rglob("*.pyc"):
+            compiled.unlink()
+        file.unlink()  # never through a link into the cache
+        file.write_text(change(good.decode()), encoding="utf-8")
+        yield
+    finally:
+        file.write_bytes(good)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_release_that_cannot_process_built_in_pictures_gets_no_image(what: str, released: Released) -> None:
+    before, (bad, sentence) = released.version, REFUSED[what]
+
+    with changed(released, bad), pytest.raises(DeploymentError) as refusal:
+        released.deploy()
+
+    stacks = released.emulator.client("cloudformation").describe_stacks(StackName=released.stack.name)["Stacks"]
+    assert re.search(sentence, " ".join(str(refusal.value).split())) or re.search(sentence, released.reasons())
+    assert [one["StackStatus"] for one in stacks] == ["UPDATE_ROLLBACK_COMPLETE"]
+    assert released.version == before
+    assert eventually(partial(released.status, released.put()), bool) == "processed"
+    assert released.left_by_rehearsals() == []
+
+
 @pytest.mark.parametrize("alarm", BAD)
 def test_a_bad_release_rings_its_own_alarm_and_images_go_through_the_one_before_again(
     alarm: str, released: Released
 ) -> None:
     images = [released.put() for _ in range(BEFORE)]
     eventually(lambda: {released.status(one) for one in images}, lambda found: found == {"processed"})
-    before, (part, name, content) = released.version, BAD[alarm]
-    [file] = (released.template.parent / part).rglob(name)
-    good = file.read_bytes()
+    before = released.version
 
     try:
-        for compiled in (released.template.parent / part).rglob("*.pyc"):
-            compiled.unlink()
-        file.unlink()  # never through a link into the cache
-        file.write_text(content, encoding="utf-8")
-        released.deploy()
-        assert released.version != before
-        assert released.ringing() == set(), "of the release before"
-        for _ in range(AFTER):
-            released.put()
-        eventually(released.ringing, lambda found: alarm in found)
+        with changed(released, BAD[alarm]):
+            released.deploy()
+            assert released.version != before
+            assert released.ringing() <= {alarm}, "of the release before"  # the rehearsal counts, too
+            for _ in range(AFTER):
+                released.put()
+            eventually(released.ringing, lambda found: alarm in found)
     finally:
         released.go_back(before)
-        file.write_bytes(good)
 
-    last = released.put()
-    assert eventually(lambda: released.status(last), bool) == "processed"
+    assert eventually(partial(released.status, released.put()), bool) == "processed"

@@ -242,6 +242,7 @@ def an_overdue_derivative() -> None:
 def an_overdue_derivative_with_a_version() -> None:
     put(LAKE_BUCKET, f"derived/{DUE.path}/{uuid.uuid4()}/4f2a/thumb_256.jpg")
     put(LAKE_BUCKET, f"derived/{DUE.path}/{uuid.uuid4()}/4f2a/result.json")
+    put(LAKE_BUCKET, f"derived/{DUE.path}/{uuid.uuid4()}/rehearsal/picture")
 
 
 @found(("misplaced", "derived", "a derivative of no image"))

@@ -1,6 +1,7 @@
 """The audit finds every violation that is planted, and nothing where there is none."""
 
 import json
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -63,6 +64,14 @@ def run_audit(tell: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch) -
 def findings(report: dict[str, Any]) -> set[tuple[str, str, str]]:
     """Kind, place and matter of each finding."""
     return {(one["kind"], one["place"], one["what"]) for one in report["findings"]}
+
+
+def test_what_a_rehearsal_of_a_release_left_behind_is_no_finding(run_audit: RunAudit) -> None:
+    plants.lake_as_promised()
+    plants.put(LAKE_BUCKET, f"derived/{RECENT.path}/{uuid.uuid4()}/rehearsal/thumb_256.jpg")
+    plants.put(LAKE_BUCKET, f"derived/{RECENT.path}/{uuid.uuid4()}/rehearsal/picture")
+
+    assert run_audit()["findings"] == []
 
 
 def test_a_lake_as_promised_has_no_finding(run_audit: RunAudit) -> None:

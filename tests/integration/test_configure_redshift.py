@@ -21,11 +21,11 @@ from botocore import xform_name
 from sqlglot import expressions
 
 from functions.configure_redshift.app import handler
-from imagelake.catalog import custom_resource, redshift
+from imagelake.catalog import redshift
 from imagelake.catalog.redshift import RedshiftCatalog
 from imagelake.errors import Fault
 from imagelake.schema import HIVE_COLUMNS as COLUMNS
-from imagelake.stores import redshift_workgroup
+from imagelake.stores import custom_resource, redshift_workgroup
 from imagelake.stores.redshift_workgroup import RedshiftWorkgroup
 from tests.application import ROOT, TEMPLATE, event, physical_name
 from tests.integration.conftest import Context

@@ -22,7 +22,7 @@ from imagelake.errors import Fault, OutOfTime
 from imagelake.ingest.kafka_record import Position
 from imagelake.keys import ImageVersion, RawKey, catalog_prefix
 from imagelake.model import Tombstone
-from imagelake.process import opening, reconciliation
+from imagelake.process import ordering, reconciliation
 from imagelake.retention import erasure as erasing
 from imagelake.retention import receipts as receipt_writing
 from imagelake.retention.erasure import Caller, Erasure
@@ -275,7 +275,7 @@ def test_an_image_that_is_erased_while_it_is_processed_stays_erased_without_an_a
 
 
 def test_forms_have_ended_when_an_image_is_erased_again() -> None:
-    longest = timedelta(seconds=max(opening.ORDER_SECONDS, opening.TASK_ORDER_SECONDS))
+    longest = timedelta(seconds=max(ordering.ORDER_SECONDS, ordering.TASK_ORDER_SECONDS))
 
     assert longest < reconciliation.FORMS_END <= longest + timedelta(minutes=10)
 

@@ -124,6 +124,14 @@ def test_the_way_out_leads_to_the_images_of_the_lake_and_to_its_derivatives() ->
             "Condition": condition,
         },
         {
+            "Sid": "ReadPicturesOfRehearsals",
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": {"Fn::Sub": "${LakeBucket.Arn}/derived/*/rehearsal/*"},
+            "Condition": condition,
+        },
+        {
             "Sid": "StoreDerivatives",
             "Effect": "Allow",
             "Principal": "*",

@@ -32,6 +32,9 @@ EC2 = (
 )
 """Where Lambda may put interfaces; what runs in a function may not, as test_network_template.py says."""
 
+REHEARSALS = "${LakeBucket.Arn}/derived/*/rehearsal/*"
+"""Of any hour: narrower than all derivatives."""
+
 ROLES: dict[str, tuple[str, Grants]] = {
     "HttpApiRole": (
         FUNCTION,
@@ -75,6 +78,18 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("s3:ListBucket", "${LakeBucket.Arn}"),
             ("logs:CreateLogStream", "${CloseImageLogGroup.Arn}"),
             ("logs:PutLogEvents", "${CloseImageLogGroup.Arn}"),
+        },
+    ),
+    "RehearseReleaseRole": (
+        FUNCTION,
+        {
+            ("lambda:InvokeFunction", "${ProcessImageFunction.Arn}:*"),
+            ("s3:GetObject", "${LakeBucket.Arn}/derived/*/rehearsal/*"),
+            ("s3:PutObject", "${LakeBucket.Arn}/derived/*/rehearsal/*"),
+            ("s3:DeleteObject", "${LakeBucket.Arn}/derived/*/rehearsal/*"),
+            ("s3:ListBucket", "${LakeBucket.Arn}"),
+            ("logs:CreateLogStream", "${RehearseReleaseLogGroup.Arn}"),
+            ("logs:PutLogEvents", "${RehearseReleaseLogGroup.Arn}"),
         },
     ),
     "WriteCatalogRole": (
@@ -399,7 +414,9 @@ def test_a_role_has_no_wildcard_but_where_iam_knows_no_resource(name: str) -> No
     for action, resource in ROLES[name][1]:
         assert "*" not in action
         assert (resource == "*") == bool(KNOW_NO_RESOURCES.fullmatch(action))
-        assert resource in EC2 or re.fullmatch(r"[^*]*(/\*)?|\*|\$\{\w+Function\.Arn\}:\*", resource)  # its versions
+        assert resource in (*EC2, REHEARSALS) or re.fullmatch(
+            r"[^*]*(/\*)?|\*|\$\{\w+Function\.Arn\}:\*", resource
+        )  # its versions
 
 
 ENGINE_LOGS = ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -486,14 +503,15 @@ def test_the_engine_has_no_client_of_aws(module: str) -> None:
     subprocess.run([sys.executable, "-c", source], check=True, cwd=application.ROOT)
 
 
-def test_only_purge_erasure_and_compaction_may_delete() -> None:
+def test_only_purge_erasure_and_compaction_may_delete_and_a_rehearsal_what_it_stored() -> None:
     deletes = re.compile(r"(s3|dynamodb|glue):Delete")
     deleting = {name for name, (_, grants) in ROLES.items() if any(deletes.match(action) for action, _ in grants)}
 
     assert deleting == {
         *("EnforceRetentionRole", "EraseImageRole"),
-        *("CompactCatalogRole", "RebuildCatalogRole"),
+        *("CompactCatalogRole", "RebuildCatalogRole", "RehearseReleaseRole"),
     }
+    assert {where for action, where in ROLES["RehearseReleaseRole"][1] if deletes.match(action)} == {REHEARSALS}
 
 
 def test_nobody_may_bypass_the_lock_of_the_evidence_or_delete_it() -> None:
@@ -620,7 +638,7 @@ def test_every_function_that_is_called_asynchronously_has_a_dead_letter_queue() 
     functions = _everything("AWS::Lambda::Function")
     called = {name for name in functions if f"${{{name}.Arn}}" in targets} | _started_by_functions()
 
-    # CloudFormation calls `configure_redshift` so too; what it does not answer fails the stack.
+    # CloudFormation calls `configure_redshift` and `rehearse_release` so too; what they do not answer fails the stack.
     assert called == {"AuditRetentionFunction", "CompactCatalogFunction", "ReconcileFunction", "EraseImageFunction"}
     for name in called:
         assert _spelled(functions[name]["DeadLetterConfig"]["TargetArn"]) == "${DeadLetterQueue.Arn}"
@@ -628,9 +646,9 @@ def test_every_function_that_is_called_asynchronously_has_a_dead_letter_queue() 
 
 
 def _started_by_functions() -> set[str]:
-    """The functions that a function may invoke."""
+    """The functions that a function may invoke; a version is called by one that waits for its answer."""
     grants = (grant for service, granted in ROLES.values() if service == FUNCTION for grant in granted)
-    return {place[2:-5] for action, place in grants if action == "lambda:InvokeFunction"}
+    return {place[2:-5] for action, place in grants if action == "lambda:InvokeFunction" and place.endswith(".Arn}")}
 
 
 def test_every_function_and_workflow_runs_in_the_role_made_for_it(translated: dict[str, dict[str, Any]]) -> None:

@@ -31,7 +31,7 @@ from imagelake.api.uploads import UploadRequest
 from imagelake.engine.contract import MAX_ANSWER_BYTES, EngineOrder, Processed
 from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.model import MAX_REASON, DeadLetter, FaultCode, ImageRecord
-from imagelake.process import opening, reconciliation
+from imagelake.process import ordering, reconciliation
 from imagelake.process.closing import EngineAnswered
 from imagelake.process.opening import ObjectCreated
 from imagelake.stores import dead_letters
@@ -149,13 +149,20 @@ def test_a_function_is_told_exactly_what_its_settings_read(folder: str) -> None:
 def _read_by(module: str) -> set[str]:
     """The environment variables that a module reads: those of every dataclass that it hands to `load`."""
     loaded = importlib.import_module(module)
+    tree = ast.parse(inspect.getsource(loaded))
+    later = {  # imported by a function only when it is called
+        alias.name: getattr(importlib.import_module(str(one.module)), alias.name)
+        for one in ast.walk(tree)
+        if isinstance(one, ast.ImportFrom) and one.col_offset
+        for alias in one.names
+    }
     names = {
         call.args[0].id
-        for call in ast.walk(ast.parse(inspect.getsource(loaded)))
+        for call in ast.walk(tree)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "load"
         if isinstance(call.args[0], ast.Name)
     }
-    return {variable for name in names for variable in _variables(getattr(loaded, name))}
+    return {variable for name in names for variable in _variables(later.get(name) or getattr(loaded, name))}
 
 
 def _variables(kind: Any) -> set[str]:
@@ -582,15 +589,15 @@ def test_the_task_leaves_all_of_its_memory_but_800_megabytes_to_the_scripts(memo
 
 
 def test_a_task_at_work_does_not_count_as_lost() -> None:
-    assert timedelta(seconds=opening.TASK_SCRIPT_SECONDS + 240) <= reconciliation.PATIENCE
+    assert timedelta(seconds=ordering.TASK_SCRIPT_SECONDS + 240) <= reconciliation.PATIENCE
 
 
 def test_an_order_is_good_for_longer_than_whoever_carries_it_out_may_take() -> None:
     """For the function that is the whole workflow; a task has to start, and has its scripts' time."""
-    assert WORKFLOW["TimeoutSeconds"] < opening.ORDER_SECONDS
-    assert opening.TASK_ORDER_SECONDS > opening.TASK_SCRIPT_SECONDS + 900
+    assert WORKFLOW["TimeoutSeconds"] < ordering.ORDER_SECONDS
+    assert ordering.TASK_ORDER_SECONDS > ordering.TASK_SCRIPT_SECONDS + 900
     limit = _function("process_image")["Timeout"] - process_image.STORING_SECONDS
-    assert limit <= opening.SCRIPT_SECONDS
+    assert limit <= ordering.SCRIPT_SECONDS
 
 
 def test_the_timeouts_of_the_workflow_fit_into_each_other() -> None:

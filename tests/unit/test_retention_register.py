@@ -31,7 +31,7 @@ KEEPS_NOTHING = {
     "AWS::Route53Resolver::FirewallDomainList", "AWS::Route53Resolver::FirewallRuleGroup",
     "AWS::Route53Resolver::FirewallRuleGroupAssociation",
     "AWS::ECR::Repository", "AWS::ECS::Cluster", "AWS::ECS::TaskDefinition",
-    "AWS::LakeFormation::PrincipalPermissions", "Custom::RedshiftCatalog",
+    "AWS::LakeFormation::PrincipalPermissions", "Custom::RedshiftCatalog", "Custom::RehearsedRelease",
     "AWS::QuickSight::Analysis", "AWS::QuickSight::Dashboard", "AWS::QuickSight::DataSource",
 }  # fmt: skip
 """Types that hold no image, no row and no name of one; functions have their lines for logs and `/tmp`."""

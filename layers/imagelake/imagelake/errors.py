@@ -7,6 +7,7 @@
     ├── NotSignedInError     nobody knows who asks
     ├── NotAllowedError      who asks may not do this
     ├── SettingsError        the stack is misconfigured
+    ├── UnfitReleaseError    a release does not do with built-in pictures what it should
     └── Fault                a service did not do its part; trying again may help
         └── OutOfTime        there is more to do than there was time for; trying again goes on
 
@@ -57,6 +58,10 @@ class NotAllowedError(ImageLakeError):
 
 class SettingsError(ImageLakeError):
     """A setting is missing or malformed; names the environment variable."""
+
+
+class UnfitReleaseError(ImageLakeError):
+    """A release did not process the built-in pictures; names the picture and the reason."""
 
 
 class Fault(ImageLakeError):  # noqa: N818  # the workflow's word for what may be tried again

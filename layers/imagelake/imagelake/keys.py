@@ -141,6 +141,16 @@ class ImageVersion:
         """Key of the derivative `name` in the lake bucket."""
         return f"{self.prefix}{name}.{extension}"
 
+    @classmethod
+    def of_rehearsal(cls, key: RawKey) -> "ImageVersion":
+        """The version of an image that there is not, for the rehearsal of a release."""
+        return cls(key, "rehearsal")
+
+    @property
+    def rehearsed(self) -> str:
+        """Key of the picture of a rehearsal. It has no extension, so it is no derivative's."""
+        return f"{self.prefix}picture"
+
     @property
     def order(self) -> str:
         """Key of what the task for large images is told to do with this version."""

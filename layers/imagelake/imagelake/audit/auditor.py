@@ -21,6 +21,7 @@ from imagelake.audit.layout import (
     FORGOTTEN_UPLOAD,
     GRACE,
     LAYOUT,
+    REHEARSAL,
     SETTLED,
     SETTLED_HOUR,
     hour_of,
@@ -177,7 +178,7 @@ def _walk_bucket(result: Audit, seen: _Seen, bucket: str, roots: tuple[str, ...]
             result.report("early", root, "an object hidden by a delete marker", key)
         elif root == "compaction" and age > FORSAKEN_COPY:
             result.report("incomplete", root, "a copy that compaction has left behind", key)
-        if not is_marker and entry["IsLatest"]:
+        if not is_marker and entry["IsLatest"] and REHEARSAL not in key:
             hour.files[match[3]] += not key.endswith(".json")  # what a task was told and answered is no derivative
 
 

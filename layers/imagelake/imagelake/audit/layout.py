@@ -26,6 +26,8 @@ LAYOUT: Final = {
     "compaction": re.compile(rf"compaction/{_HOUR}/[^/]+/(?:[^/]+\.parquet|_sources\.json)()", re.ASCII),
 }
 """The keys of each root: date, hour, and the image's id where a key has one."""
+REHEARSAL: Final = "/rehearsal/"
+"""In keys of what a rehearsal of a release left behind: of no image, and gone with its hour."""
 PURGE_RECEIPT: Final = re.compile(rf"receipts/purges/{_HOUR}/[^/]+\.json", re.ASCII)
 ERASURE_RECEIPT: Final = re.compile(rf"receipts/erasures/{_HOUR}/[^/]+\.json", re.ASCII)
 REPORT: Final = re.compile(r"reports/date=\d{4}-\d\d-\d\d/[^/]+\.(?:md|json)", re.ASCII)

@@ -4,29 +4,19 @@ The first version of an object wins: a form that is used twice, or an object tha
 later ones, which are neither processed nor served. Nothing here reads a byte of an image.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
-from imagelake import pipelines
-from imagelake.engine.contract import MAX_ANSWER_BYTES, EngineOrder, Form
-from imagelake.engine.limits import Limits
+from imagelake.engine.contract import EngineOrder
 from imagelake.keys import ImageVersion, RawKey
-from imagelake.process.facts import ImageFacts, Ordered
+from imagelake.process.facts import ImageFacts
+from imagelake.process.ordering import ORDER_SECONDS, TASK_ORDER_SECONDS, Ordering
 from imagelake.stores.buckets import Bucket, RawObject
 from imagelake.stores.images_table import ImagesTable
-
-ORDER_SECONDS: Final = 900
-"""How long the requests that the function gets are good for. Credentials that end earlier end them, too."""
-TASK_ORDER_SECONDS: Final = 1800
-"""The same for the task, which has to start first."""
-SCRIPT_SECONDS: Final = 35.0
-"""For the scripts of one image in the function."""
-TASK_SCRIPT_SECONDS: Final = 600.0
-"""For the scripts of one image in the task."""
 
 
 class ObjectCreated(BaseModel):
@@ -103,8 +93,10 @@ class Opening:
             return Opened(decision="collect", facts=facts), False
         is_later = not created.for_task and _is_later(created, version_id)
         if created.for_task:
-            return Opened(decision="open", facts=facts, order_url=self._order_for_task(facts)), is_later
-        return Opened(decision="open", facts=facts, order=self._order(facts)), is_later
+            order_url = self._ordering.for_task(facts, self._url(facts, TASK_ORDER_SECONDS))
+            return Opened(decision="open", facts=facts, order_url=order_url), is_later
+        order = self._ordering.for_function(facts, self._url(facts, ORDER_SECONDS))
+        return Opened(decision="open", facts=facts, order=order), is_later
 
     def _facts(self, key: RawKey, raw: RawObject, *, by_task: bool) -> ImageFacts:
         received_at = key.hour.arrival(raw.received_at)
@@ -121,56 +113,15 @@ class Opening:
             expires_at=received_at + timedelta(days=self.retention_days),
             has_task=self.large_images,
             by_task=by_task,
-            ordered=None if by_task else self._ordered(pipelines.load().limits),
+            ordered=None if by_task else self._ordering.of_function(),
         )
 
-    def _order(self, facts: ImageFacts) -> EngineOrder:
-        configured = pipelines.load()
-        return self._signed(
-            facts,
-            ORDER_SECONDS,
-            self._ordered(configured.limits),
-            large_limits=configured.large_limits,
-            has_task=self.large_images,
-            seconds=SCRIPT_SECONDS,
-        )
+    @property
+    def _ordering(self) -> Ordering:
+        return Ordering(self.lake_bucket, self.accept_heif, self.large_images)
 
-    def _order_for_task(self, facts: ImageFacts) -> str:
-        """Store the order, which is too long for the start of a task and would stay on its record, and sign its URL."""
-        ordered = self._ordered(pipelines.load().large_limits)
-        metadata = {Ordered.METADATA: ordered.model_dump_json(ensure_ascii=True)}
-        result = self.lake_bucket.upload_form(
-            facts.version.result, "application/json", (1, MAX_ANSWER_BYTES), metadata, None, TASK_ORDER_SECONDS
-        )
-        order = self._signed(
-            facts,
-            TASK_ORDER_SECONDS,
-            ordered,
-            result=Form.model_validate(result),
-            seconds=TASK_SCRIPT_SECONDS,
-        )
-        place = facts.version.order
-        self.lake_bucket.overwrite(place, order.model_dump_json().encode(), "application/json")
-        return self.lake_bucket.link(place, seconds=TASK_ORDER_SECONDS)
-
-    def _signed(self, facts: ImageFacts, expire: int, ordered: Ordered, **rest: Any) -> EngineOrder:
-        version = facts.version
-        form = self.lake_bucket.folder_form(version.prefix, "image/", ordered.limits.max_output_bytes, expire)
-        return EngineOrder(
-            image_url=self.raw_bucket.link(str(version.key), version.version_id, expire),
-            form=Form.model_validate(form),
-            prefix=version.prefix,
-            bytes=facts.bytes,
-            sha256=facts.sha256,
-            limits=ordered.limits,
-            scripts=ordered.scripts,
-            params=pipelines.load().default.params,
-            **rest,
-        )
-
-    def _ordered(self, limits: Limits) -> Ordered:
-        accepted = replace(limits, formats=(*limits.formats, "HEIF")) if self.accept_heif else limits
-        return Ordered(scripts=pipelines.load().default.scripts, limits=accepted)
+    def _url(self, facts: ImageFacts, seconds: int) -> str:
+        return self.raw_bucket.link(str(facts.version.key), facts.version_id, seconds)
 
 
 def _is_later(created: ObjectCreated, counted: str | None) -> bool:

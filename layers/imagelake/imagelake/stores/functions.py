@@ -1,4 +1,4 @@
-"""Functions of the stack that another one starts, without waiting for what comes of it."""
+"""Functions of the stack that another one starts or calls."""
 
 import json
 from collections.abc import Iterable
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.config import Config
+
+from imagelake.errors import Fault
 from imagelake.stores.session import calling, client
 
 if TYPE_CHECKING:
@@ -17,15 +20,26 @@ STARTERS: Final = 16
 """Calls at once, so that the largest batch of a stream takes seconds."""
 
 
+WAIT_SECONDS: Final = 60
+"""For the answer of a function."""
+
+
 @cache
 def _lambda() -> "LambdaClient":
     functions: LambdaClient = client("lambda")
     return functions
 
 
+@cache
+def _waiting() -> "LambdaClient":
+    """Tries once: its caller tries again."""
+    functions: LambdaClient = client("lambda", Config(read_timeout=WAIT_SECONDS, retries={"total_max_attempts": 1}))
+    return functions
+
+
 @dataclass(frozen=True)
 class Function:
-    """A function, by its name."""
+    """A function, by its name or the ARN of a version."""
 
     name: str
 
@@ -37,6 +51,19 @@ class Function:
         """
         with calling("Invoke"):
             _lambda().invoke(FunctionName=self.name, InvocationType="Event", Payload=json.dumps(event).encode())
+
+    def call(self, event: dict[str, Any]) -> Any:
+        """What it answers.
+
+        Raises:
+            Fault: it ended with an error, or Lambda did not answer, or denied access.
+        """
+        with calling("Invoke"):
+            answer = _waiting().invoke(FunctionName=self.name, Payload=json.dumps(event).encode())
+            said = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise Fault(f"{said.get('errorType', answer['FunctionError'])}: {said.get('errorMessage', '')}")
+        return said
 
     def start_all(self, events: Iterable[dict[str, Any]]) -> None:
         """Start it for each event, as `start` does.
