@@ -8,7 +8,8 @@ from imagelake_cli.stack import Resource, Stack
 
 type Place = Literal[
     "dead-letter queue", "audit bucket", "objects of reports", "raw and lake bucket", "index by_expiry", "log groups",
-    "redrive_images", "rebuild_catalog", "publish_outcomes", "user pool", "work group", "stack",
+    "redrive_images", "rebuild_catalog", "publish_outcomes", "user pool", "work group", "stack and nested stacks",
+    "dashboards", "everything",
 ]  # fmt: skip
 
 
@@ -54,8 +55,14 @@ class Right:
                 return [arn("cognito-idp", f"userpool/{outputs['UserPoolId']}")]
             case "work group":
                 return [arn("athena", f"workgroup/{outputs['AthenaWorkGroup']}")]
-            case "stack":
-                return [arn("cloudformation", f"stack/{stack.name}/*")]
+            case "stack and nested stacks":
+                nested = [one.physical_id for one in resources if one.type == "AWS::CloudFormation::Stack"]
+                return [arn("cloudformation", f"stack/{stack.name}/*"), *nested]
+            case "dashboards":
+                names = [one.physical_id for one in resources if one.type == "AWS::CloudWatch::Dashboard"]
+                return [f"arn:{partition}:cloudwatch::{account}:dashboard/{name}" for name in names] or ["*"]
+            case "everything":
+                return ["*"]
 
 
 def _dry_invoke(output: str) -> Callable[[Stack, Mapping[str, str]], object]:
@@ -106,8 +113,28 @@ RIGHTS: Final = (
             Limit=1,
         ),
     ),
+    Right(
+        "dashboard",
+        ("cloudwatch:GetDashboard",),
+        "dashboards",
+        lambda stack, outputs: stack.client("cloudwatch").get_dashboard(
+            DashboardName=outputs["DashboardUrl"].rpartition("name=")[2]
+        ),
+    ),
+    # CloudWatch has no narrower resource for numbers, nor for alarms where composite ones are among them.
+    Right(
+        "dashboard",
+        ("cloudwatch:GetMetricData", "cloudwatch:DescribeAlarms"),
+        "everything",
+        lambda stack, _: stack.client("cloudwatch").describe_alarms(MaxRecords=1),
+    ),
     Right("logs", ("logs:FilterLogEvents",), "log groups"),
-    Right("logs", ("cloudformation:ListStackResources",), "stack"),
+    Right(
+        "logs",
+        ("cloudformation:ListStackResources",),
+        "stack and nested stacks",
+        lambda stack, _: stack.resources(),
+    ),
     Right(
         "users",
         (

@@ -165,7 +165,7 @@ def test_a_denied_action_is_named_with_its_command(doctor: Doctor, aws: Aws) -> 
 
 def test_where_policies_cannot_be_simulated_requests_that_change_nothing_are_tried(doctor: Doctor, aws: Aws) -> None:
     aws.answers["simulate_principal_policy"] = lambda **_: refuse("SimulatePrincipalPolicy")
-    for operation in ("list_objects_v2", "list_object_versions", "query", "list_named_queries"):
+    for operation in ("list_objects_v2", "list_object_versions", "query", "list_named_queries", "get_dashboard"):
         aws.answers[operation] = lambda **_: {}
     dry: list[str] = []
 
@@ -262,3 +262,24 @@ def test_for_people_each_line_says_the_state_and_what_to_do(aws: Aws) -> None:
 
 def test_a_lake_that_runs_here_and_a_stack_are_not_checked_at_once() -> None:
     assert CliRunner().invoke(app, ["doctor", "--lake", "--stack", "lake"]).exit_code == 2
+
+
+def test_the_rights_are_those_to_nested_stacks_and_to_the_stack_s_dashboards_too() -> None:
+    nested = "arn:aws:cloudformation:us-east-1:123456789012:stack/lake-Catalog-1/0"
+    resources = [
+        Resource("Catalog", nested, "AWS::CloudFormation::Stack"),
+        Resource("FlowDashboard", "lake-flow", "AWS::CloudWatch::Dashboard"),
+    ]
+    stack: Any = SimpleNamespace(session=SimpleNamespace(region_name="us-east-1"), name="lake")
+    caller = "arn:aws:sts::123456789012:assumed-role/operator/ana"
+
+    found = {(one.command, *one.actions): one.resources({}, resources, stack, caller) for one in RIGHTS
+             if one.command == "dashboard" or "cloudformation:ListStackResources" in one.actions}  # fmt: skip
+
+    assert found == {
+        ("dashboard", "cloudwatch:GetDashboard"): ["arn:aws:cloudwatch::123456789012:dashboard/lake-flow"],
+        ("dashboard", "cloudwatch:GetMetricData", "cloudwatch:DescribeAlarms"): ["*"],
+        ("logs", "cloudformation:ListStackResources"): [
+            "arn:aws:cloudformation:us-east-1:123456789012:stack/lake/*", nested,
+        ],
+    }  # fmt: skip

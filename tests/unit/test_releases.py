@@ -65,6 +65,35 @@ def test_whatever_changes_a_function_changes_the_description_of_its_version(
     assert "DeletionPolicy" not in resource
 
 
+def _longest(value: Any, template: dict[str, Any]) -> int:
+    """Characters that a substitution can take at most."""
+    match value:
+        case {"Fn::Select": [7, _]}:
+            return len("9" * 10)  # the number of a layer's version
+        case {"Fn::If": [_, one, other]}:
+            return max(_longest(one, template), _longest(other, template))
+        case {"Ref": str(name)} if template is INGEST:
+            given = ROOT_TEMPLATE["Resources"]["Ingest"]["Properties"]["Parameters"][name]
+            return _longest(given, ROOT_TEMPLATE)
+        case {"Ref": str(name)}:
+            parameter = template["Parameters"][name]
+            allowed = [len(one) for one in parameter.get("AllowedValues", [])]
+            return max([*allowed, len(str(parameter.get("MaxValue", ""))), int(parameter.get("MaxLength", 0))])
+    return len(value)
+
+
+@pytest.mark.parametrize(("name", "resource", "template"), list(_versioned()), ids=lambda value: str(value)[:20])
+def test_the_description_of_a_version_is_not_too_long_whatever_goes_into_it(
+    name: str, resource: dict[str, Any], template: dict[str, Any]
+) -> None:
+    """Lambda takes 256 characters: https://docs.aws.amazon.com/lambda/latest/api/API_PublishVersion.html."""
+    text, given = resource["Properties"]["VersionDescription"]["Fn::Sub"]
+    lengths = [_longest(given.get(part, {"Ref": part}), template) for part in re.findall(r"\$\{(\w+)\}", text)]
+
+    assert all(lengths), name
+    assert len(re.sub(r"\$\{\w+\}", "", text)) + sum(lengths) <= 256, name
+
+
 @pytest.mark.parametrize(
     ("shift", "expected"),
     [
