@@ -4,11 +4,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 from jsonata import Jsonata
 
+from imagelake.values import to_iso
 from tests.application import TEMPLATE, WORKFLOW, physical_name, resolve
 
 type Handler = Callable[[Any], Any]
@@ -99,7 +101,8 @@ class Workflow:
 
     def _task(self, name: str, value: Any, variables: dict[str, Any]) -> tuple[str, Any]:
         state, execution = self.definition["States"][name], {"Id": "arn:aws:states:test", "StartTime": STARTED}
-        context = {"Execution": execution, "State": {"Name": name, "RetryCount": 0}}
+        entered = {"Name": name, "RetryCount": 0, "EnteredTime": to_iso(datetime.now(UTC))}
+        context = {"Execution": execution, "State": entered}
         states = {"input": value, "context": context}
         try:
             states["result"], way = self._call_with_retries(state, variables, states), state

@@ -470,6 +470,8 @@ def holds(condition: ConditionBase | str, item: dict[str, Any], values: dict[str
             return bool(item.get(operands[0].name) != operands[1])
         case "<=":
             return operands[0].name in item and bool(item[operands[0].name] <= operands[1])
+        case ">":
+            return operands[0].name in item and bool(item[operands[0].name] > operands[1])
         case unknown:
             raise NotImplementedError(unknown)
 

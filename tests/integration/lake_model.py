@@ -85,9 +85,12 @@ class Lake:
         self.erased: set[str] = set()
         self.outcomes: dict[str, list[str]] = defaultdict(list)
         self.letters: dict[str, set[str]] = defaultdict(set)
+        self.waiting: set[str] = set()
+        """Images with a message in the dead-letter queue that no operator has seen to yet."""
+        self.redriven: set[str] = set()
         self.rejections: set[str] = set()
         self.told: dict[str, set[str]] = defaultdict(set)
-        self.has_bug = self.has_fault = self.lost_rows = False
+        self.has_bug = self.has_fault = self.is_crowded = self.lost_rows = False
         self.pending: list[tuple[datetime, dict[str, Any]]] = []
         self._batch: list[tuple[datetime, dict[str, Any]]] = []
         self._batch_number = 1
@@ -109,6 +112,7 @@ class Lake:
         real = workflow.functions
         functions = {
             **real,
+            "open_image": lambda opened: self._crowd(real["open_image"], opened),
             "process_image": lambda order: self._bug(real["process_image"](order)),
             "close_image": lambda answered: self._fault(real["close_image"], answered),
         }
@@ -145,9 +149,9 @@ class Lake:
             self.workflow.run(created(str(self.images[image_id].key)))
         self.look()
 
-    def deploy(self, *, bug: bool, fault: bool) -> None:
-        """Somebody deploys a script, or mends a permission."""
-        self.has_bug, self.has_fault = bug, fault
+    def deploy(self, *, bug: bool, fault: bool, is_crowded: bool = False) -> None:
+        """Somebody deploys a script, or mends a permission; or others take all the room that Lambda has."""
+        self.has_bug, self.has_fault, self.is_crowded = bug, fault, is_crowded
 
     def wait(self, span: timedelta) -> None:
         """Time passes."""
@@ -160,11 +164,18 @@ class Lake:
         self.look()
 
     def redrive(self, image_id: str, faults: Sequence[CallFault] = ()) -> None:
-        """An operator asks for another try."""
+        """An operator asks for another try, and deletes the messages that were there once it has been started."""
         was_erased = image_id in self.erased
+        self.clock.shift(timedelta(seconds=1))  # whoever redrives has read the message before
+        self.look()
         with self.call_faults.injected(faults):
-            answer = redrive_images({"image_ids": [image_id]}, self.tell("redrive_images"))
-            assert answer["images"][0]["result"] != "redriven" or not was_erased
+            answer = redrive_images({"keys": [str(self.images[image_id].key)]}, self.tell("redrive_images"))
+            result = answer["images"][0]["result"]
+            assert result != "redriven" or not was_erased
+            if result in ("redriven", "processed"):
+                self.waiting.discard(image_id)
+            if result == "redriven":
+                self.redriven.add(image_id)
         self.look()
 
     def erase(self, image_id: str, faults: Sequence[CallFault] = ()) -> None:
@@ -270,6 +281,7 @@ class Lake:
                     self.outcomes[item["image_id"]].append(item["status"])
         for letter in _letters(QUEUE_URL):
             self.letters[letter["image_id"]].add(letter["status"])
+            self.waiting.add(letter["image_id"])
         self.rejections |= {letter["detail"]["image_id"] for letter in _letters(REJECTIONS_URL)}
         for told in events_put():
             self.told[told["detail"].get("image_id", told["detail"]["hour"])].add(told["detail-type"])
@@ -282,6 +294,8 @@ class Lake:
         self._let_the_stream_come()
         self.wait(timedelta(hours=1))
         self.purge()
+        self.reconcile()
+        self.check_told()
         self.reconcile(since=datetime.now(UTC) - DAYS)
         for image_id, sent in sorted(self.images.items()):
             if _item(image_id).get("status") != RIGHT[sent.kind]:
@@ -325,6 +339,20 @@ class Lake:
             elif sent.arrived + DAYS > datetime.now(UTC):
                 self._check_kept(image_id, sent, current, every)
         assert not {key for key in stored if _hour_of(key).closed_at + DAYS <= datetime.now(UTC)}
+
+    def check_told(self) -> None:
+        """What holds once the faults are over and `reconcile` has run: nobody waits for what nobody is told of."""
+        for image_id in self._kept():
+            item = _item(image_id)
+            if item.get("status") == "failed" or "redriven_at" in item:
+                assert image_id in self.waiting, item
+            if image_id in self.redriven:
+                assert item.get("status") in EVENTS, item
+
+    def _kept(self) -> list[str]:
+        now = datetime.now(UTC)
+        alive = [one for one, sent in self.images.items() if max(sent.arrived, sent.key.hour.closed_at) + DAYS > now]
+        return [one for one in alive if one not in self.erased]
 
     def _check_kept(
         self, image_id: str, sent: Sent, current: dict[str, list[str]], every: dict[str, list[str]]
@@ -382,6 +410,11 @@ class Lake:
             "code": "script_error",
             "detail": "describe: ValueError in line 1",
         }
+
+    def _crowd(self, function: Callable[[Any], Any], payload: Any) -> Any:
+        if self.is_crowded:
+            raise type("Lambda.TooManyRequestsException", (Exception,), {})("Rate Exceeded.")
+        return function(payload)
 
     def _fault(self, function: Callable[[Any], Any], payload: Any) -> Any:
         self.wait(timedelta(seconds=1))  # no two outcomes have the same time

@@ -1,7 +1,6 @@
 """The stand-ins answer as moto does, call by call, for sequences of calls that Hypothesis makes up."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,9 +146,12 @@ def test_table() -> None:
             ImagesTable(IMAGES_TABLE).give_up(key, report.reason, NOW, NOW, expires_at),
             list(ImagesTable(IMAGES_TABLE).unsettled(NOW - timedelta(milliseconds=1))),
             list(ImagesTable(IMAGES_TABLE).unsettled(NOW)),
-            ImagesTable(IMAGES_TABLE).close_report(replace(report, reason="lost: otherwise"), NOW),
-            ImagesTable(IMAGES_TABLE).close_report(report, NOW),
-            ImagesTable(IMAGES_TABLE).close_report(report, NOW),
+            ImagesTable(IMAGES_TABLE).close_report(key.image_id, NOW - timedelta(milliseconds=1)),
+            ImagesTable(IMAGES_TABLE).close_report(key.image_id, NOW),
+            ImagesTable(IMAGES_TABLE).close_report(key.image_id, NOW),
+            list(ImagesTable(IMAGES_TABLE).unsettled(NOW)),
+            ImagesTable(IMAGES_TABLE).admit_again(key.image_id, "failed", "lost: otherwise", NOW),
+            ImagesTable(IMAGES_TABLE).admit_again(key.image_id, "failed", report.reason, NOW),
             list(ImagesTable(IMAGES_TABLE).unsettled(NOW)),
             list(ImagesTable(IMAGES_TABLE).expired(NOW)),
             list(ImagesTable(IMAGES_TABLE).expired(expires_at)),

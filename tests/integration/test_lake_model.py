@@ -3,7 +3,8 @@
 Hypothesis draws what happens. The workflow, its functions and all others are the real ones, on stores in process and
 a clock that goes by minutes and days. In the end the faults stop: then every image that is kept has one outcome, the
 right one, one current row that says the same, its events, and a message if it was ever rejected or failed; what was
-erased or has had its days is nowhere. Whoever asks meanwhile sees no row twice.
+erased or has had its days is nowhere. Before operators see to the rest, each image that failed, or whose redrive
+came to nothing, has a message that nobody has deleted yet. Whoever asks meanwhile sees no row twice.
 
 `make test` draws the same examples every time. With EXAMPLES in the environment it draws that many new ones, and makes
 the one that fails as short as it can.
@@ -43,6 +44,7 @@ MEANWHILE: dict[str, Callable[[Lake, str], object]] = {
     "erase": lambda lake, image_id: lake.erase(image_id),
     "deliver": lambda lake, image_id: lake.deliver(image_id),
     "stream": lambda lake, _: lake.stream(5, is_answered=True),
+    "redrive": lambda lake, image_id: lake.redrive(image_id),
     "compact": lambda lake, _: lake.compact(),
     "purge": lambda lake, _: lake.purge(),
 }
@@ -84,9 +86,9 @@ class Machine(RuleBasedStateMachine):
     def deliver_twice_at_once(self, image: str, call: int) -> None:
         self.lake.deliver(image, self._faults([("meanwhile", call, "deliver")], image))
 
-    @rule(bug=st.booleans(), fault=st.booleans())
-    def deploy(self, bug: bool, fault: bool) -> None:
-        self.lake.deploy(bug=bug, fault=fault)
+    @rule(bug=st.booleans(), fault=st.booleans(), is_crowded=st.booleans())
+    def deploy(self, bug: bool, fault: bool, is_crowded: bool) -> None:
+        self.lake.deploy(bug=bug, fault=fault, is_crowded=is_crowded)
 
     @rule(span=SPANS)
     def wait(self, span: timedelta) -> None:

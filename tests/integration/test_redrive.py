@@ -1,6 +1,7 @@
 """Images go through the workflow again when an operator asks: real function and workflow, on stores in process."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
@@ -8,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from boto3.dynamodb.types import TypeDeserializer
 from pydantic import ValidationError
 
 from functions.publish_outcomes.app import handler as publish_outcomes
+from functions.reconcile.app import handler as reconcile
 from functions.redrive_images.app import handler as redrive_images
 from functions.write_catalog.app import handler as write_catalog
 from imagelake.engine.reason_codes import OF_THE_FILE, Reason
@@ -38,6 +41,7 @@ SAMPLES = {sample.filename: sample for sample in make_samples()}
 HILLS, NOTES, ICON = SAMPLES["hills.jpg"], SAMPLES["notes.jpg"], SAMPLES["icon.bmp"]
 NOW = datetime.now(UTC)
 HOUR = ArrivalHour.of(NOW)
+MARKS = {"redriven_at", "unsettled_since"}
 
 type Ask = Callable[..., dict[str, Any]]
 
@@ -128,7 +132,7 @@ def test_a_rejection_by_a_limit_that_was_raised_is_processed(
         {"image_id": key.image_id, "result": "redriven", "status": "rejected", "code": "too_many_pixels"}
     ]
     marked = item(key.image_id)
-    assert {name: value for name, value in marked.items() if name != "redriven_at"} == before, "its outcome stays"
+    assert {name: value for name, value in marked.items() if name not in MARKS} == before, "its outcome stays"
     (given,) = started
     assert workflow.run(given)[-1] == "Finish"
     after = item(key.image_id)
@@ -380,3 +384,121 @@ def test_an_arrival_with_an_outcome_is_redriven_as_by_its_image_id(ask: Ask, sta
 
     assert results(ask(keys=[str(RawKey(HOUR, one)) for one in (final, failed)])) == ["final", "redriven"]
     assert len(started) == 1
+
+
+def crowded(workflow: Workflow, given: dict[str, Any]) -> None:
+    """Lambda has no room while the workflow runs."""
+
+    def refuse(_: Any) -> Any:
+        raise type("Lambda.TooManyRequestsException", (Exception,), {})("Rate Exceeded.")
+
+    real = workflow.functions
+    workflow.functions = dict(real) | {"open_image": refuse}
+    assert workflow.run(given)[-1] == "Leave to reconcile"
+    workflow.functions = real
+
+
+def search(later: timedelta, tell: Callable[[str], Context]) -> dict[str, int]:
+    """`reconcile`, that much later."""
+    with time_machine.travel(datetime.now(UTC) + later, tick=False):
+        return reconcile(event("reconcile"), tell("reconcile"))
+
+
+@pytest.mark.parametrize(("status", "code"), [("failed", "fault"), ("rejected", "script_error")])
+def test_a_redrive_that_ends_without_an_outcome_is_reported_again_once(
+    status: str, code: str, workflow: Workflow, ask: Ask, started: list[dict[str, Any]], tell: Any
+) -> None:
+    """Its message was deleted when it was started, so it needs another."""
+    image_id = rejected(code, status=status)
+    key = str(RawKey(HOUR, image_id))
+    assert results(ask(keys=[key])) == ["redriven"]
+    crowded(workflow, started[0])
+    assert dead_letters_sent() == []
+
+    answers = [search(later, tell)["reported"] for later in (timedelta(minutes=34), *[timedelta(minutes=36)] * 2)]
+
+    assert answers == [0, 1, 0], "not while a task for it may be at work"
+    (letter,) = dead_letters_sent()
+    assert (letter["image_id"], letter["key"], letter["code"], letter["step"]) == (image_id, key, "lost", "reconcile")
+    assert letter["reason"].endswith(f"the image stays {status}: {code}: as the test says")
+    assert (item(image_id)["status"], "unsettled_since" in item(image_id)) == (status, False)
+    assert results(ask(keys=[key])) == ["redriven"]
+    assert workflow.run(started[-1])[-1] == "Finish"
+    assert (item(image_id)["status"], "unsettled_since" in item(image_id)) == ("processed", False)
+    assert search(timedelta(hours=1), tell)["reported"] == 0
+
+
+def test_a_redrive_that_fails_is_reported_with_its_own_reason_and_no_second_time(
+    workflow: Workflow, ask: Ask, started: list[dict[str, Any]], tell: Any
+) -> None:
+    image_id = rejected("fault", status="failed")
+
+    def fault(_: Any) -> Any:
+        raise StateError("Lambda.Unknown", "not this time")
+
+    ask(image_ids=[image_id])
+    workflow.functions = dict(workflow.functions) | {"process_image": fault}
+    assert workflow.run(started[0])[-1] == "Fail"
+
+    (letter,) = dead_letters_sent()
+    assert (letter["reason"], letter["step"]) == ("fault: Lambda.Unknown: not this time", "Process image")
+    assert search(timedelta(hours=1), tell)["reported"] == 0
+    assert dead_letters_sent() == []
+
+
+def test_a_redrive_after_the_message_of_another_was_sent_is_not_closed_with_it(
+    workflow: Workflow, ask: Ask, started: list[dict[str, Any]], tell: Any
+) -> None:
+    image_id = rejected("fault", status="failed")
+
+    def fault(_: Any) -> Any:
+        raise StateError("Lambda.Unknown", "not this time")
+
+    def before(state: str) -> None:
+        if state == "Close report":
+            workflow.before = lambda _: None
+            time.sleep(0.01)
+            assert results(ask(image_ids=[image_id])) == ["redriven"]
+
+    ask(image_ids=[image_id])
+    workflow.functions, workflow.before = dict(workflow.functions) | {"process_image": fault}, before
+    workflow.run(started[0])
+    assert len(dead_letters_sent()) == 1
+
+    assert search(timedelta(hours=1), tell)["reported"] == 1
+    assert len(dead_letters_sent()) == 1
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_an_old_arrival_that_was_started_and_lost_is_started_again_and_then_failed(
+    is_awaited: bool, workflow: Workflow, ask: Ask, started: list[dict[str, Any]], tell: Any
+) -> None:
+    """Older than `reconcile` looks back by itself; nobody else would come across it."""
+    long_ago = NOW - timedelta(days=2)
+    with time_machine.travel(long_ago, tick=False):
+        key = put(HILLS, RawKey(ArrivalHour.of(long_ago), str(uuid.uuid4())))
+        if is_awaited:
+            expires_at = long_ago + timedelta(days=7)
+            ImagesTable(IMAGES_TABLE).count_attempt(key, long_ago, long_ago, expires_at)
+    assert results(ask(keys=[str(key)])) == ["redriven"]
+    crowded(workflow, started[0])
+
+    runs = [search(timedelta(hours=hours), tell) for hours in range(1, 5)]
+
+    assert [run["restarted"] for run in runs] == ([1, 1, 0, 0] if is_awaited else [1, 1, 1, 0])
+    assert sum(run["given_up"] for run in runs) == 1
+    (letter,) = dead_letters_sent()
+    assert (letter["image_id"], letter["code"]) == (key.image_id, "lost")
+    assert results(ask(keys=[str(key)])) == ["redriven"]
+    assert workflow.run(started[-1])[-1] == "Finish"
+    assert (item(key.image_id)["status"], "unsettled_since" in item(key.image_id)) == ("processed", False)
+
+
+def test_an_arrival_whose_days_are_over_is_not_started(ask: Ask, started: list[dict[str, Any]]) -> None:
+    long_ago = NOW - timedelta(days=8)
+    with time_machine.travel(long_ago, tick=False):
+        key = put(HILLS, RawKey(ArrivalHour.of(long_ago), str(uuid.uuid4())))
+
+    assert results(ask(keys=[str(key)])) == ["unknown"]
+
+    assert (started, item(key.image_id)) == ([], {})

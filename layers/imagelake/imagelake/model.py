@@ -136,8 +136,8 @@ BOOKKEEPING: Final = frozenset(
 )
 """Attributes of an item that are no columns: where it is found when it expires, how often it was started again, which
 version of the raw object it is of, when and in which step it failed, since when something is left to do (its failure
-has to be reported, its erasure to be repeated), when its failure was reported, and when an operator last asked for
-another try."""
+has to be reported, its redrive to have an outcome, its erasure to be repeated), when its failure was reported, and when
+an operator last asked for another try."""
 
 
 def is_new_outcome(item: dict[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """Reconciliation: images that arrived but have no outcome, because an event or a workflow got lost, are started again.
 
 Looks at the hours of recent arrivals only. Starting an image that is still under way, or done, does no harm. Failures
-that were committed and not reported, because a workflow died in between, are reported, whatever their age. Images that
-were erased are erased once more, when the forms have ended with which an engine at work may have stored derivatives.
+that were committed and not reported, because a workflow died in between, are reported, whatever their age, and so are
+redrives that ended without an outcome. What an operator had started without one is started again. Images that were
+erased are erased once more, when the forms have ended with which an engine at work may have stored derivatives.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import DeadLetter, FaultCode
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.dead_letters import DeadLetterQueue
-from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable, OpenErasure, OpenReport
+from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable, OpenErasure, OpenRedrive, OpenReport, OpenStart
 from imagelake.stores.ingest_workflow import IngestWorkflow
 
 PATIENCE: Final = timedelta(minutes=15)
@@ -24,7 +25,8 @@ PATIENCE: Final = timedelta(minutes=15)
 LOOKBACK: Final = timedelta(hours=6)
 """How far back arrivals are looked at: three attempts, an hour apart, and then some for an outage of our own."""
 FORMS_END: Final = timedelta(minutes=35)
-"""From an erasure until no form is good any more that was granted before it: `opening.TASK_ORDER_SECONDS` and some."""
+"""From an erasure, or the start of a redrive, until no form is good any more that was granted before it or for it:
+`opening.TASK_ORDER_SECONDS` and some."""
 MAX_ATTEMPTS: Final = 3
 REASON: Final = "lost: three attempts to process the image ended without an outcome"
 
@@ -75,6 +77,12 @@ class Reconciliation:
                 case OpenReport():
                     self._report(left, now)
                     result.reported += 1
+                case OpenRedrive(redriven_at=redriven_at) if redriven_at <= now - FORMS_END:
+                    self._report(_lost(left), now)
+                    result.reported += 1
+                case OpenStart(key=key):
+                    if stored := self.raw_bucket.first_version(str(key)):
+                        self._try_again(key, stored, now, result)
                 case OpenErasure(erased_at=erased_at) if erased_at <= now - FORMS_END:
                     result.erased_again += self.images_table.erase_again(left, now)
 
@@ -137,7 +145,12 @@ class Reconciliation:
             last_at=report.failed_at or now,
         )
         self.dead_letter_queue_url.report(letter)
-        self.images_table.close_report(report, now)
+        self.images_table.close_report(report.key.image_id, now)
 
     def _start(self, stored: Version) -> None:
         self.ingest_image_state_machine.start(self.raw_bucket.name, stored)
+
+
+def _lost(redrive: OpenRedrive) -> OpenReport:
+    reason = f"lost: a redrive ended without an outcome; the image stays {redrive.status}: {redrive.reason}"
+    return OpenReport(redrive.key, reason, "reconcile", redrive.redriven_at)

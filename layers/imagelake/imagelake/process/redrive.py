@@ -2,12 +2,13 @@
 
 The outcome stays until there is another: an image that is redriven is marked, and the mark lets the workflow's commit
 replace a rejection. So a redrive that dies, is throttled or fails again has changed nothing, and can be asked for
-again. What was erased, has expired or has no raw object stays so.
+again. The mark says as well that somebody waits: `reconcile` reports a redrive that ended without an outcome, and
+starts again what had none. What was erased, has expired or has no raw object stays so.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import batched, islice
 from typing import Any, Final, Literal
 
@@ -124,9 +125,9 @@ class Redrive:
         for key in keys:
             item = items.get(key.image_id)
             if item is None:
-                yield Redriven(key.image_id, self._start(key, dry_run=dry_run))
+                yield Redriven(key.image_id, self._start(key, now, dry_run=dry_run))
             elif item["status"] == "awaiting_upload" and _is_alive(item, now):
-                yield Redriven(key.image_id, self._start(key, dry_run=dry_run), "awaiting_upload")
+                yield Redriven(key.image_id, self._start(key, now, dry_run=dry_run), "awaiting_upload")
             else:
                 yield self._answer(key.image_id, item, now, dry_run=dry_run)
 
@@ -138,13 +139,20 @@ class Redrive:
             return Redriven(image_id, "unknown")
         return Redriven(image_id, self._redrive(item, now, dry_run=dry_run), str(item["status"]), _code(item))
 
-    def _start(self, key: RawKey, *, dry_run: bool) -> Result:
+    def _start(self, key: RawKey, now: datetime, *, dry_run: bool) -> Result:
         first = self.raw_bucket.first_version(str(key))
         if first is None:
             return "gone"
-        if not dry_run:
-            self.ingest_image_state_machine.start(self.raw_bucket.name, first)
-        return "redrivable" if dry_run else "redriven"
+        received_at = key.hour.arrival(first.last_modified)
+        expires_at = received_at + timedelta(days=self.retention_days)
+        if expires_at <= now:
+            return "unknown"
+        if dry_run:
+            return "redrivable"
+        if not self.images_table.expect_outcome(key, received_at, now, expires_at):
+            return "changed"
+        self.ingest_image_state_machine.start(self.raw_bucket.name, first)
+        return "redriven"
 
     def _redrive(self, item: dict[str, Any], now: datetime, *, dry_run: bool) -> Result:
         if item["status"] == "awaiting_upload":

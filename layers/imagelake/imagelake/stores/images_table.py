@@ -86,11 +86,32 @@ class OpenReport:
 
 
 @dataclass(frozen=True)
+class OpenRedrive:
+    """A redrive after which the image has had no other outcome yet: it keeps the one that it had."""
+
+    key: RawKey
+    status: str
+    reason: str
+    redriven_at: datetime
+
+
+@dataclass(frozen=True)
+class OpenStart:
+    """An image that an operator had started, and that has no outcome yet."""
+
+    key: RawKey
+
+
+@dataclass(frozen=True)
 class OpenErasure:
     """An erasure after which something of the image may have been stored."""
 
     image_id: str
     erased_at: datetime
+
+
+type Open = OpenReport | OpenRedrive | OpenStart | OpenErasure
+"""What is left to do about an image."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +170,7 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _left_to_do(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
+def _left_to_do(item: dict[str, Any]) -> Open | None:
     """None where nothing is left, the time is up, or nobody can read the item, which is for the auditor to report."""
     match item:
         case {"unsettled_since": _, "expires_at": Decimal() | int() as expires_at} if expires_at > _now():
@@ -163,7 +184,7 @@ def _moment(text: Any) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) else None
 
 
-def _unsettled(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
+def _unsettled(item: dict[str, Any]) -> Open | None:
     """What is left to do for an unsettled item; None where status, reason or time is none.
 
     Raises:
@@ -172,12 +193,19 @@ def _unsettled(item: dict[str, Any]) -> OpenReport | OpenErasure | None:
     match item:
         case {"status": "erased", "erased_at": str(erased_at)}:
             return OpenErasure(item["image_id"], datetime.fromisoformat(erased_at).astimezone(UTC))
+        case {"status": "awaiting_upload"}:
+            return OpenStart(_raw_key(item))
+        case {"status": "failed" | "rejected" as status, "reason": str(reason), "redriven_at": str(redriven_at)}:
+            return OpenRedrive(_raw_key(item), status, reason, datetime.fromisoformat(redriven_at).astimezone(UTC))
         case {"status": "failed", "reason": str(reason)}:
-            hour = ArrivalHour.parse(f"ingest_date={item['ingest_date']}/hour={item['hour']}")
             step, failed_at = str(item.get("failed_step", "unknown")), _moment(item.get("failed_at"))
-            return OpenReport(RawKey(hour, item["image_id"]), reason, step, failed_at)
+            return OpenReport(_raw_key(item), reason, step, failed_at)
         case _:
             return None
+
+
+def _raw_key(item: dict[str, Any]) -> RawKey:
+    return RawKey(ArrivalHour.parse(f"ingest_date={item['ingest_date']}/hour={item['hour']}"), item["image_id"])
 
 
 def _expired(item: dict[str, Any]) -> ExpiredItem:
@@ -459,8 +487,20 @@ class ImagesTable:
         values = {":reason": reason, ":now": to_iso(now), ":step": "reconcile", ":status": "failed"}
         return self._update_open(key, update, values, received_at, expires_at) is not None
 
-    def unsettled(self, until: datetime) -> Iterator[OpenReport | OpenErasure]:
-        """What is left to do since `until` or longer: failures to report, erasures to repeat; reads no other items.
+    def expect_outcome(self, key: RawKey, received_at: datetime, now: datetime, expires_at: datetime) -> bool:
+        """Note that an image without an outcome is started because somebody asked, however long ago it arrived.
+
+        Returns:
+            False when it has an outcome by now.
+
+        Raises:
+            Fault: DynamoDB did not answer, or denied access.
+        """
+        values = {":now": to_iso(now), ":status": "awaiting_upload"}
+        return self._update_open(key, "SET unsettled_since = :now", values, received_at, expires_at) is not None
+
+    def unsettled(self, until: datetime) -> Iterator[Open]:
+        """What is left to do since `until` or longer; reads no other items.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
@@ -469,11 +509,11 @@ class ImagesTable:
             # The index trails the table.
             yield from filter(None, map(_left_to_do, self._read([str(one["image_id"]) for one in page], {})))
 
-    def close_report(self, report: OpenReport, now: datetime) -> bool:
-        """Note that a failure was reported.
+    def close_report(self, image_id: str, now: datetime) -> bool:
+        """Note that what was open of an image at `now` was reported after that.
 
         Returns:
-            False when that was noted already, or the image has another outcome or none by now.
+            False when that was noted already, the image was redriven since, or has another outcome or none by now.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
@@ -481,11 +521,10 @@ class ImagesTable:
         return _write_if(
             "UpdateItem",
             self._table.update_item,
-            Key={"image_id": report.key.image_id},
+            Key={"image_id": image_id},
             UpdateExpression="SET reported_at = :now REMOVE unsettled_since",
-            ConditionExpression=Attr("unsettled_since").exists()
-            & Attr("status").eq("failed")
-            & Attr("reason").eq(report.reason),
+            ConditionExpression=Attr("unsettled_since").lte(to_iso(now))
+            & (Attr("status").eq("failed") | Attr("status").eq("rejected")),
             ExpressionAttributeValues={":now": to_iso(now)},
         )
 
@@ -571,7 +610,7 @@ class ImagesTable:
         return int(attempts)
 
     def admit_again(self, image_id: str, status: str, reason: str, now: datetime) -> bool:
-        """Let another outcome take the place of this one, which stays until then.
+        """Let another outcome take the place of this one, which stays until then. It is open whether one will.
 
         Returns:
             False when the image has another outcome by now, or was erased, or has expired.
@@ -583,7 +622,7 @@ class ImagesTable:
             "UpdateItem",
             self._table.update_item,
             Key={"image_id": image_id},
-            UpdateExpression="SET redriven_at = :now",
+            UpdateExpression="SET redriven_at = :now, unsettled_since = :now",
             ConditionExpression=Attr("status").eq(status)
             & Attr("reason").eq(reason)
             & Attr("expires_at").gt(int(now.timestamp())),
