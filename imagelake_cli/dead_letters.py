@@ -93,10 +93,10 @@ def list_(
 ) -> None:
     """List messages, oldest first: when, message, image, code, reason. They stay in the queue, for four days.
 
-    A message is about an image that was rejected or failed, or it is an event that could not be delivered. Others do
-    not see the messages while it lists. Ends with 0, or with 3 when an id that is named is not in the queue.
+    A message is about an image that failed, or it is an event that could not be delivered. Others do not see the
+    messages while it lists. Ends with 0, or with 3 when an id that is named is not in the queue.
     """
-    selection = Selection(frozenset(ids or ()), code, since, until)
+    selection = _narrowed(ids, code, since, until)
     with explained(*_REFUSALS):
         shown = _read(connection.dead_letter_queue(stack, region, profile), selection)
     for letter in shown:
@@ -200,6 +200,12 @@ def _selection(
     is_narrowed = bool(ids or code or since or until)
     if is_narrowed == everything:
         raise typer.BadParameter("give ids, --code, --since or --until; or --all")
+    return _narrowed(ids, code, since, until)
+
+
+def _narrowed(ids: Sequence[str] | None, code: str | None, since: datetime | None, until: datetime | None) -> Selection:
+    if since and until and since > until:
+        raise typer.BadParameter("must not be after --until", param_hint="--since")
     return Selection(frozenset(ids or ()), code, since, until)
 
 
@@ -235,7 +241,7 @@ def _treat(
     counts = Counter((end.letter.code, end.said) for end in ends)
     for (name, said), count in sorted(counts.items()):
         note(f"{count:6}  {name}: {said}")
-    note(counted(len(ends), "message") + ("" if yes else "; nothing was done, --yes does it"))
+    note(counted(len(ends), "message") + ("; nothing was done, --yes does it" if ends and not yes else ""))
     return ends, left
 
 

@@ -194,7 +194,7 @@ class Diagnosis:
         throttled, timed_out, failed = (self._sum("AWS/States", name, machine) for name in names)
         said = f"{throttled:.0f} throttled, {timed_out:.0f} out of time, {failed:.0f} failed in 24 h"
         if throttled or timed_out or failed:
-            to_do = "read the workflow's log; reconcile starts these images again within 75 minutes"
+            to_do = "imagelake dead-letters list; images without an outcome reconcile starts again within 75 minutes"
             yield Finding("workflow throttle", State.LOOK, said, to_do)
         else:
             yield Finding("workflow throttle", State.OK, said)

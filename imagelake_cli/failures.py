@@ -37,6 +37,10 @@ class ExitCode(IntEnum):
 _EXPIRED: Final = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _UNKNOWN: Final = {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId"}
 _DENIED: Final = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
+_KNOWN: Final = {
+    "UsernameExistsException": "There is already a user of this name. imagelake users reset gives a new password.",
+    "UserNotFoundException": "There is no user of this name. imagelake users add adds one.",
+}
 _SIGN_IN: Final = "Sign in anew, with aws sso login or whatever gives you credentials"
 _WHO: Final = "aws sts get-caller-identity shows who you are"
 
@@ -92,6 +96,8 @@ def words(error: Exception) -> str:
 
 def _refusal(error: ClientError) -> str:
     code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+    if code in _KNOWN:
+        return _KNOWN[code]
     if code in _EXPIRED:
         return f"The credentials of AWS have expired. {_SIGN_IN}."
     if code in _UNKNOWN:

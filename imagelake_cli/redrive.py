@@ -63,7 +63,7 @@ def redrive(
                 for one in results:
                     counts[one.result] += 1
                     _tell(one, as_json=as_json)
-    _summarize(counts, final)
+    _summarize(counts, final, dry_run=dry_run)
     if counts.keys() - {"redriven", "redrivable"}:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -117,9 +117,9 @@ def _tell(one: Redriven, *, as_json: bool) -> None:
         typer.echo("  ".join(filter(None, (one.image_id, one.status, one.code, SAID[one.result]))))
 
 
-def _summarize(counts: Counter[str], final: int) -> None:
+def _summarize(counts: Counter[str], final: int, *, dry_run: bool) -> None:
     started, could = counts["redriven"], counts["redrivable"]
-    done = f"{counted(could, 'image')} can be redriven" if could else f"{counted(started, 'image')} started again"
+    done = f"{counted(could, 'image')} can be redriven" if dry_run else f"{counted(started, 'image')} started again"
     left = f", {refused} not" if (refused := counts.total() - started - could) else ""
     others = f"; another try cannot change {counted(final, 'other')}, whose files are at fault" if final else ""
     note(f"{done}{left}{others}")

@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,6 +13,8 @@ from imagelake_cli import connection, options
 from imagelake_cli.failures import explained
 
 app = typer.Typer(help="Look after the users of the API.", no_args_is_help=True)
+
+_GROUPS: Final = ("uploaders", "operators")
 
 Name = Annotated[str, typer.Argument(help="Of the user.")]
 
@@ -77,10 +79,15 @@ def group(
         (pool.leave if remove else pool.join)(name, group_name)
     if as_json:
         typer.echo(json.dumps({"username": name, "group": group_name, "is_member": not remove}))
+    else:
+        typer.echo(f"{name}: no longer in {group_name}" if remove else f"{name}: in {group_name}")
 
 
 def _checked(group_name: str) -> str:
-    if group_name.startswith(TENANT_GROUP) and not re.fullmatch(TENANT, group_name.removeprefix(TENANT_GROUP)):
+    if not group_name.startswith(TENANT_GROUP):
+        if group_name not in _GROUPS:
+            raise typer.BadParameter(f"{group_name!r} is none of {', '.join(_GROUPS)} and {TENANT_GROUP}NAME")
+    elif not re.fullmatch(TENANT, group_name.removeprefix(TENANT_GROUP)):
         raise typer.BadParameter("a tenant is called by small letters, digits and dashes between them, 63 at most")
     return group_name
 

@@ -10,7 +10,11 @@ from imagelake_cli.watch.monitor import Series
 from imagelake_cli.watch.picture import Shown
 from imagelake_cli.watch.widgets import Widget
 
-_STATES = {"ALARM": "[bold white on red] {} [/]", "OK": "[green]{}[/]", "INSUFFICIENT_DATA": "[dim]{} (no data)[/]"}
+_STATES = {
+    "ALARM": "[bold white on red] {} rings [/]",
+    "OK": "[green]{}[/]",
+    "INSUFFICIENT_DATA": "[dim]{} (no data)[/]",
+}
 
 
 def lines(shown: Shown, width: int, colored: bool) -> Iterator[tuple[str, bool]]:

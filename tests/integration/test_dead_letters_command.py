@@ -92,6 +92,10 @@ def test_an_empty_queue_has_no_messages() -> None:
     assert "0 messages" in run("list").stderr
 
 
+def test_of_no_messages_it_is_not_said_that_yes_does_something() -> None:
+    assert run("redrive", "--code", "fault").stderr == "0 messages\n"
+
+
 def test_every_message_is_listed_and_stays_to_be_listed_again() -> None:
     send(*(letter(number) for number in range(25)))
 
@@ -329,6 +333,7 @@ def test_messages_are_dropped_by_code_and_nothing_is_started(redriving: Redrivin
         (["redrive"], "give ids, --code, --since or --until; or --all"),
         (["drop", "--yes"], "give ids, --code, --since or --until; or --all"),
         (["drop", "--all", "--code", "fault"], "or --all"),
+        (["list", "--since", "1h", "--until", "2h"], "must not be after --until"),
         (["list", "--since", "yesterday"], "is neither a time with its zone"),
         (["list", "--since", "2026-11-22T09:00:00"], "is neither a time with its zone"),
         (["show"], "Missing argument"),

@@ -152,6 +152,8 @@ def test_every_command_says_in_a_sentence_why_it_reaches_no_lake(
         (TokenRetrievalError(provider="sso", error_msg="Token has expired"), "aws sso login"),
         (ClientError({"Error": {"Code": "InvalidClientTokenId", "Message": "no"}}, "X"), "does not know these"),
         (ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "X"), "imagelake doctor says which rights"),
+        (ClientError({"Error": {"Code": "UsernameExistsException", "Message": "no"}}, "X"), "imagelake users reset"),
+        (ClientError({"Error": {"Code": "UserNotFoundException", "Message": "no"}}, "X"), "imagelake users add"),
         (ClientError({"Error": {"Code": "Other", "Message": "its own words"}}, "X"), "its own words"),
         (FileNotFoundError(2, "No such file", "a.json"), "a.json: No such file"),
     ],

@@ -96,6 +96,8 @@ def test_a_dry_run_says_what_can_be_redriven(function: Function) -> None:
     assert function.asked[-1] == {"image_ids": ["one"], "dry_run": True}
     assert "1 image can be redriven" in result.stderr
     assert result.exit_code == 0
+    function.pages = [found()]
+    assert "0 images can be redriven" in run("--hour", "2026-11-22T09", "--dry-run").stderr
 
 
 @pytest.mark.parametrize("result", ["final", "processed", "waiting", "changed", "unknown", "gone"])

@@ -66,6 +66,23 @@ def test_the_group_of_a_tenant_is_made_for_its_first_member() -> None:
     assert cognito.members == [("ada", "tenant-acme"), ("bob", "tenant-acme"), ("bob", "uploaders")]
 
 
+def test_a_group_that_means_nothing_is_refused() -> None:
+    result = CliRunner().invoke(app, ["users", "group", "ada", "admins"])
+
+    assert result.exit_code == 2
+    assert "'admins' is none of uploaders, operators and tenant-NAME" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("remove", "said"), [((), "ada: in uploaders\n"), (("--remove",), "ada: no longer in uploaders\n")]
+)
+def test_it_is_said_who_is_in_which_group(remove: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = SimpleNamespace(join=lambda *_: None, leave=lambda *_: None)
+    monkeypatch.setattr(connection, "user_pool", lambda *_: pool)
+
+    assert CliRunner().invoke(app, ["users", "group", "ada", "uploaders", *remove]).stdout == said
+
+
 @pytest.mark.parametrize(
     "arguments", [["add", "ada", "--tenant", "Acme"], ["add", "ada", "--tenant", ""], ["group", "ada", "tenant-a.b"]]
 )

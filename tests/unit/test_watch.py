@@ -261,7 +261,8 @@ def test_the_terminal_shows_alarms_numbers_and_graphs(cloudwatch: CloudWatch) ->
     said = run("promise").stdout
 
     assert "lake-promise" in said
-    assert said.index("LoudAlarm") < said.index("CalmAlarm")
+    assert said.index("LoudAlarm rings") < said.index("CalmAlarm")
+    assert "CalmAlarm rings" not in said
     assert "received 22" in " ".join(said.split())
     assert "How many? (images)" in said
     assert len(cloudwatch.asked) == 3
