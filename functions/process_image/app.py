@@ -43,3 +43,4 @@ def _count(answer: EngineAnswer, version: str) -> None:
     if answer.status == "rejected" and answer.code in OF_SCRIPTS:
         said = {own_metrics.VERSION: version, "reason": answer.code}
         own_metrics.write(own_metrics.SCRIPT_FAILURES, 1, "a script failed", said, by=own_metrics.VERSION)
+        own_metrics.write(own_metrics.SCRIPT_FAILURES_OF_ALL, 1, "a script failed in some version")

@@ -292,10 +292,6 @@ def _stacks_have_named_queries() -> None:
     provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {"create": create, "update": update, "delete": delete}
 
 
-def _workflows_have_versions_and_aliases() -> None:
-    emulated_versions.install()
-
-
 def _nested_stacks_are_transformed() -> None:
     """AWS applies the SAM transform to nested stacks too; the emulator only parses their templates."""
     parse = engine._parse_template
@@ -305,6 +301,27 @@ def _nested_stacks_are_transformed() -> None:
         return engine._apply_transforms(parse(template_body))
 
     engine._parse_template = parse_and_transform
+
+
+def _nested_stacks_keep_attributes() -> None:
+    """A resource that an update of its nested stack does not touch keeps what `Fn::GetAtt` gives of it."""
+    provision, update = provisioners._provision_resource, provisioners._update_resource
+    attributes: dict[tuple[str, str], dict[str, Any]] = {}
+
+    @functools.wraps(provision)
+    def provision_and_note(kind: str, logical_id: str, properties: Any, stack: str, *rest: Any, **options: Any) -> Any:
+        made = provision(kind, logical_id, properties, stack, *rest, **options)
+        attributes[stack, logical_id] = made[1]
+        return made
+
+    @functools.wraps(update)
+    def update_and_note(kind: str, name: str, old: Any, new: Any, stack: str, logical_id: str) -> Any:
+        made = update(kind, name, old, new, stack, logical_id, attributes.get((stack, logical_id)))
+        attributes[stack, logical_id] = made[1]
+        return made
+
+    provisioners._provision_resource = provision_and_note
+    provisioners._update_resource = update_and_note
 
 
 class _FunctionFailedError(Exception):
@@ -559,8 +576,10 @@ _functions_run_as_on_lambda()
 _athena_reads_what_glue_knows()
 _work_groups_keep_results()
 _stacks_have_named_queries()
-_workflows_have_versions_and_aliases()
+emulated_versions.workflows_have_versions()
+emulated_versions.functions_have_aliases()
 _nested_stacks_are_transformed()
+_nested_stacks_keep_attributes()
 emulated_cloudwatch.metrics_in_logs_are_metrics()
 emulated_cloudwatch.services_publish_their_metrics()
 emulated_cloudwatch.alarms_mean_what_they_say()

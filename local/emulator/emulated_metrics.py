@@ -16,6 +16,7 @@ from ministack.core import lambda_runtime
 from ministack.services import apigateway_v1, cloudwatch, lambda_svc, sqs
 
 from local.emulator import metric_math
+from local.emulator.emulated_versions import called_alias
 from local.emulator.metric_math import Series
 
 LOOK_SECONDS: Final = 15
@@ -69,7 +70,9 @@ def functions_are_measured() -> None:
         version = worker.config.get("Version", "$LATEST")
         every = [{"FunctionName": worker.func_name}]
         if version != "$LATEST":
-            every.append({"FunctionName": worker.func_name, "Resource": f"{worker.func_name}:{version}"})
+            alias = called_alias.get()
+            of = {"FunctionName": worker.func_name, "Resource": f"{worker.func_name}:{alias or version}"}
+            every += [of, of | {"ExecutedVersion": version}] if alias else [of]
         running.add(id(worker))
         publish("AWS/Usage", "ResourceCount", "None", _CONCURRENCY, len(running), time.time())
         result: Mapping[str, Any] = {"status": "error"}

@@ -1,26 +1,63 @@
-"""Versions and aliases of workflows, as CloudFormation makes them and Step Functions runs them.
+"""Versions and aliases of workflows and functions, as CloudFormation makes them and calls draw them.
 
-ministack knows both in its API of Step Functions. But what starts a version gets the latest definition, an alias goes
-to the version with the higher weight only, and stacks have neither. Here an execution runs the definition of its
-version, an alias draws by weight, and stacks have both. An alias is moved to its new version at once, whatever its
-deployment preference says.
+ministack knows those of workflows in its API of Step Functions. But what starts a version gets the latest definition,
+an alias goes to the version with the higher weight only, and stacks have neither. Here an execution runs the definition
+of its version, an alias draws by weight, and stacks have both. Aliases of functions draw by weight, too. An alias is
+moved to its new version at once, whatever its deployment preference, or CodeDeploy, says.
 """
 
 import functools
 import json
 import random
+from contextvars import ContextVar
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from ministack.core.responses import json_response
-from ministack.services import stepfunctions
+from ministack.services import apigateway_v1, lambda_svc, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 type Made = tuple[str, dict[str, str]]
 
 
-def install() -> None:
-    """Put it into ministack."""
+called_alias: Final = ContextVar[str | None]("called_alias", default=None)
+"""The alias by which API Gateway calls a function meanwhile."""
+
+
+def functions_have_aliases() -> None:
+    """The emulator calls the version of an alias that has the higher weight, and has nothing of CodeDeploy."""
+    find, call = lambda_svc._effective_func_record_for_qualifier, apigateway_v1._call_lambda_raw
+
+    @functools.wraps(find)
+    def draw(function: Any, qualifier: str | None) -> Any:
+        alias = function["aliases"].get(qualifier) if function else None
+        weights = ((alias or {}).get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
+        for version, weight in weights.items():
+            if random.random() < float(weight):  # noqa: S311  # no secret
+                return find(function, version)
+        return find(function, qualifier)
+
+    @functools.wraps(call)
+    async def call_by_alias(reference: str, *arguments: Any, **options: Any) -> Any:
+        qualifier = reference.partition(":function:")[2].partition(":")[2]
+        token = called_alias.set(qualifier if qualifier and not qualifier.isdecimal() else None)
+        try:
+            return await call(reference, *arguments, **options)
+        finally:
+            called_alias.reset(token)
+
+    lambda_svc._effective_func_record_for_qualifier = draw
+    apigateway_v1._call_lambda_raw = call_by_alias
+    for kind in ("Application", "DeploymentConfig", "DeploymentGroup"):
+        provisioners._RESOURCE_HANDLERS[f"AWS::CodeDeploy::{kind}"] = {
+            "create": lambda logical_id, _properties, stack: (provisioners._physical_name(stack, logical_id), {}),
+            "update": lambda name, _old, _new, *_stack: (name, {}),
+            "delete": lambda _name, _properties: None,
+        }
+
+
+def workflows_have_versions() -> None:
+    """Versions and aliases of workflows."""
     publish, resolve = stepfunctions._publish_state_machine_version, stepfunctions._resolve_state_machine_arn
 
     @functools.wraps(publish)

@@ -70,6 +70,13 @@ def _value(node: ast.expr, named: Mapping[str, Series], periods: Sequence[int], 
             return _combined(_OPERATORS[type(op)], value(left), value(right))
         case ast.Call(func=ast.Name(id="FILL"), args=[series, filling]):
             return dict.fromkeys(periods, _number(value(filling))) | _series(value(series))
+        case ast.Compare(left=left, ops=[ast.GtE()], comparators=[right]):
+            return _combined(lambda one, other: float(one >= other), value(left), value(right))
+        case ast.Call(func=ast.Name(id="IF"), args=[condition, then, otherwise]):
+            told, met, unmet = _series(value(condition)), value(then), value(otherwise)
+            chosen = {period: met if is_so else unmet for period, is_so in told.items()}
+            parts = {period: one.get(period) if isinstance(one, dict) else one for period, one in chosen.items()}
+            return {period: one for period, one in parts.items() if one is not None}
         case ast.Call(func=ast.Name(id="TIME_SERIES"), args=[number]):
             return dict.fromkeys(periods, _number(value(number)))
         case ast.Call(func=ast.Name(id="SERVICE_QUOTA"), args=[ast.Name(id=name)]):

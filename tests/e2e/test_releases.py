@@ -10,6 +10,7 @@ does it.
 import io
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +24,16 @@ from PIL import Image
 
 from imagelake.keys import ArrivalHour, RawKey
 from local import deployment, emulator
+from local.api_client import ApiClient
 from local.deployment import DeploymentError, Stack
 from local.emulator import Emulator
+from local.kafka import KafkaSide
+from local.lake import Lake
 from tests.e2e.conftest import eventually
 
 PARAMETERS = {"ReleaseShift": "10-percent-for-10-minutes"}
 BEFORE, AFTER = 8, 3
+REQUESTS = 200
 """Images through the release of before, and through the bad one."""
 
 SCRIPT = '''"""A script of a bad release."""
@@ -73,6 +78,8 @@ BAD: dict[str, Bad] = {
     "NewVersionFaultsAlarm": ("ProcessImageFunction", "app.py", knows_colours_only),
 }
 """What it does not see: that images take long, and what goes wrong with images unlike its own, such as grey ones."""
+API_ALARM = "NewVersionApiAlarm"
+BAD_API: Bad = ("HttpApiFunction", "app.py", lambda _: "import a_module_that_is_missing\n")
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,17 @@ class Released:
     def deploy(self) -> None:
         deployment.deploy(self.emulator, self.template, PARAMETERS)
 
+    @property
+    def api(self) -> dict[str, str]:
+        """The alias of the API, for Lambda."""
+        function = deployment.physical_id(self.emulator, self.stack.name, "HttpApiFunction")
+        return {"FunctionName": function, "Name": "live"}
+
+    def shift_api(self, version: str, shares: dict[str, float]) -> None:
+        """Have the alias of the API send shares of the requests to other versions, as CodeDeploy does."""
+        routing = {"AdditionalVersionWeights": shares}
+        self.emulator.client("lambda").update_alias(**self.api, FunctionVersion=version, RoutingConfig=routing)
+
     def go_back(self, version: str) -> None:
         routing = [{"stateMachineVersionArn": version, "weight": 100}]
         steps = self.emulator.client("stepfunctions")
@@ -132,7 +150,7 @@ class Released:
 
     def ringing(self) -> set[str]:
         """The alarms on the new versions that ring."""
-        names = {deployment.physical_id(self.emulator, self.stack.name, alarm): alarm for alarm in BAD}
+        names = {deployment.physical_id(self.emulator, self.stack.name, alarm): alarm for alarm in (*BAD, API_ALARM)}
         described = self.emulator.client("cloudwatch").describe_alarms(AlarmNames=list(names))["MetricAlarms"]
         return {names[one["AlarmName"]] for one in described if one["StateValue"] == "ALARM"}
 
@@ -196,3 +214,23 @@ def test_a_bad_release_rings_its_own_alarm_and_images_go_through_the_one_before_
         released.go_back(before)
 
     assert eventually(partial(released.status, released.put()), bool) == "processed"
+
+
+def test_an_api_that_fails_gets_a_tenth_of_the_requests_and_rings_its_own_alarm(released: Released) -> None:
+    lake = Lake(released.emulator, released.stack, KafkaSide("", ""), "somebody", "")
+    client = ApiClient(lake, lake.username, lake.add_user(lake.username))
+    versions = released.emulator.client("lambda").get_alias
+    before = versions(**released.api)["FunctionVersion"]
+
+    with changed(released, BAD_API):
+        released.deploy()
+    new = versions(**released.api)["FunctionVersion"]
+    released.shift_api(before, {new: 0.1})
+    answers = Counter(client.get("/images").status_code for _ in range(REQUESTS))
+    eventually(released.ringing, lambda found: found == {API_ALARM})
+    released.shift_api(before, {})
+
+    assert new != before
+    assert answers.keys() == {200, 502}
+    assert answers[502] < REQUESTS / 4, "others went to the version before"
+    assert {client.get("/images").status_code for _ in range(20)} == {200}

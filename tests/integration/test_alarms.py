@@ -68,6 +68,7 @@ def of_aws(metric: AwsMetric, value: float, ago: float = 1, **names: str) -> Dat
 WRITER, PUBLISHER = physical_name("WriteCatalogFunction"), physical_name("PublishOutcomesFunction")
 API, ENGINE = physical_name("HttpApiFunction"), physical_name("ProcessImageFunction")
 RELEASED = {"FunctionName": ENGINE, "Resource": f"{ENGINE}:1"}
+API_RELEASED = {"FunctionName": API, "Resource": f"{API}:live", "ExecutedVersion": "1"}
 CLOSER = physical_name("CloseImageFunction")
 QUEUE, PURGE = physical_name("DeadLetterQueue"), physical_name("EnforceRetentionStateMachine")
 STAGE = {"ApiName": STACK, "Stage": "v1"}
@@ -275,6 +276,14 @@ AWS_FAULTS: dict[str, tuple[list[Datapoint], set[str]]] = {
         [of_aws(metrics.VERSION_ERRORS, 50, 30, FunctionName=ENGINE, Resource=f"{ENGINE}:0")],
         set(),
     ),
+    "three errors of a new version of the API": (
+        [of_aws(metrics.EXECUTED_VERSION_ERRORS, 3, 30, **API_RELEASED)],
+        {"NewVersionApiAlarm"},
+    ),
+    "errors of the version of the API before": (
+        [of_aws(metrics.EXECUTED_VERSION_ERRORS, 50, 30, **API_RELEASED | {"ExecutedVersion": "0"})],
+        set(),
+    ),
     "a new version that takes twice the time": (
         [
             *(of_aws(metrics.FUNCTION_DURATION, time, 30, FunctionName=ENGINE) for time in (400, 410, 390, 800)),
@@ -303,17 +312,28 @@ def test_what_aws_counts_of_a_fault_rings(fault: str, clean: list[Datapoint]) ->
     assert ringing([*clean, *published]) == expected
 
 
-@pytest.mark.parametrize(("version", "failed", "rings"), [("1", 3, True), ("1", 2, False), ("0", 10, False)])
-def test_scripts_of_a_new_version_that_fail_ring(
-    version: str, failed: int, rings: bool, clean: list[Datapoint], emitted: Emitted
+@pytest.mark.parametrize(
+    ("failed", "failed_before", "rings"),
+    [(3, 0, True), (2, 0, False), (10, 0, True), (10, 90, False), (5, 45, False), (0, 10, False)],
+    ids=["some", "too few to judge", "all", "all in both", "half in both", "only of before"],
+)
+def test_scripts_of_a_new_version_that_fail_more_ring(
+    failed: int, failed_before: int, rings: bool, clean: list[Datapoint], emitted: Emitted
 ) -> None:
-    """Of ten images that the new version takes. That the function counts them is in `test_process_image.py`."""
+    """Of ten images that the new version takes, and ninety that the one before does."""
     images = [of_aws(metrics.VERSION_INVOCATIONS, 1, 30, **RELEASED) for _ in range(10)]
-    for _ in range(failed):
-        said = {own_metrics.VERSION: version}
-        own_metrics.write(own_metrics.SCRIPT_FAILURES, 1, "a script failed", said, by=own_metrics.VERSION)
+    images += [of_aws(metrics.FUNCTION_INVOCATIONS, 1, 30, FunctionName=ENGINE) for _ in range(100)]
+    for version in ["1"] * failed + ["0"] * failed_before:
+        _fail(version)
 
     assert ringing([*clean, *images, *emitted()]) == ({"NewVersionScriptsAlarm"} if rings else set())
+
+
+def _fail(version: str) -> None:
+    """Count as the function does; `test_process_image.py` compares."""
+    said = {own_metrics.VERSION: version}
+    own_metrics.write(own_metrics.SCRIPT_FAILURES, 1, "a script failed", said, by=own_metrics.VERSION)
+    own_metrics.write(own_metrics.SCRIPT_FAILURES_OF_ALL, 1, "a script failed in some version")
 
 
 def test_each_alarm_has_a_fault_here() -> None:

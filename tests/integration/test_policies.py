@@ -80,6 +80,17 @@ ROLES: dict[str, tuple[str, Grants]] = {
             ("logs:PutLogEvents", "${CloseImageLogGroup.Arn}"),
         },
     ),
+    "ApiShiftRole": (
+        "codedeploy.amazonaws.com",
+        {
+            *(
+                (f"lambda:{action}", f"${{HttpApiFunction.Arn}}{part}")
+                for action in ("GetAlias", "GetProvisionedConcurrencyConfig", "UpdateAlias")
+                for part in ("", ":live")
+            ),
+            ("cloudwatch:DescribeAlarms", "${NewVersionApiAlarm.Arn}"),
+        },
+    ),
     "RehearseReleaseRole": (
         FUNCTION,
         {
@@ -380,7 +391,8 @@ def _list(value: Any) -> list[Any]:
 
 def _grants(role: dict[str, Any]) -> Grants:
     policies = [policy for policy in role["Policies"] if "Fn::If" not in policy]  # options have tests of their own
-    statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+    listed = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+    statements = [one["Fn::If"][1] if "Fn::If" in one else one for one in listed]
     assert {one["Sid"] for one in statements if one["Effect"] != "Allow"} <= {"KeepNetworkFromCode"}
     assert not any(statement.keys() & {"NotAction", "NotResource"} for statement in statements)
     return {
@@ -572,6 +584,7 @@ CONDITIONS: dict[str, list[Any]] = {
     "redshift-serverless.amazonaws.com": [IF_IT_SAYS_SO],
     "redshift.amazonaws.com": [IF_IT_SAYS_SO],
     "quicksight.amazonaws.com": [IF_IT_SAYS_SO],
+    "codedeploy.amazonaws.com": [IF_IT_SAYS_SO],
     # They say no source when they take a role: whoever creates a function or task has to be let pass it.
     FUNCTION: [None],
     "ecs-tasks.amazonaws.com": [None, OF_THIS_ACCOUNT],
@@ -711,7 +724,7 @@ def test_the_api_is_all_that_may_call_a_function_from_outside(translated: dict[s
     }
     for one in permissions:
         assert (one["Action"], one["Principal"]) == ("lambda:InvokeFunction", "apigateway.amazonaws.com")
-        expected = "EraseImageFunction" if "/DELETE/" in _spelled(one["SourceArn"]) else "HttpApiFunction"
+        expected = "EraseImageFunction" if "/DELETE/" in _spelled(one["SourceArn"]) else "HttpApiFunctionAliaslive"
         assert _spelled(one["FunctionName"]) == f"${{{expected}}}"
 
 

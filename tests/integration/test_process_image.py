@@ -336,8 +336,9 @@ def test_an_image_that_a_script_fails_on_is_counted_by_the_version_of_the_functi
     give_pipelines(default={"scripts": ["redact"], "params": {"redact": {"max_side": max_side}}})
 
     assert process(HILLS).item["status"] == ("rejected" if counted else "processed")
-    found = in_logs(capsys.readouterr().out.splitlines())
+    found = list(in_logs(capsys.readouterr().out.splitlines()))
     assert [(one.of("version"), one.value) for one in found if one.name == "ScriptFailures"] == counted
+    assert [one.value for one in found if one.name == "ScriptFailuresOfAllVersions"] == [one for _, one in counted]
 
 
 def test_an_image_that_is_at_fault_itself_is_not_counted_against_the_version(

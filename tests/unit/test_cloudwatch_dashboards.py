@@ -19,7 +19,10 @@ from tools.cloudwatch.panels import Dashboard, Each, Line, Math, Panel, Text
 EVERY: tuple[Metric | AwsMetric, ...] = (*metrics.OWN, *metrics.AWS)
 BODIES = {one.name: json.loads(body.written(one)) for one in command.DASHBOARDS}
 CHECKED = {one.name: structure.check(body.written(one)) for one in command.DASHBOARDS}
-UNSHOWN = {"ScriptFailures"}  # by number of a version, for the alarm of a release; rejections by reason are shown
+UNSHOWN = {
+    "ScriptFailures",
+    "ScriptFailuresOfAllVersions",
+}  # for the alarm of a release; rejections are shown by reason
 """Metrics of ours that are on no dashboard, each with a comment that says why."""
 WITHOUT_PANEL = {"ConfigureRedshiftFunction", "RehearseReleaseFunction"}
 """Run when the stack is deployed, which fails if they do."""

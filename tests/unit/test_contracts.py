@@ -751,7 +751,7 @@ def test_the_default_profile_has_nothing_that_costs_while_idle() -> None:
 BESIDE = [*ROOT.glob("infra/*.yaml"), *ROOT.glob("examples/events/*.yaml")]
 TEMPLATES = [ROOT / "template.yaml", *STACKS, *sorted(BESIDE)]
 NESTED = {name: one for name, one in read(ROOT / "template.yaml")["Resources"].items() if "TemplateURL" in str(one)}
-OPTIONAL = {"Network", "Kafka", "LargeImages", "Redshift", "QuickSight", "Release"}
+OPTIONAL = {"Network", "Kafka", "LargeImages", "Redshift", "QuickSight"}
 ROOT_LINES = 1000
 
 

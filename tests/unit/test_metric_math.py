@@ -20,6 +20,8 @@ PERIODS = [0, 60, 120]
         ("m1 + nothing", {}),
         ("FILL(m2, 7)", {0: 5, 60: 7, 120: 0}),
         ("m1 + FILL(nothing, 0)", {0: 10, 60: 20, 120: 30}),
+        ("IF(m1 >= 20, m1, 0)", {0: 0, 60: 20, 120: 30}),
+        ("IF(m1 >= 20, m2, 1)", {0: 1, 120: 0}),
         ("SUM([m1, m2, nothing])", {0: 15, 60: 20, 120: 30}),
         ("MAX([m1, m2])", {0: 10, 60: 20, 120: 30}),
         ("MIN([m1, m2])", {0: 5, 60: 20, 120: 0}),
@@ -36,7 +38,17 @@ def test_an_expression_is_evaluated_in_each_period(expression: str, expected: Se
 
 @pytest.mark.parametrize(
     "expression",
-    ["RATE(m1)", "m1 ** 2", "IF(m1 > 1, 1, 0)", "SUM(m1)", "FILL(1, 2)", "TIME_SERIES(m1)", "m1 +", "'m1'"],
+    [
+        "RATE(m1)",
+        "m1 ** 2",
+        "IF(m1 > 1, 1, 0)",
+        "IF(1, m1, m2)",
+        "SUM(m1)",
+        "FILL(1, 2)",
+        "TIME_SERIES(m1)",
+        "m1 +",
+        "'m1'",
+    ],
 )
 def test_what_is_not_known_is_refused(expression: str) -> None:
     with pytest.raises(NotImplementedError):

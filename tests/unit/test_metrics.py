@@ -105,6 +105,7 @@ ENGINE = {
         metrics.MEASURES_MISSING,
         metrics.ENVIRONMENTS_GIVEN_UP,
         metrics.SCRIPT_FAILURES,
+        metrics.SCRIPT_FAILURES_OF_ALL,
     }
 }
 """Written by the engine itself, see `engine.own_metrics`."""

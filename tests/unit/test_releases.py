@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.application import ROOT, TEMPLATE, read, resolve
+from tests.application import ROOT, TEMPLATE, read, resolve, translated
 
 ROOT_TEMPLATE = read(ROOT / "template.yaml")
 INGEST = read(ROOT / "stacks/ingest.yaml")
@@ -44,7 +44,7 @@ def test_the_workflow_calls_versions_of_functions() -> None:
     called = {name: value for name, value in workflow["DefinitionSubstitutions"].items() if "Function" in name}
 
     assert {name: value["Ref"] for name, value in called.items()} == {
-        f"{name}Arn": f"{name}.Version" for name, _, _ in _versioned()
+        f"{name}Arn": f"{name}.Version" for name, _, _ in _versioned() if name != "HttpApiFunction"
     }
     assert workflow["AutoPublishAlias"] == "live"
 
@@ -56,7 +56,7 @@ def test_whatever_changes_a_function_changes_the_description_of_its_version(
     """SAM makes a version when the code changes, CloudFormation when the description does, and nobody for the rest."""
     properties = resource["Properties"]
     described = properties["VersionDescription"]
-    of_all_versions = ("VersionDescription", "Role", "ReservedConcurrentExecutions")
+    of_all_versions = ("VersionDescription", "Role", "ReservedConcurrentExecutions", "DeploymentPreference")
     shaping = {key: value for key, value in properties.items() if key not in of_all_versions}
     shaping["Globals"] = template["Globals"]["Function"]["Environment"]
 
@@ -121,11 +121,51 @@ def test_every_alarm_of_the_stack_of_releases_watches_the_shift_and_new_versions
     """CloudWatch takes a name that is no alarm's for one that never rings."""
     release = read(ROOT / "stacks/release.yaml")
     alarms = {name for name, one in release["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
-    watched = {one["Ref"] for one in release["Outputs"]["Alarms"]["Value"]["Fn::Join"][1]}
+    of_workflow = {one["Ref"] for one in release["Outputs"]["Alarms"]["Value"]["Fn::Join"][1]}
+    of_api = {release["Outputs"]["ApiAlarm"]["Value"]["Ref"]}
     of_a_version = {"Resource", "version"}
 
-    assert watched == alarms
+    assert of_workflow | of_api == alarms
+    assert not of_workflow & of_api, "one that rings would keep CodeDeploy from going back, too"
     for name in alarms:
+        assert "Version" in json.dumps(release["Resources"][name]["Properties"]["AlarmName"]), (
+            "one that rings stays behind"
+        )
+    for name in of_workflow:
         metrics = [one["MetricStat"]["Metric"] for one in TEMPLATE["Resources"][name]["Properties"]["Metrics"][1:]]
         of_all = [one for one in metrics if not of_a_version & {entry["Name"] for entry in one["Dimensions"]}]
-        assert len(of_all) == (name == "NewVersionSlowAlarm"), name
+        assert len(of_all) == {"NewVersionSlowAlarm": 1, "NewVersionScriptsAlarm": 2}.get(name, 0), (
+            "what it is compared with"
+        )
+
+
+@pytest.mark.parametrize(
+    ("shift", "minutes"), [("10-percent-for-10-minutes", "10"), ("10-percent-for-60-minutes", "60")]
+)
+def test_requests_to_the_api_shift_as_images_do(shift: str, minutes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TEMPLATE["Parameters"]["ReleaseShift"], "Default", shift)
+    given = translated()["Resources"]
+    group = given["HttpApiFunctionDeploymentGroup"]["Properties"]
+
+    routing = resolve(given["ApiShift"]["Properties"]["TrafficRoutingConfig"])
+    assert routing["TimeBasedCanary"] == {"CanaryPercentage": "10", "CanaryInterval": minutes}
+    assert group["DeploymentConfigName"]["Fn::If"][1] == {"Ref": "ApiShift"}
+    assert group["DeploymentConfigName"]["Fn::If"][2]["Fn::Sub"][1] == {"ConfigName": "AllAtOnce"}
+    assert group["AlarmConfiguration"]["Fn::If"][1] == {
+        "Enabled": True,
+        "Alarms": [{"Name": {"Ref": "NewVersionApiAlarm"}}],
+    }
+
+
+def test_the_api_calls_its_alias_and_the_workflow_comes_after_it() -> None:
+    """A new version of the workflow may write what only a new API reads."""
+    given = translated()["Resources"]
+
+    alias = given["HttpApiFunctionAliaslive"]
+    assert alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"] == {
+        "Ref": "HttpApiFunctionDeploymentGroup"
+    }
+    assert "HttpApiFunctionAliaslive" in given["IngestImageStateMachine"]["DependsOn"]
+    called = json.dumps(given["Api"]["Properties"]["Body"])
+    assert "${HttpApiFunctionAliaslive}/invocations" in called
+    assert "${HttpApiFunction.Arn}" not in called

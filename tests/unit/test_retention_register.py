@@ -33,6 +33,7 @@ KEEPS_NOTHING = {
     "AWS::ECR::Repository", "AWS::ECS::Cluster", "AWS::ECS::TaskDefinition",
     "AWS::LakeFormation::PrincipalPermissions", "Custom::RedshiftCatalog", "Custom::RehearsedRelease",
     "AWS::QuickSight::Analysis", "AWS::QuickSight::Dashboard", "AWS::QuickSight::DataSource",
+    "AWS::CodeDeploy::DeploymentConfig",
 }  # fmt: skip
 """Types that hold no image, no row and no name of one; functions have their lines for logs and `/tmp`."""
 

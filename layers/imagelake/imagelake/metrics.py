@@ -161,6 +161,12 @@ SCRIPT_FAILURES: Final = Metric(
     ("process_image",),
     by=own_metrics.VERSION,
 )
+SCRIPT_FAILURES_OF_ALL: Final = Metric(
+    own_metrics.SCRIPT_FAILURES_OF_ALL,
+    "Count",
+    "The same, of all versions together: an alarm of CloudWatch cannot add up what it does not know the values of.",
+    ("process_image",),
+)
 
 # Kafka
 
@@ -274,10 +280,18 @@ CONCURRENT_EXECUTIONS: Final = AwsMetric(
     "Of the resource `ConcurrentExecutions`: invocations at the same time, in the whole account.",
 )
 FUNCTION_DURATION: Final = AwsMetric("AWS/Lambda", "Duration", "Milliseconds", _FUNCTION, "Time of an invocation.")
+FUNCTION_INVOCATIONS: Final = AwsMetric("AWS/Lambda", "Invocations", "Count", _FUNCTION, "Invocations of all versions.")
 VERSION_INVOCATIONS: Final = AwsMetric(
     "AWS/Lambda", "Invocations", "Count", _VERSION, "Invocations of a version; the resource is `function:version`."
 )
 VERSION_ERRORS: Final = AwsMetric("AWS/Lambda", "Errors", "Count", _VERSION, "Errors of a version.")
+EXECUTED_VERSION_ERRORS: Final = AwsMetric(
+    "AWS/Lambda",
+    "Errors",
+    "Count",
+    (*_VERSION, "ExecutedVersion"),
+    "Errors of a version that an alias sends a share of the invocations to; the resource is `function:alias`.",
+)
 VERSION_DURATION: Final = AwsMetric("AWS/Lambda", "Duration", "Milliseconds", _VERSION, "Time of its invocations.")
 ITERATOR_AGE: Final = AwsMetric(
     "AWS/Lambda", "IteratorAge", "Milliseconds", _FUNCTION, "Age of the last record of a batch of the stream."

@@ -16,6 +16,7 @@ COLD_STARTS: Final = "ColdStarts"
 MEASURES_MISSING: Final = "MeasuresMissing"
 ENVIRONMENTS_GIVEN_UP: Final = "EnvironmentsGivenUp"
 SCRIPT_FAILURES: Final = "ScriptFailures"
+SCRIPT_FAILURES_OF_ALL: Final = "ScriptFailuresOfAllVersions"
 VERSION: Final = "version"
 """The dimension of what is counted by version of the function."""
 
