@@ -1,20 +1,20 @@
 """What a message in the dead-letter queue is about, and what can be done about it."""
 
-import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-_RAW: Final = re.compile(r"raw/(ingest_date=[^/]+/hour=[^/]+/([0-9a-f-]{36}))", re.ASCII)
-_RESULT: Final = re.compile(r"derived/(ingest_date=[^/]+/hour=[^/]+/([0-9a-f-]{36}))/[^/]+/result\.json", re.ASCII)
+from imagelake.errors import InvalidKeyError
+from imagelake.keys import ImageVersion, RawKey
 
 
 class Remedy(StrEnum):
     """What brings about what a message says has not happened.
 
-    `IMAGE`: the image is started again, by its image_id. `ARRIVAL`: it is started, by the key of its object. The others
-    no redrive can help; `ADVICE` says what can.
+    `ARRIVAL`: the image is started, by the key of its object. `IMAGE`: it is started again, by its image_id; that helps
+    only where it has an outcome. The others no redrive can help; `ADVICE` says what can.
     """
 
     IMAGE = "image"
@@ -28,6 +28,7 @@ class Remedy(StrEnum):
     REJECTION = "rejection"
     NEXT_RUN = "next_run"
     REPORT = "report"
+    MISPLACED = "misplaced"
     UNKNOWN = "unknown"
 
 
@@ -41,12 +42,14 @@ ADVICE: Final = {
     Remedy.REJECTION: "correct the cause; the image is rejected, and the API and SQL say so",
     Remedy.NEXT_RUN: "correct the cause, which the function's log says; the next run does what this one did not",
     Remedy.REPORT: "a fault of Image Lake: report it with the fields that the reason names",
+    Remedy.MISPLACED: "its object is at a key that no image has: send the file through a door of the lake",
     Remedy.UNKNOWN: "no message that Image Lake knows: imagelake dead-letters show prints all of it",
 }  # fmt: skip
 """What to do about those that no redrive helps."""
 _OF_EVENTS: Final = {
     Remedy.ARRIVAL: "object_created",
     Remedy.KEPT_RECORDS: "object_created",
+    Remedy.MISPLACED: "object_created",
     Remedy.CATALOG: "stream_batch",
     Remedy.ERASURE: "stream_batch",
     Remedy.EVENTS: "stream_batch",
@@ -68,7 +71,7 @@ class Letter:
     @property
     def image_id(self) -> str | None:
         """Of the image that it is about; an event of an object names it in the object's key."""
-        return self._text("image_id") or (found[2] if (found := self._object()) else None)
+        return self._text("image_id") or (self._raw.image_id if self._raw else None)
 
     @property
     def status(self) -> str | None:
@@ -88,8 +91,8 @@ class Letter:
 
     @property
     def raw_key(self) -> str | None:
-        """Of the object whose event it is."""
-        return f"raw/{found[1]}" if (found := self._object()) else None
+        """Of the object that it is about; None where it names none, or none that an image can have."""
+        return str(self._raw) if self._raw else None
 
     @property
     def remedy(self) -> Remedy:
@@ -100,9 +103,13 @@ class Letter:
                     return Remedy.REPORT
                 if rest.get("kept_at"):
                     return Remedy.RECORD
+                if self._key:
+                    return Remedy.ARRIVAL if self._raw else Remedy.MISPLACED
                 return Remedy.IMAGE if self.image_id else Remedy.UNKNOWN
             case {"detail-type": "Object Created"}:
-                return Remedy.ARRIVAL if self.raw_key else Remedy.KEPT_RECORDS
+                if self._raw:
+                    return Remedy.ARRIVAL
+                return Remedy.MISPLACED if self._key.startswith(("raw/", "derived/")) else Remedy.KEPT_RECORDS
             case {"DDBStreamBatchInfo": _, **rest}:
                 function = str(rest.get("requestContext"))
                 owners = {"EraseImage": Remedy.ERASURE, "PublishOutcomes": Remedy.EVENTS}
@@ -121,10 +128,21 @@ class Letter:
         value = self.message.get(name) if isinstance(self.message, dict) else None
         return value if isinstance(value, str) else None
 
-    def _object(self) -> re.Match[str] | None:
+    @property
+    def _key(self) -> str:
         match self.message:
             case {"detail-type": "Object Created", "detail": {"object": {"key": str(key)}}}:
-                return _RAW.fullmatch(key) or _RESULT.fullmatch(key)
+                return key
+            case {"reason": str(), "key": str(key)}:
+                return key
+        return ""
+
+    @property
+    def _raw(self) -> RawKey | None:
+        with suppress(InvalidKeyError):
+            return RawKey.parse(self._key)
+        with suppress(InvalidKeyError):
+            return ImageVersion.parse_result(self._key)[0]
         return None
 
 

@@ -157,6 +157,7 @@ ARRIVAL = {
 RESULT_OF_TASK = ARRIVAL | {
     "detail": {"object": {"key": f"derived/ingest_date=2026-11-22/hour=09/{IMAGE_ID}/v1/result.json"}}
 }
+UNREAL = f"raw/ingest_date=2026-13-45/hour=99/{IMAGE_ID}"
 ERASURE = {"requestContext": {"functionArn": "arn:aws:lambda:…:lake-EraseImageFunction-1"}, "DDBStreamBatchInfo": {}}
 UNPUT = ERASURE | {"requestContext": {"functionArn": "arn:aws:lambda:…:lake-PublishOutcomesFunction-1"}}
 KEPT = {"image_id": None, "status": "failed", "reason": "given_up: too old", "kept_at": "s3://kept/given-up/1"}
@@ -168,6 +169,8 @@ EVENTS: list[tuple[Any, str, str]] = [
     ({"version": "1.0", "DDBStreamBatchInfo": {}}, "stream_batch", "version, DDBStreamBatchInfo"),
     (ERASURE, "stream_batch", "requestContext, DDBStreamBatchInfo"),
     (UNPUT, "stream_batch", "requestContext, DDBStreamBatchInfo"),
+    (ARRIVAL | {"detail": {"object": {"key": UNREAL}}}, "object_created", "Object Created"),
+    ({"image_id": "b", "key": "raw/by hand", "reason": "fault: x"}, "fault", "fault: x"),
     (KEPT, "given_up", "given_up: too old"),
     ({"image_id": "a", "status": "failed", "reason": "unreadable_item: x"}, "unreadable_item", "unreadable_item: x"),
     ({"image_id": "image-77"}, "erasure", "image_id"),
@@ -176,7 +179,8 @@ EVENTS: list[tuple[Any, str, str]] = [
     ([1], "unknown", "an event that says nothing"),
 ]  # fmt: skip
 ADVISED = {
-    "object_created": {"started again", "send the Kafka records of that object again"},
+    "object_created": {"started again", "send the Kafka records of that object again", "send the file through a door"},
+    "fault": {"send the file through a door"},
     "schedule": {"the next run does what this one did not"},
     "stream_batch": {"imagelake catalog rebuild --all", "erase the images again", "imagelake events publish"},
     "erasure": {"reconcile has it repeated by the hour"},
@@ -251,6 +255,32 @@ def test_a_message_is_deleted_when_its_image_was_started_and_no_other_is(redrivi
     assert (len(told), {name: told[name] for name in kept}) == (29, kept)
     assert images_left() == sorted(kept)
     assert sorted(redriving.started) == sorted(told.keys() - redriving.results.keys())
+
+
+@pytest.mark.parametrize(
+    "key", ["raw/ingest_date=2026-11-22/hour=09/{}", "derived/ingest_date=2026-11-22/hour=09/{}/v1/result.json"]
+)
+def test_the_image_of_a_message_that_names_its_object_is_started_by_its_key_whatever_is_known_of_it(
+    key: str, monkeypatch: pytest.MonkeyPatch, redriving: Redriving
+) -> None:
+    """By its image_id, an image whose item is missing is unknown, and one that is awaited waits for `reconcile`."""
+    monkeypatch.setattr(redriving, "redrive", lambda image_ids, **_: [[]] if not image_ids else pytest.fail(image_ids))
+    keys: list[str] = []
+    start = redriving.start_arrivals
+
+    def start_and_note(some: Sequence[str], *, dry_run: bool) -> Iterator[list[Redriven]]:
+        keys.extend(some)
+        return start(some, dry_run=dry_run)
+
+    monkeypatch.setattr(redriving, "start_arrivals", start_and_note)
+    about = of_image(IMAGE_ID, "fault: SlowDown on PutItem").model_copy(update={"key": key.format(IMAGE_ID)})
+    send(about)
+    client("sqs").send_message(QueueUrl=QUEUE_URL, MessageBody=json.dumps(ARRIVAL))
+
+    assert [one["can_be_redriven"] for one in listed()] == [True, True]
+    run("redrive", "--all", "--yes")
+
+    assert (keys, images_left()) == ([f"raw/ingest_date=2026-11-22/hour=09/{IMAGE_ID}"], [])
 
 
 def test_both_messages_of_an_image_go_with_one_start(redriving: Redriving) -> None:

@@ -502,3 +502,12 @@ def test_an_arrival_whose_days_are_over_is_not_started(ask: Ask, started: list[d
     assert results(ask(keys=[str(key)])) == ["unknown"]
 
     assert (started, item(key.image_id)) == ([], {})
+
+
+def test_one_image_under_two_hours_keeps_no_other_from_being_started(ask: Ask, started: list[dict[str, Any]]) -> None:
+    key, other = put(HILLS), put(ICON)
+    elsewhere = put(HILLS, RawKey(ArrivalHour.of(NOW - timedelta(hours=1)), key.image_id))
+
+    assert results(ask(keys=[str(one) for one in (key, elsewhere, other)])) == ["redriven"] * 3
+
+    assert [one["detail"]["object"]["key"] for one in started] == [str(key), str(elsewhere), str(other)]

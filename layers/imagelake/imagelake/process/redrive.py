@@ -121,7 +121,7 @@ class Redrive:
         Raises:
             Fault: a service did not answer, or denied access; those before are started, and may be again.
         """
-        items = self._by_id([key.image_id for key in keys])
+        items = self._by_id(list(dict.fromkeys(key.image_id for key in keys)))
         for key in keys:
             item = items.get(key.image_id)
             if item is None:
