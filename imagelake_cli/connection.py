@@ -143,7 +143,7 @@ def diagnosis(stack: str | None, region: str | None, profile: str | None) -> Dia
     """The checks of a stack; arguments and errors are those of `work_group`."""
     found = Stack(*_chosen(stack, region, profile))
     described = _described(found.session, found.name, found.endpoint_url)
-    return Diagnosis(found, described, kept_data(stack, region, profile))
+    return Diagnosis(found, described, lambda: kept_data(stack, region, profile))
 
 
 def deployed(stack: str | None, region: str | None, profile: str | None) -> Stack:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from imagelake_cli.dead_letter_queue import DeadLetterQueue
 from imagelake_cli.kept_data import STALE, KeptData, ReportError
-from imagelake_cli.rights import RIGHTS, Right
+from imagelake_cli.rights import OF_RESOURCES, RIGHTS, Right
 from imagelake_cli.stack import Resource, Stack
 
 OUTPUTS: Final = (
@@ -24,6 +25,7 @@ PERIOD: Final = timedelta(days=1)
 """How far back load is looked at."""
 NEAR: Final = 0.8
 """From this part of a quota on it is worth a look."""
+_OF_KEPT_DATA: Final = ("AuditBucketName", "RawBucketName", "LakeBucketName", "ImagesTableName")
 FEW_EXECUTIONS: Final = 100
 """Fewer executions at once than this are those of a new account."""
 
@@ -47,22 +49,31 @@ class Finding:
     to_do: str = ""
 
 
+class OutputMissingError(Exception):
+    """The stack lacks an output: it is older, or was never whole. The message is its name."""
+
+
+class _Outputs(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        raise OutputMissingError(name)
+
+
 @dataclass(frozen=True)
 class Diagnosis:
-    """A stack, what CloudFormation says of it, and what it keeps."""
+    """A stack, what CloudFormation says of it, and what it keeps, which takes outputs that it may lack."""
 
     stack: Stack
     described: Mapping[str, Any]
-    kept: KeptData
+    kept: Callable[[], KeptData]
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def findings(self) -> Iterator[Finding]:
-        """What each check found, one after the other; what AWS refuses is a finding, too."""
+        """What each check found, one after the other; what AWS refuses or the stack lacks is a finding, too."""
+        resources: Sequence[Resource] = []
         try:
             resources = self.stack.resources()
         except (ClientError, BotoCoreError) as error:
             yield _refused("resources", error)
-            resources = []
         checks: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = [
             ("stack", self._stack),
             ("outputs", self._outputs),
@@ -72,19 +83,20 @@ class Diagnosis:
             ("workflow throttle", self._workflow),
             ("dead letters", self._dead_letters),
             ("audit", self._audit),
-            ("alarms", lambda: self._alarms(resources)),
-            ("event sources", lambda: self._event_sources(resources)),
-            ("schedules", lambda: self._schedules(resources)),
+        ]
+        of_resources: Sequence[tuple[str, Callable[[Sequence[Resource]], Iterator[Finding]]]] = [
+            ("alarms", self._alarms),
+            ("event sources", self._event_sources),
+            ("schedules", self._schedules),
         ]
         for name, check in checks:
-            try:
-                yield from check()
-            except (ClientError, BotoCoreError) as error:
-                yield _refused(name, error)
+            yield from _ended(name, check)
+        for name, look in of_resources:
+            yield from _ended(name, partial(look, resources)) if resources else [_without_resources(name)]
 
     @property
-    def _values(self) -> dict[str, str]:
-        return {one["OutputKey"]: one["OutputValue"] for one in self.described.get("Outputs", [])}
+    def _values(self) -> _Outputs:
+        return _Outputs({one["OutputKey"]: one["OutputValue"] for one in self.described.get("Outputs", [])})
 
     def _stack(self) -> Iterator[Finding]:
         status = self.described["StackStatus"]
@@ -110,17 +122,23 @@ class Diagnosis:
             yield Finding("permissions", State.OK, "the root user may do everything")
             return
         for right in RIGHTS:
-            yield self._permission(right, caller, right.resources(self._values, resources, self.stack, caller))
+            check = f"permissions of {right.command}"
+            if right.place in OF_RESOURCES and not resources:
+                yield _without_resources(check)
+            else:
+                yield from _ended(check, partial(self._permission, check, right, caller, resources))
 
-    def _permission(self, right: Right, caller: str, arns: Sequence[str]) -> Finding:
-        check = f"permissions of {right.command}"
+    def _permission(self, check: str, right: Right, caller: str, resources: Sequence[Resource]) -> Iterator[Finding]:
+        arns = right.resources(self._values, resources, self.stack, caller)
         try:
             denied = sorted(self._denied(right, caller, arns))
         except ClientError:  # whoever may not simulate policies may still have what the command needs
-            return self._tried(check, right, arns)
+            yield self._tried(check, right, arns)
+            return
         if denied:
-            return Finding(check, State.LOOK, f"{', '.join(denied)} denied", f"allow them on {', '.join(arns)}")
-        return Finding(check, State.OK, f"{', '.join(right.actions)} allowed")
+            yield Finding(check, State.LOOK, f"{', '.join(denied)} denied", f"allow them on {', '.join(arns)}")
+        else:
+            yield Finding(check, State.OK, f"{', '.join(right.actions)} allowed")
 
     def _denied(self, right: Right, caller: str, arns: Sequence[str]) -> set[str]:
         iam = self.stack.client("iam")
@@ -208,8 +226,10 @@ class Diagnosis:
             yield Finding("dead letters", State.OK, "none is waiting")
 
     def _audit(self) -> Iterator[Finding]:
+        for name in _OF_KEPT_DATA:
+            self._values[name]
         try:
-            report = self.kept.report(self.now)
+            report = self.kept().report(self.now)
         except ReportError as error:
             yield Finding("audit", State.LOOK, str(error), "a new stack has its first at 05:55 UTC; wait for it")
             return
@@ -297,6 +317,22 @@ class Diagnosis:
             Statistics=[statistic],
         )
         return [float(one[statistic]) for one in answer["Datapoints"]]
+
+
+def _ended(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a check finds, and how it ended where AWS refused or an output is missing."""
+    try:
+        yield from look()
+    except OutputMissingError as missing:
+        said = f"it cannot be checked: the stack has no output {missing}"
+        yield Finding(check, State.UNKNOWN, said, "deploy the template of this version: sam build && sam deploy")
+    except (ClientError, BotoCoreError) as error:
+        yield _refused(check, error)
+
+
+def _without_resources(check: str) -> Finding:
+    said = "it cannot be checked: CloudFormation names no resources of the stack"
+    return Finding(check, State.UNKNOWN, said, "allow cloudformation:ListStackResources on it and its nested stacks")
 
 
 def _refused(check: str, error: ClientError | BotoCoreError) -> Finding:

@@ -12,6 +12,9 @@ type Place = Literal[
     "dashboards", "everything",
 ]  # fmt: skip
 
+OF_RESOURCES: Final[frozenset[Place]] = frozenset({"log groups", "dashboards"})
+"""Places that only the list of the stack's resources names."""
+
 
 @dataclass(frozen=True)
 class Right:

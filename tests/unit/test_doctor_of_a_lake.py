@@ -61,6 +61,7 @@ class Aws:
                 ]
             },
             "get_schedule": lambda **_: {"State": "ENABLED"},
+            "list_resources": lambda: RESOURCES,
         }
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
@@ -124,9 +125,9 @@ type Doctor = Callable[..., list[dict[str, str]]]
 def doctor(aws: Aws, kept: Kept, described: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Doctor:
     stack = SimpleNamespace(
         session=SimpleNamespace(region_name="us-east-1"), name="lake", endpoint_url=None,
-        client=lambda _service: aws, resources=lambda: RESOURCES,
+        client=lambda _service: aws, resources=lambda: aws.list_resources(),
     )  # fmt: skip
-    monkeypatch.setattr(connection, "diagnosis", lambda *_: Diagnosis(stack, described, kept, NOW))  # type: ignore[arg-type]  # as much of them as is asked
+    monkeypatch.setattr(connection, "diagnosis", lambda *_: Diagnosis(stack, described, lambda: kept, NOW))  # type: ignore[arg-type,return-value]  # as much of them as is asked
 
     def run(code: int = 3) -> list[dict[str, str]]:
         ended = CliRunner().invoke(app, ["doctor", "--stack", "lake", "--json"])
@@ -283,3 +284,54 @@ def test_the_rights_are_those_to_nested_stacks_and_to_the_stack_s_dashboards_too
             "arn:aws:cloudformation:us-east-1:123456789012:stack/lake/*", nested,
         ],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("simulates", [True, False])
+@pytest.mark.parametrize("missing", [*OUTPUTS, None])
+def test_an_output_that_is_missing_keeps_only_the_checks_that_need_it(
+    missing: str | None, simulates: bool, doctor: Doctor, aws: Aws, described: dict[str, Any]
+) -> None:
+    """`None`: all of them are, as after a creation that failed."""
+    for operation in (
+        "list_objects_v2",
+        "list_object_versions",
+        "query",
+        "list_named_queries",
+        "get_dashboard",
+        "invoke",
+    ):
+        aws.answers[operation] = lambda **_: {}
+    if not simulates:
+        aws.answers["simulate_principal_policy"] = lambda **_: refuse("SimulatePrincipalPolicy")
+    names = [one["check"] for one in doctor()] if not simulates else [one["check"] for one in doctor(code=0)]
+    described["Outputs"] = [one for one in described["Outputs"] if missing not in (one["OutputKey"], None)]
+
+    found = doctor()
+
+    assert [one["check"] for one in found] == names
+    assert {one["check"]: one["state"] for one in found}["outputs"] == "broken"
+    said = [one for one in found if "has no output" in one["said"]]
+    assert {one["state"] for one in said} <= {"unknown"}
+    assert all(missing is None or one["said"].endswith(f"output {missing}") for one in said)
+    assert {"dead letters", "audit", "api throttle", "permissions of redrive"} <= {
+        one["check"] for one in said
+    } or missing
+
+
+def test_without_the_list_of_resources_what_needs_it_is_unknown(doctor: Doctor, aws: Aws) -> None:
+    aws.answers["list_resources"] = lambda: refuse("ListStackResources")
+
+    found = doctor()
+
+    assert "not yours" in next(one["said"] for one in found if one["check"] == "resources")
+    assert unwell(found) == [
+        (name, "unknown")
+        for name in (
+            "resources",
+            "permissions of dashboard",
+            "permissions of logs",
+            "alarms",
+            "event sources",
+            "schedules",
+        )
+    ]
