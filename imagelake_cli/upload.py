@@ -17,7 +17,7 @@ from imagelake_cli.failures import ExitCode, explained
 from imagelake_cli.lake_api import ApiError, LakeApi
 from imagelake_cli.progress import bar
 from imagelake_cli.sign_in import SignInError
-from imagelake_cli.uploading import Sent
+from imagelake_cli.uploading import Chosen, Sent
 
 _SHOWN: Final = 20
 """Files that are named one by one; --json names all."""
@@ -46,30 +46,28 @@ def upload(
     """Send pictures to the lake: all in the folders that are given, and files by name.
 
     It may be stopped and started again: what has arrived is passed over, what was under way is finished, and nothing is
-    sent twice. In folders, files that are no pictures are passed over. On AWS the password is IMAGELAKE_PASSWORD;
-    whoever has no credentials of AWS names the lake by --api-url and --client-id (outputs ApiUrl and UserPoolClientId)
-    instead of --stack. Ends with 0 when all is in the lake, with 3 when a file is not, and with 1 when nothing could be
-    sent.
+    sent twice. In folders, files that are no pictures are passed over, and what cannot be read is named. On AWS the
+    password is IMAGELAKE_PASSWORD; whoever has no credentials of AWS names the lake by --api-url and --client-id
+    (outputs ApiUrl and UserPoolClientId) instead of --stack. Ends with 0 when all is in the lake, with 3 when a file is
+    not, and with 1 when nothing could be sent.
     """
     reach = connection.Reach(stack, region, profile, username, api_url, client_id)
     parsed = _tags(tags or [])
     with explained(connection.NoLakeError, SignInError, ApiError, BotoCoreError, ClientError, sqlite3.Error, OSError):
-        chosen, others = _choose(paths)
+        chosen = uploading.choose(paths)
+        results = list(chosen.unread)
         if dry_run:
-            for path in chosen:
-                typer.echo(path)
-            Console(stderr=True).print(f"{len(chosen)} would be sent, {others} are no pictures", highlight=False)
-            return
-        api = connection.lake_api(reach)
-        file = platformdirs.user_state_path("imagelake") / "uploads.sqlite"
-        with journal.opened(file, api.base_url) as kept, bar(len(chosen), "sending") as (progress, task):
-            results = []
-            for one in uploading.send(api, kept, chosen, parsed, at_once, again=again):
-                results.append(one)
-                progress.advance(task)
-        if wait:
-            results = _waited(api, results, wait_seconds, at_once)
-    _report(results, others, as_json=as_json)
+            _tell_chosen(chosen, as_json=as_json)
+        else:
+            api = connection.lake_api(reach)
+            file = platformdirs.user_state_path("imagelake") / "uploads.sqlite"
+            with journal.opened(file, api.base_url) as kept, bar(len(chosen.files), "sending") as (progress, task):
+                for one in uploading.send(api, kept, chosen.files, parsed, at_once, again=again):
+                    results.append(one)
+                    progress.advance(task)
+            if wait:
+                results = _waited(api, results, wait_seconds, at_once)
+            _report(results, chosen.others, as_json=as_json)
     if not all(one.is_well for one in results):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -84,15 +82,15 @@ def _tags(texts: Sequence[str]) -> dict[str, str]:
     return tags
 
 
-def _choose(paths: Sequence[Path]) -> tuple[list[Path], int]:
-    """The files to be sent, each once, and how many of the folders' are no pictures."""
-    chosen, others = dict[Path, None](), 0
-    for path, is_named in uploading.find(paths):
-        if is_named or uploading.is_picture(path):
-            chosen[path.resolve()] = None
-        else:
-            others += 1
-    return list(chosen), others
+def _tell_chosen(chosen: Chosen, *, as_json: bool) -> None:
+    for path in map(uploading.place, chosen.files):
+        typer.echo(json.dumps({"path": path, "state": "would_be_sent"}) if as_json else path)
+    console = Console(stderr=True)
+    for one in chosen.unread:
+        if as_json:
+            typer.echo(json.dumps({"path": one.path, "state": one.state, "reason": one.reason}))
+        console.print(f"{one.state}: {one.path}: {one.reason}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(chosen.files)} would be sent, {chosen.others} are no pictures", highlight=False)
 
 
 def _waited(api: LakeApi, results: Sequence[Sent], seconds: float, at_once: int) -> list[Sent]:

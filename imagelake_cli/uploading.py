@@ -7,6 +7,7 @@ that is over, and took nothing, is replaced.
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -62,28 +63,61 @@ class _File:
     sha256: str
 
 
-def find(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """The files of folders, deeply, in order, and files that are named; and whether each was named itself.
+@dataclass(frozen=True)
+class Chosen:
+    """The files to send, all different; how many of the folders' are no pictures; and what could not be read."""
+
+    files: list[Path]
+    others: int
+    unread: list[Sent]
+
+
+def choose(paths: Iterable[Path]) -> Chosen:
+    """Files that are named, and the pictures in folders, deeply, in order.
 
     Links to folders are not followed, and files and folders with names that begin with a dot are left out.
     """
+    files, others, unread = dict[Path, None](), 0, list[Sent]()
+
+    def note(error: OSError) -> None:
+        unread.append(_failed(Path(error.filename), error))
+
     for path in paths:
         if not path.is_dir():
-            yield path, True
+            files[path.resolve()] = None
             continue
-        for folder, folders, names in os.walk(path):
+        for folder, folders, names in os.walk(path, onerror=note):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            yield from ((Path(folder, name), False) for name in sorted(names) if not name.startswith("."))
+            for file in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
+                try:
+                    if _is_picture(file):
+                        files[file.resolve()] = None
+                    else:
+                        others += 1
+                except OSError as error:
+                    unread.append(_failed(file, error))
+    return Chosen(list(files), others, unread)
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file begins as pictures do.
+def place(path: Path) -> str:
+    """A path as text, also where its bytes are none."""
+    return os.fsencode(path.absolute()).decode(errors="backslashreplace")
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether it is a file that begins as pictures do, and no pipe, socket or device.
 
     Raises:
         OSError: it cannot be read.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        return False
     with path.open("rb") as file:
         return guard.format_of(file.read(32)) is not None
+
+
+def _failed(path: Path, error: OSError) -> Sent:
+    return Sent(place(path), "failed", None, error.strerror or str(error))
 
 
 def send(
@@ -236,17 +270,19 @@ class _Sending:
 
 
 def _read(path: Path) -> _File | Sent:
-    place = str(path.resolve())
     try:
-        if (size := path.stat().st_size) > LARGEST_BYTES:
-            return Sent(place, "refused", None, f"{size} bytes are more than any lake takes")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            return Sent(place(path), "refused", None, "is no file, but a pipe, a socket or a device")
+        if found.st_size > LARGEST_BYTES:
+            return Sent(place(path), "refused", None, f"{found.st_size} bytes are more than any lake takes")
         content = path.read_bytes()
     except OSError as error:
-        return Sent(place, "failed", None, error.strerror or str(error))
+        return _failed(path, error)
     image_format = guard.format_of(content)
     if image_format is None:
-        return Sent(place, "refused", None, "is no picture of a format that lakes take")
-    return _File(place, content, _TYPES[image_format], hashlib.sha256(content).hexdigest())
+        return Sent(place(path), "refused", None, "is no picture of a format that lakes take")
+    return _File(place(path), content, _TYPES[image_format], hashlib.sha256(content).hexdigest())
 
 
 def _seconds(moment: str) -> float:

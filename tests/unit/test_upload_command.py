@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -218,3 +219,55 @@ def test_what_cannot_be_sent_is_said(lake: Lake, folder: Path, arguments: list[s
 def test_only_its_owner_reads_the_journal(tmp_path: Path) -> None:
     with journal.opened(tmp_path / "state" / "uploads.sqlite", "lake"):
         assert (tmp_path / "state" / "uploads.sqlite").stat().st_mode & 0o077 == 0
+
+
+@pytest.fixture
+def odd(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with four things besides that cannot be read, two that are no files, and a name that is no text."""
+    (folder / "dangling.png").symlink_to("nowhere.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "unreadable.png").symlink_to("/proc/self/mem")
+    (folder / "closed").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.png")).write_bytes((folder / "9.png").read_bytes())
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    return folder
+
+
+def test_what_cannot_be_read_in_a_folder_is_said_and_keeps_nothing_else(lake: Lake, odd: Path) -> None:
+    result = upload(odd, "--json")
+
+    assert result.exit_code == 3, result.output
+    told = {one["path"]: one for one in map(json.loads, result.stdout.splitlines())}
+    assert {path: one["reason"] for path, one in told.items() if one["state"] == "failed"} == {
+        f"{odd}/dangling.png": "No such file or directory",
+        f"{odd}/loop.png": "Too many levels of symbolic links",
+        f"{odd}/unreadable.png": "Input/output error",
+        f"{odd}/closed": "Permission denied",
+    }
+    assert "4 failed, 31 sent, 3 passed over as no pictures" in result.stderr
+    assert told[f"{odd}/\\xff.png"]["state"] == "sent"
+    assert "4 failed, 31 sent before" in upload(odd).stderr
+    assert len(lake.images) == 31
+
+
+def test_a_pipe_that_is_named_is_refused(lake: Lake, odd: Path) -> None:
+    assert "is no file, but a pipe" in upload(odd / "pipe.png").stderr
+    assert lake.granted == []
+
+
+def test_a_dry_run_says_what_would_be_sent_for_programs_too(lake: Lake, odd: Path) -> None:
+    result = upload(odd, "--dry-run", "--json")
+
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert Counter(one["state"] for one in told) == {"would_be_sent": 31, "failed": 4}
+    assert {"path": f"{odd}/below/0.png", "state": "would_be_sent"} in told
+    assert (result.exit_code, lake.granted) == (3, [])
