@@ -1,24 +1,29 @@
 """The examples of rules: the queue as it deploys, and the webhook's rule with a receiver on this machine.
 
 The emulator does not know the resource types of API destinations, so what the template of the webhook describes is made
-by calls here, with the address of the receiver in place of one that its pattern allows.
+by calls here, with the address of the receiver in place of one that its pattern allows. The signed webhook deploys.
 """
 
 import json
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import jsonschema
+import pytest
 
+from local import deployment
 from local.lake import Lake
 from local.samples import Sample
 from tests.application import ROOT, read
 from tests.e2e.conftest import Upload, eventually
+from tests.webhook_receiver import receiving
 from tools.event_schemas import SCHEMAS
 
 EXAMPLES = ROOT / "examples/events"
@@ -112,8 +117,50 @@ def test_a_webhook_is_called_with_each_outcome_and_the_key(
     jsonschema.validate(told["detail"], json.loads((SCHEMAS / "ImageRejected.json").read_text(encoding="utf-8")))
 
 
-def test_a_webhook_is_called_at_no_host_that_the_template_does_not_name() -> None:
-    pattern = read(EXAMPLES / "webhook.yaml")["Parameters"]["Endpoint"]["AllowedPattern"]
+def test_a_signed_webhook_is_called_with_a_signature_that_a_library_verifies_and_again_after_a_refusal(
+    lake: Lake, samples: dict[str, Sample], upload: Upload, tmp_path: Path
+) -> None:
+    """The example as it deploys, with the receiver of this machine on its list, trusted, and tries of 20 s."""
+    name = f"signed-{uuid.uuid4().hex[:8]}"
+    shutil.copytree(EXAMPLES / "signed_webhook", tmp_path / "signed_webhook")
+    with receiving(tmp_path / "certificate.pem") as receiver:
+        shutil.copy(tmp_path / "certificate.pem", tmp_path / "signed_webhook")
+        with (tmp_path / "signed_webhook" / "app.py").open("a", encoding="utf-8") as function:
+            function.write('os.environ["SSL_CERT_FILE"] = __file__.replace("app.py", "certificate.pem")\n')
+        text = (EXAMPLES / "signed_webhook.yaml").read_text(encoding="utf-8")
+        for old, new in {
+            r"(hooks|events)\.example\.com": f"localhost:{receiver.port}",
+            "VisibilityTimeout: 300": "VisibilityTimeout: 20",
+        }.items():
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "template.yaml").write_text(text, encoding="utf-8")
+        given = {"EventBusName": lake.stack.outputs["EventBusName"], "Endpoint": receiver.address}
+        stack = deployment.deploy(lake.emulator, tmp_path / "template.yaml", given, name)
+        # The emulator's own key has punctuation, which is not base64.
+        lake.client("secretsmanager").put_secret_value(
+            SecretId=stack.outputs["SigningSecretArn"], SecretString="k" * 44
+        )
+        receiver.secret = f"whsec_{'k' * 44}"
+        receiver.answers = [(503, {})]
+
+        image_id = upload(samples["notes.jpg"])
+
+        told = eventually(
+            lambda: [one for _, one in receiver.taken],
+            lambda told: any(one["detail"]["image_id"] == image_id for one in told),
+        )
+        lake.client("cloudformation").delete_stack(StackName=name)
+    assert receiver.answers == [], "the first call was refused"
+    assert receiver.refused == [], "every signature was good"
+    [rejected] = (one for one in told if one["detail"]["image_id"] == image_id)
+    assert rejected["type"] == "ImageRejected"
+    jsonschema.validate(rejected["detail"], json.loads((SCHEMAS / "ImageRejected.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("template", ["webhook.yaml", "signed_webhook.yaml"])
+def test_a_webhook_is_called_at_no_host_that_the_template_does_not_name(template: str) -> None:
+    pattern = read(EXAMPLES / template)["Parameters"]["Endpoint"]["AllowedPattern"]
 
     assert re.match(pattern, "https://hooks.example.com/images/of-us")
     for address in (

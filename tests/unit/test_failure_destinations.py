@@ -30,7 +30,7 @@ def without_destination(resources: Resources) -> set[str]:
     found = {
         place
         for name, one in resources.items()
-        for place in _of_source(name, one.get("Type", ""), one.get("Properties", {}))
+        for place in _of_source(name, one.get("Type", ""), one.get("Properties", {}), resources)
     }
     for name in called_asynchronously(resources):
         function = resources[name]["Properties"]
@@ -39,7 +39,15 @@ def without_destination(resources: Resources) -> set[str]:
     return found
 
 
-def _of_source(name: str, kind: str, properties: dict[str, Any]) -> Iterator[str]:
+def _queue_of(name: str, properties: dict[str, Any], resources: Resources) -> dict[str, Any]:
+    """The queue that a mapping reads, if it is one: what fails goes where the queue says."""
+    source = properties.get("EventSourceArn")
+    queue = source["Fn::GetAtt"][0] if isinstance(source, dict) and "Fn::GetAtt" in source else ""
+    found = resources.get(f"{name.rpartition(' ')[0]} {queue}".strip(), {})
+    return dict(found) if found.get("Type") == "AWS::SQS::Queue" else {}
+
+
+def _of_source(name: str, kind: str, properties: dict[str, Any], resources: Resources) -> Iterator[str]:
     match kind:
         case "AWS::Events::Rule":
             for target in properties["Targets"]:
@@ -50,7 +58,8 @@ def _of_source(name: str, kind: str, properties: dict[str, Any]) -> Iterator[str
             if not (target.get("DeadLetterConfig", {}).get("Arn") and "RetryPolicy" in target):
                 yield name
         case "AWS::Lambda::EventSourceMapping":
-            if not properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"):
+            of_queue = _queue_of(name, properties, resources).get("Properties", {}).get("RedrivePolicy")
+            if not (of_queue or properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")):
                 yield name
         case "AWS::Pipes::Pipe":
             if "DeadLetterConfig" not in json.dumps(properties.get("SourceParameters", {})):
@@ -108,7 +117,8 @@ def test_sources_of_each_kind_are_looked_at() -> None:
     kinds = {everything()[name]["Type"] for name in _sources()}
 
     assert kinds == set(SOURCES)
-    assert {"own_queue OutcomesRule", "webhook WebhookRule", "RejectionsRule", "ImageTopicOfMsk"} <= set(_sources())
+    assert {"own_queue OutcomesRule", "webhook WebhookRule", "signed_webhook OutcomesOfQueue"} <= set(_sources())
+    assert {"RejectionsRule", "ImageTopicOfMsk"} <= set(_sources())
     # CloudFormation calls `configure_redshift` and `rehearse_release` so too; what they do not answer fails the stack.
     assert called_asynchronously(everything()) == {
         *("AuditRetentionFunction", "CompactCatalogFunction", "ReconcileFunction", "EraseImageFunction"),
@@ -119,6 +129,8 @@ def test_sources_of_each_kind_are_looked_at() -> None:
 def test_a_source_whose_destination_is_taken_away_is_noticed(name: str) -> None:
     resources = copy.deepcopy(everything())
     properties = resources[name]["Properties"]
+    if queue := _queue_of(name, properties, resources):
+        del queue["Properties"]["RedrivePolicy"]
     for place in (properties, properties.get("Target", {}), *properties.get("Targets", ())):
         for key in ("DeadLetterConfig", "DestinationConfig"):
             place.pop(key, None)
