@@ -16,7 +16,7 @@ from imagelake.api.callers import Callers, Reach
 from imagelake.api.images import MAX_ID
 from imagelake.errors import OutOfTime, unforeseen
 from imagelake.model import ErasureReason
-from imagelake.retention.erasure import Caller, Erasure
+from imagelake.retention.erasure import Caller, Erased, Erasure
 from imagelake.settings import load
 
 logger = Logger()
@@ -43,9 +43,14 @@ def erase_image(image_id: str) -> Response[str]:
     if tombstone.erased_at != now and erasure.is_under_way(tombstone, now):
         return _answer(HTTPStatus.ACCEPTED)
     erased = erasure.erase(tombstone, now, ANSWER_SECONDS)
-    emission.add(metrics.IMAGES_ERASED)
-    logger.info("image erased", extra={"image_id": image_id, "finished": erased.finished, **erased.tally.counts()})
+    _tell(image_id, erased)
     return _answer(HTTPStatus.NO_CONTENT if erased.finished else HTTPStatus.ACCEPTED)
+
+
+def _tell(image_id: str, erased: Erased) -> None:
+    if erased.is_settled:
+        emission.add(metrics.IMAGES_ERASED)
+    logger.info("image erased", extra={"image_id": image_id, "finished": erased.finished, **erased.tally.counts()})
 
 
 def _answer(status: HTTPStatus) -> Response[str]:
@@ -91,7 +96,9 @@ def _go_on(image_id: str, context: LambdaContext) -> bool:
     while erasure.is_under_way(tombstone, datetime.now(UTC)):
         time.sleep(PAUSE_SECONDS)
     seconds = context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
-    if not erasure.erase(tombstone, datetime.now(UTC), seconds).finished:
+    erased = erasure.erase(tombstone, datetime.now(UTC), seconds)
+    _tell(image_id, erased)
+    if not erased.finished:
         raise OutOfTime(0)
     return True
 

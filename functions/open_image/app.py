@@ -21,7 +21,8 @@ def _count(created: ObjectCreated, opened: Opened, *, is_later: bool) -> None:
         emission.add(metrics.DUPLICATES_ABSORBED)
     if opened.decision == "open" and opened.facts and not created.for_task:
         emission.add(metrics.IMAGES_RECEIVED)
-        emission.add_time(metrics.STEP_LATENCY, datetime.now(UTC) - opened.facts.received_at, of="start")
+        if not opened.facts.attempts:
+            emission.add_time(metrics.STEP_LATENCY, datetime.now(UTC) - opened.facts.received_at, of="start")
 
 
 @emission.emits

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from imagelake import emission, metrics
 from imagelake.errors import unforeseen
-from imagelake.events import ImageEvent, ImageFailed, ImageProcessed, ImageRejected
+from imagelake.events import ImageFailed, ImageProcessed, ImageRejected
 from imagelake.keys import ArrivalHour
-from imagelake.process.publication import Publication
+from imagelake.process.publication import Publication, Told
 from imagelake.settings import load
 
 logger = Logger()
@@ -34,7 +34,8 @@ class Request(BaseModel):
     after: str = ""
 
 
-def _count(outcome: ImageEvent) -> None:
+def _count(told: Told) -> None:
+    outcome = told.event
     logged = {"image_id": outcome.image_id, "correlation_id": outcome.source_ref}
     match outcome:
         case ImageProcessed():
@@ -46,7 +47,7 @@ def _count(outcome: ImageEvent) -> None:
         case ImageFailed():
             emission.add(metrics.IMAGES_FAILED)
             logged["reason"] = outcome.reason_code
-    if outcome.ended_at:
+    if outcome.ended_at and told.is_first_attempt:
         emission.add_time(metrics.ARRIVAL_TO_ANSWER, outcome.ended_at - outcome.received_at)
     logger.info("outcome %s", outcome.status, extra=logged)
 
@@ -66,7 +67,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         changes = [one.dynamodb for one in DynamoDBStreamModel.model_validate(event).Records]
         items: list[Any] = [change.NewImage for change in changes]
         done, told = publication.publish(items)
-    for outcome in told:
-        _count(outcome)
+    for one in told:
+        _count(one)
     logger.info("outcomes published", extra={"records": len(changes), "published": done})
     return {"batchItemFailures": [{"itemIdentifier": change.SequenceNumber} for change in changes[done : done + 1]]}

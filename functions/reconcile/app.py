@@ -29,5 +29,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, int]:
     result = load(Reconciliation).run(datetime.now(UTC), request.since)
     emission.add(metrics.IMAGES_RESTARTED, result.restarted)
     emission.add(metrics.IMAGES_GIVEN_UP, result.given_up)
+    emission.add(metrics.FAILURES_REPORTED_LATE, result.reported)
     logger.info("reconciled", extra=asdict(result))
     return asdict(result)

@@ -6,6 +6,7 @@ An erasure whose tombstone the stream brings goes on once the rows that came bef
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import batched
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger
@@ -27,6 +28,10 @@ logger = Logger()
 
 LATE: Final = timedelta(minutes=30)
 """Well under `compaction.GRACE`: until then, step 2 of a compaction finds a row that its copy has too."""
+
+
+LOGGED_AT_ONCE: Final = 100
+"""Images that a line of the log names: 34 kB at most, of a batch of up to 10,000."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,10 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         # Last: an erasure counts and deletes every row that was written before its tombstone.
         writing.erase_image_function.start_all({"image_id": one.image_id} for one in tombstones if one.unsettled_since)
     _count(rows, records)
-    images = {"image_ids": [one.image_id for one in records], "correlation_ids": [one.source_ref for one in records]}
-    logger.info("catalog written", extra=images | {"records": len(records), "files": keys, "erased": len(buried)})
+    for some in batched(records, LOGGED_AT_ONCE, strict=False):
+        images = {"image_ids": [one.image_id for one in some], "correlation_ids": [one.source_ref for one in some]}
+        logger.info("rows written", extra=images)
+    logger.info("catalog written", extra={"records": len(records), "files": keys, "erased": len(buried)})
     return {"records": len(records), "files": keys}
 
 

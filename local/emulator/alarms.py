@@ -3,6 +3,9 @@
 One metric or an expression of several, statistics and percentiles, M of N periods, missing data, composite alarms:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html. What is not here raises.
 
+A percentile of few values may be told to change nothing:
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/percentiles-with-low-samples.html.
+
 Differs from AWS: a period ends at the moment that is asked about, where AWS has periods of the clock; the evaluation
 range is two periods longer than the alarm's, where AWS does not promise a number; a percentile is the nearest rank.
 """
@@ -42,6 +45,8 @@ def state(alarm: Mapping[str, Any], published: Sequence[Datapoint], now: float, 
     to_alarm = int(alarm.get("DatapointsToAlarm", wanted))
     series = _series(alarm, published, now, wanted + _MORE_PERIODS)
     breaches = _COMPARISONS[alarm["ComparisonOperator"]]
+    if _is_of_few(alarm, published, now, wanted):
+        return before
     found = [breaches(value, float(alarm["Threshold"])) for value in reversed(series) if value is not None][:wanted]
     missing = wanted - len(found)
     if missing:
@@ -82,6 +87,16 @@ def composite_state(rule: str, states: Mapping[str, State]) -> State:
         raise NotImplementedError(f"{ast.unparse(node)} in the rule of a composite alarm")
 
     return "ALARM" if holds(ast.parse(text, mode="eval").body) else "OK"
+
+
+def _is_of_few(alarm: Mapping[str, Any], published: Sequence[Datapoint], now: float, periods: int) -> bool:
+    """Whether the alarm passes over percentiles of few values, and the values of a period are too few."""
+    if alarm.get("EvaluateLowSampleCountPercentile", "evaluate") == "evaluate":
+        return False
+    share = float(alarm["ExtendedStatistic"].removeprefix("p")) / 100
+    enough = 10 / (1 - share) if share >= 0.5 else 10 / share
+    counts = _statistics(alarm, "SampleCount", int(alarm["Period"]), published, now, periods)
+    return any(count is not None and count < round(enough, 6) for count in counts)
 
 
 def _series(alarm: Mapping[str, Any], published: Sequence[Datapoint], now: float, periods: int) -> Series:

@@ -98,7 +98,7 @@ def functions_are_measured() -> None:
 
 
 def queues_are_looked_at() -> None:
-    """SQS says how many messages wait; AWS once a minute, and of a queue in use only."""
+    """SQS says how many messages wait, and since when; AWS once a minute, and of a queue in use only."""
 
     def look() -> None:
         while True:
@@ -107,7 +107,11 @@ def queues_are_looked_at() -> None:
                 for queue in list(sqs._queues._data.values()):
                     sqs._refresh_counts(queue)
                     visible = float(queue["attributes"]["ApproximateNumberOfMessages"])
-                    _count("AWS/SQS", {"QueueName": queue["name"]}, ApproximateNumberOfMessagesVisible=visible)
+                    name = {"QueueName": queue["name"]}
+                    _count("AWS/SQS", name, ApproximateNumberOfMessagesVisible=visible)
+                    now = time.time()
+                    age = now - min((one.get("sent_at", now) for one in list(queue["messages"])), default=now)
+                    publish("AWS/SQS", "ApproximateAgeOfOldestMessage", "Seconds", name, round(age), now)
 
     threading.Thread(target=look, daemon=True).start()
 

@@ -363,23 +363,27 @@ class FakeTable:
         ConditionExpression: ConditionBase | str,  # noqa: N803
         ExpressionAttributeValues: dict[str, Any] | None = None,  # noqa: N803
         ExpressionAttributeNames: dict[str, str] | None = None,  # noqa: N803
+        ReturnValues: str = "ALL_NEW",  # noqa: N803
         **_: Any,
     ) -> dict[str, Any]:
-        """SET and REMOVE attributes under a condition."""
+        """SET and REMOVE attributes, or SET and ADD, under a condition."""
         with self._lock:
             item, names = dict(self.items.get(Key["image_id"], {})), ExpressionAttributeNames or {}
             values = ExpressionAttributeValues or {}
             if not holds(ConditionExpression, item, values, names):
                 raise refused("ConditionalCheckFailedException", "UpdateItem")
             new: dict[str, Any] = item | Key
-            to_set, _sign, to_remove = UpdateExpression.partition("REMOVE ")
+            rest, _sign, to_add = UpdateExpression.partition(" ADD ")
+            to_set, _sign, to_remove = rest.partition("REMOVE ")
             for name in to_remove.split(", "):
                 new.pop(name, None)
             for assignment in filter(None, re.split(r",\s*(?![^(]*\))", to_set.removeprefix("SET ").strip())):
                 name, _sign, value = assignment.partition(" = ")
                 new[names.get(name, name)] = _value(value, item, values)
+            for name, value in (one.split() for one in filter(None, to_add.split(", "))):
+                new[name] = item.get(name, 0) + values[value]
             self._write("UpdateItem", Key["image_id"], new)
-            return {"Attributes": dict(new)}
+            return {"Attributes": dict(new if ReturnValues == "ALL_NEW" else item)}
 
     def delete(self, image_id: str) -> None:
         """Delete an item as time to live does."""

@@ -6,22 +6,26 @@ The lake as a whole is asked in `tests/e2e/test_alarms.py`.
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from functions.http_api.app import handler as http_api
+from functions.publish_outcomes.app import handler as publish_outcomes
 from functions.write_catalog.app import handler as write_catalog
 from imagelake.engine.contract import MAX_MEMORY_MB, MAX_SECONDS
 from imagelake.ingest.kafka_record import lag_of
 from imagelake.model import ImageRecord
+from imagelake.stores.images_table import serialize
 from local.emulator.datapoints import Datapoint, in_logs
 from tests.application import as_caller, event, resources
-from tests.integration.conftest import CALLER, RAW_BUCKET, Context, client, created, stream_of
+from tests.integration.conftest import CALLER, IMAGES_TABLE, RAW_BUCKET, Context, client, created, stream_of
 from tests.integration.test_forged_answers import KEY, forged, item, put, setting
-from tests.workflow import Workflow
+from tests.workflow import StateError, Workflow
 
 type Read = Callable[[], list[Datapoint]]
 
@@ -139,7 +143,76 @@ def test_a_row_is_timed_from_its_arrival_and_from_its_outcome(
     # The image's id, and that of the request it came by, find it in the logs of all these functions.
     for wanted in (KEY.image_id, made["source_ref"]):
         told = {line["message"] for line in lines_of(logs) if wanted in json.dumps(line)}
-        assert told >= {"image open", "image processed", "catalog written"}
+        assert told >= {"image open", "image processed", "rows written"}
+
+
+BEFORE: dict[str, tuple[dict[str, Any], bool]] = {
+    "nothing": ({}, True),
+    "its form": ({"status": "awaiting_upload"}, True),
+    "a start by reconcile": ({"status": "awaiting_upload", "attempts": 1}, False),
+    "a failure": ({"status": "failed", "reason": "fault: of a test"}, False),
+    "a rejection, redriven": ({"status": "rejected", "reason": "script_error: of a test", "redriven_at": "now"}, False),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_only_the_first_attempt_says_how_long_an_image_waits_for_its_answer(
+    before: str, workflow: Workflow, tell: Callable[[str], Context], emitted: Read
+) -> None:
+    attributes, is_first = BEFORE[before]
+    if attributes:
+        place = {"image_id": KEY.image_id, "ingest_date": KEY.hour.ingest_date, "hour": KEY.hour.hour}
+        client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=serialize(place | attributes))
+    put(KEY)
+    workflow.run(created(str(KEY)))
+    publish_outcomes(stream_of(plain(item(KEY.image_id))), tell("publish_outcomes"))
+
+    found = emitted()
+    assert named(found, "ImagesProcessed") == [1]
+    assert len(named(found, "ArrivalToAnswer")) == is_first
+    assert len([one for one in found if one.of("step") == "start"]) == is_first
+
+
+@pytest.mark.parametrize(("attempts", "is_first"), [(0, True), (3, False)])
+def test_a_failure_at_the_first_attempt_is_an_answer_too(
+    attempts: int, is_first: bool, workflow: Workflow, tell: Callable[[str], Context], emitted: Read
+) -> None:
+    started = {"status": "awaiting_upload", "attempts": attempts} if attempts else {"status": "awaiting_upload"}
+    place = {"image_id": KEY.image_id, "ingest_date": KEY.hour.ingest_date, "hour": KEY.hour.hour}
+    client("dynamodb").put_item(TableName=IMAGES_TABLE, Item=serialize(place | started))
+    put(KEY)
+
+    def refuse(_payload: Any) -> Any:
+        raise StateError("Fault", json.dumps({"errorMessage": "AccessDenied on GetObject"}))
+
+    replace(workflow, functions={**workflow.functions, "open_image": refuse}).run(created(str(KEY)))
+    failed = plain(item(KEY.image_id))
+    del failed["reported_at"]  # as the stream brings it first
+    publish_outcomes(stream_of(failed), tell("publish_outcomes"))
+
+    assert (failed["status"], failed["attempts"]) == ("failed", attempts)
+    assert len(named(emitted(), "ArrivalToAnswer")) == is_first
+
+
+def plain(stored: dict[str, Any]) -> dict[str, Any]:
+    """An item with numbers as JSON has them."""
+    return dict(json.loads(json.dumps(stored, default=float)))
+
+
+def test_a_batch_names_its_images_in_lines_of_a_hundred(tell: Callable[[str], Context], logs: StringIO) -> None:
+    arrived = {"status": "processed", "received_at": NOW, "expires_at": datetime(2100, 1, 1, tzinfo=UTC)}
+    arrived |= {"ingest_date": "2026-11-28", "hour": "12"}
+    records = [
+        ImageRecord.model_validate(arrived | {"image_id": str(UUID(int=number))}).to_item() for number in range(201)
+    ]
+
+    write_catalog(stream_of(*records), tell("write_catalog"))
+
+    named = [line["image_ids"] for line in lines_of(logs) if line["message"] == "rows written"]
+    assert [len(some) for some in named] == [100, 100, 1]
+    assert {one for some in named for one in some} == {record["image_id"] for record in records}
+    [written] = [line for line in lines_of(logs) if line["message"] == "catalog written"]
+    assert (written["records"], "image_ids" in written) == (201, False)
 
 
 WORDS_OF_QUERIES = {"fields", "filter", "sort", "stats", "by", "as", "asc", "desc", "limit", "like", "in"}

@@ -30,6 +30,7 @@ from imagelake.settings import load
 from imagelake.stores import buckets, event_bus, images_table
 from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.images_table import ImagesTable
+from local.emulator.datapoints import in_logs
 from local.samples import make_samples
 from tests.application import event, physical_name, translated
 from tests.integration.conftest import (
@@ -476,9 +477,32 @@ def test_an_erasure_is_not_settled_where_the_image_came_back_meanwhile(tell: Cal
     repeated = tombstone_of(gone.image_id) | {"repeated_at": "2026-11-28T12:00:00.000Z"}
     put_item(repeated | {"returned_at": "2026-11-28T12:00:01.000Z"})
 
-    assert not ImagesTable(IMAGES_TABLE).settle_erasure(Tombstone.model_validate(repeated))
+    assert not ImagesTable(IMAGES_TABLE).settle_erasure(Tombstone.model_validate(repeated), datetime.now(UTC))
 
     assert "unsettled_since" in tombstone_of(gone.image_id)
+
+
+def test_an_erasure_is_counted_once_and_when_it_is_settled(
+    tell: Callable[[str], Context], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def counted() -> list[float]:
+        return [one.value for one in in_logs(capsys.readouterr().out.splitlines()) if one.name == "ImagesErased"]
+
+    gone, context = cataloged(RECENT), tell("erase_image")
+
+    assert erase(gone.image_id, context) == 204
+    erase_image({"image_id": gone.image_id}, context)
+    assert counted() == [], "something on its way may still be stored"
+    put_item(tombstone_of(gone.image_id) | {"repeated_at": "2026-11-28T12:00:00.000Z"})
+    erase_image({"image_id": gone.image_id}, context)
+    assert counted() == [1]
+    erase_image({"image_id": gone.image_id}, context)
+    returned = {"returned_at": "2026-11-28T13:00:00.000Z", "unsettled_since": "2026-11-28T13:00:00.000Z"}
+    put_item(tombstone_of(gone.image_id) | returned | {"repeated_at": "2026-11-28T14:00:00.000Z"})
+    erase_image({"image_id": gone.image_id}, context)
+
+    assert "unsettled_since" not in tombstone_of(gone.image_id)
+    assert counted() == [], "it has come back, and is the same erasure"
 
 
 # Kept records of Kafka

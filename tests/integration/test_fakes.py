@@ -111,9 +111,9 @@ def _erasure(key: RawKey, expires_at: datetime) -> list[Any]:
     return [
         table.bury(tombstone),
         list(table.unsettled(NOW)),
-        table.settle_erasure(tombstone.model_copy(update={"repeated_at": to_iso(later)})),
+        table.settle_erasure(tombstone.model_copy(update={"repeated_at": to_iso(later)}), later),
         table.erase_again(erasure, later),
-        table.settle_erasure(tombstone.model_copy(update={"repeated_at": to_iso(later)})),
+        table.settle_erasure(tombstone.model_copy(update={"repeated_at": to_iso(later)}), later),
         table.erase_again(erasure, later),
         list(table.unsettled(NOW)),
     ]

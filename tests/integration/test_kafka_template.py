@@ -199,8 +199,8 @@ def test_a_stack_without_a_topic_has_nothing_of_kafka() -> None:
     names = [name for name in translated()["Resources"] if any(word in name for word in ("Kafka", "ImageTopic", "Msk"))]
     assert len(names) >= 3
     conditions = {"HasKafka", "HasKafkaAndFromMsk", "TakesKafka"}
-    takes = {"Fn::Equals": [{"Fn::If": ["HasKafka", "true", "false"]}, "true"]}
-    assert translated()["Conditions"]["TakesKafka"] == takes
+    of_kafka = {"Fn::If": ["HasKafka", {"Ref": "ConsumeImageTopicFunction"}, "none"]}
+    assert translated()["Conditions"]["TakesKafka"] == {"Fn::Not": [{"Fn::Equals": [of_kafka, "none"]}]}
     for name in [*names, "FailedRecordsBucket", "FailedRecordsBucketPolicy", "RecordsGivenUpRule"]:
         assert resource(name).get("Condition") in conditions, name
 

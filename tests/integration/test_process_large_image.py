@@ -135,6 +135,7 @@ def test_an_awaited_image_is_processed_exactly_once(picture: bytes, workflow: Wo
     assert collect(workflow, version)[-1] == "Skip duplicate"
     assert (first["status"], first["width"], first["height"]) == ("processed", "10000", "6000")
     assert (first["uploader"], first["version_id"]) == (ARRIVAL.uploader, version.version_id)
+    assert first["attempts"] == "1", "the function's, so it says nothing of how fast the function answers"
     assert item() == first
     assert dead_letters_sent() == []
     stored = {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=LAKE_BUCKET)["Contents"]}
@@ -286,6 +287,7 @@ def test_a_result_that_is_erased_before_it_is_read_is_a_fault(
     collect(workflow, version)
 
     assert (item()["status"], item()["reason"]) == ("failed", "fault: NoSuchKey on HeadObject")
+    assert item()["attempts"] == "1"
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 403), ("POST", 403), ("POST", 503)])

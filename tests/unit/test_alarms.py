@@ -82,6 +82,33 @@ def test_a_statistic_is_of_the_values_of_a_period(statistic: str, threshold: flo
     assert state(alarm | {"Threshold": threshold + 0.01}, values, NOW, "OK") == "OK"
 
 
+@pytest.mark.parametrize(
+    ("percentile", "few", "counts", "changes"),
+    [
+        ("p95", "ignore", [199, 200, 200], False),
+        ("p95", "ignore", [200, 200, 200], True),
+        ("p95", "evaluate", [1, 1, 1], True),
+        ("p50", "ignore", [19, 20, 20], False),
+        ("p50", "ignore", [20, 20, 20], True),
+        ("p10", "ignore", [100, 100, 99], False),
+        ("p95", "ignore", [200, 0, 200], True),
+    ],
+)
+def test_a_percentile_of_few_values_changes_nothing_where_that_is_asked_for(
+    percentile: str, few: str, counts: list[int], changes: bool
+) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/percentiles-with-low-samples.html"""
+    alarm = {name: value for name, value in ALARM.items() if name != "Statistic"} | {
+        "ExtendedStatistic": percentile,
+        "EvaluateLowSampleCountPercentile": few,
+        "TreatMissingData": "notBreaching",
+        "DatapointsToAlarm": 2,
+    }
+    values = [point(ago, 1) for ago, count in enumerate(counts) for _ in range(count)]
+
+    assert state(alarm, values, NOW, "OK") == ("ALARM" if changes else "OK")
+
+
 def test_other_metrics_and_other_dimensions_are_not_counted() -> None:
     alarm = ALARM | {"EvaluationPeriods": 1, "TreatMissingData": "notBreaching"}
 

@@ -171,6 +171,38 @@ def _variables(kind: Any) -> set[str]:
     return own.keys() - parts.keys() | {name for part in parts.values() for name in _variables(part)}
 
 
+LAYER = ROOT / "layers/imagelake"
+
+
+def _logs_of_images(path: Path) -> bool:
+    """Whether a module logs a line that names an image, by its id or by the prefix of its order."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    logged = [ast.unparse(call) for call in calls if re.match(r"logger\.\w+$", ast.unparse(call.func))]
+    named = re.compile(r"image_ids?\b|for_logs|\bimages\b|\blogged\b|\bgranted\b|order\.prefix")
+    return any(named.search(one) for one in logged)
+
+
+def _imported(path: Path) -> set[Path]:
+    """The modules of the domain that a file imports from."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = {name for node in froms for name in (node.module, *(f"{node.module}.{one.name}" for one in node.names))}
+    return {file for name in names if (file := LAYER / f"{str(name).replace('.', '/')}.py").is_file()}
+
+
+def test_the_saved_query_that_follows_an_image_asks_all_who_log_of_it() -> None:
+    apps = {folder: ROOT / f"functions/{folder}/app.py" for folder in FUNCTION_FOLDERS}
+    logging = {folder for folder, app in apps.items() if any(_logs_of_images(path) for path in {app, *_imported(app)})}
+    query = TEMPLATE["Resources"]["WhatHappenedToImageQuery"]["Properties"]
+    asked = set(re.findall(r"\w+LogGroup", json.dumps(query["LogGroupNames"])))
+
+    assert {"open_image", "write_catalog", "reconcile", "redrive_images", "erase_image"} <= logging
+    # The workflow's log has the execution, which the line of open_image names.
+    assert asked == {logical_id(folder).removesuffix("Function") + "LogGroup" for folder in logging} | {
+        "IngestImageLogGroup"
+    }
+
+
 def test_every_log_group_forgets() -> None:
     assert all("RetentionInDays" in group["Properties"] for group in resources("AWS::Logs::LogGroup").values())
 
@@ -426,8 +458,9 @@ def test_a_failure_is_recorded_as_an_image_of_the_hour_it_arrived_in() -> None:
         for name, attribute in arguments["ExpressionAttributeValues"].items()
         for kind, expression in attribute.items()
     }
-    assignments = arguments["UpdateExpression"].removeprefix("SET ").split(", ")
-    item = {name.lstrip("#"): values[value] for name, value in (one.split(" = ") for one in assignments)}
+    to_set, _, added = arguments["UpdateExpression"].removeprefix("SET ").partition(" ADD ")
+    item = {name.lstrip("#"): values[value] for name, value in (one.split(" = ") for one in to_set.split(", "))}
+    assert (added, values[":by_task"]) == ("attempts :by_task", {"N": "0"})
     item["image_id"] = {"S": evaluate(arguments["Key"]["image_id"]["S"], given)}
 
     record = ImageRecord.model_validate({name: TypeDeserializer().deserialize(value) for name, value in item.items()})

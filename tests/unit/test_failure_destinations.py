@@ -106,6 +106,24 @@ def test_whatever_starts_something_has_a_place_for_what_fails() -> None:
     assert without_destination(everything()) == set()
 
 
+STREAM_FORGETS = 24 * 3600
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html"""
+
+
+def test_a_record_of_a_stream_is_given_up_before_the_stream_forgets_it() -> None:
+    mappings = {
+        name: one["Properties"]
+        for name, one in everything().items()
+        if one.get("Type") == "AWS::Lambda::EventSourceMapping"
+        and "StreamArn" in json.dumps(one["Properties"].get("EventSourceArn"))
+    }
+
+    assert len(mappings) == 2
+    for name, mapping in mappings.items():
+        assert 0 < mapping["MaximumRecordAgeInSeconds"] <= STREAM_FORGETS - 3600, name
+        assert mapping.get("MaximumRetryAttempts", -1) == -1, f"{name}: only age ends its tries"
+
+
 SOURCES = ("AWS::Events::Rule", "AWS::Scheduler::Schedule", "AWS::Lambda::EventSourceMapping")
 
 

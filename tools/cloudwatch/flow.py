@@ -36,6 +36,7 @@ FUNCTIONS: Final = (
 _API: Final = {"ApiName": "${LakeName}", "Stage": "v1"}
 _INGEST: Final = {"StateMachineArn": "${IngestImageStateMachineArn}"}
 _DEAD_LETTERS: Final = {"QueueName": "${DeadLetterQueueName}"}
+_REJECTIONS: Final = {"QueueName": "${RejectionsQueueName}"}
 _CONCURRENCY: Final = {"Type": "Resource", "Resource": "ConcurrentExecutions", "Service": "Lambda", "Class": "None"}
 
 
@@ -111,12 +112,11 @@ DASHBOARD: Final = Dashboard(
             ),
             Panel("Why are images rejected?", (Each(metrics.IMAGES_REJECTED),), "images a minute", stacked=True),
             Panel(
-                "What came twice, or was started again?",
+                "What came twice?",
                 (
                     Line(metrics.DUPLICATES_ABSORBED, "started with an outcome", colour=OTHERS[0]),
                     Line(metrics.LATER_VERSIONS, "uploaded twice", colour=OTHERS[1]),
                     Line(metrics.KAFKA_RECORDS_REPEATED, "Kafka records repeated", colour=OTHERS[2]),
-                    Line(metrics.IMAGES_REDRIVEN, "redriven by an operator", colour=REFUSED),
                 ),
                 "images a minute",
                 stacked=True,
@@ -165,9 +165,14 @@ DASHBOARD: Final = Dashboard(
         ),
         (
             Panel(
-                "What waits for an operator?",
-                (Line(metrics.MESSAGES_VISIBLE, "dead letters", "Maximum", _DEAD_LETTERS, BAD),),
-                "messages",
+                "What waits in the queues?",
+                (
+                    Line(metrics.MESSAGES_VISIBLE, "dead letters", "Maximum", _DEAD_LETTERS, BAD),
+                    Line(metrics.MESSAGES_VISIBLE, "rejections", "Maximum", _REJECTIONS, REFUSED),
+                    Line(metrics.OLDEST_MESSAGE, "", "Maximum", _REJECTIONS, id="oldest", is_shown=False),
+                    Math("oldest / 3600", "hours of the oldest rejection", ASIDE, "hours"),
+                ),
+                "messages; hours",
             ),
             Panel(
                 "Do calls to the API fail?",
@@ -246,11 +251,10 @@ DASHBOARD: Final = Dashboard(
                 "seconds",
             ),
             Panel(
-                "Do scripts misbehave, and does confinement hold?",
+                "Do scripts misbehave?",
                 (
                     Line(metrics.ENVIRONMENTS_GIVEN_UP, "processes given up", colour=REFUSED),
                     Line(metrics.ENGINE_ANSWERS_INVALID, "answers nobody honest gives", colour=BAD),
-                    Line(metrics.MEASURES_MISSING, "measures that do not hold", "Maximum", colour=OTHERS[1]),
                     Line(metrics.COLD_STARTS, "cold starts of functions", colour=ASIDE),
                 ),
                 "a minute",

@@ -47,6 +47,7 @@ DASHBOARD: Final = Dashboard(
                     Line(metrics.OVERDUE_OBJECTS, "kept too long", "Maximum", colour=BAD),
                     Line(metrics.EARLY_DELETIONS, "deleted too early", "Maximum", colour=BAD),
                     Line(metrics.OTHER_FINDINGS, "other findings", "Maximum", colour=REFUSED),
+                    Line(metrics.MEASURES_MISSING, "measures that do not confine scripts", "Maximum", colour=REFUSED),
                 ),
                 width=12,
                 height=3,
@@ -126,10 +127,12 @@ DASHBOARD: Final = Dashboard(
         ),
         (
             Panel(
-                "Were images left without an outcome?",
+                "Which images were started again, given up, or reported late?",
                 (
                     Line(metrics.IMAGES_RESTARTED, "started again", colour=REFUSED),
                     Line(metrics.IMAGES_GIVEN_UP, "given up after three starts", colour=BAD),
+                    Line(metrics.IMAGES_REDRIVEN, "redriven by an operator", colour=NEUTRAL),
+                    Line(metrics.FAILURES_REPORTED_LATE, "failures reported late", colour=OTHERS[1]),
                 ),
                 "images an hour",
                 period=HOUR,

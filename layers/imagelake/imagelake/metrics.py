@@ -11,7 +11,7 @@ from typing import Final, Literal
 from imagelake.engine import own_metrics
 from imagelake.engine.reason_codes import Reason
 
-type Unit = Literal["Count", "Milliseconds", "Bytes", "Megabytes", "Percent", "None"]
+type Unit = Literal["Count", "Milliseconds", "Seconds", "Bytes", "Megabytes", "Percent", "None"]
 
 NAMESPACE: Final = own_metrics.NAMESPACE
 SERVICE: Final = "service"
@@ -96,7 +96,8 @@ BYTES_PROCESSED: Final = Metric(
 ARRIVAL_TO_ANSWER: Final = Metric(
     "ArrivalToAnswer",
     "Milliseconds",
-    "From the arrival of an image to its outcome in the images table; a redrive counts from the arrival too.",
+    "From the arrival of an image to its outcome in the images table, where that is of the first attempt: not where "
+    "the image was started again, redriven, or left to the task for large images.",
     ("publish_outcomes",),
 )
 LATER_VERSIONS: Final = Metric(
@@ -109,7 +110,8 @@ STEP_LATENCY: Final = Metric(
     "StepLatency",
     "Milliseconds",
     "Time that a step of an image took, with waiting and retries: `start` from the arrival to the workflow's first "
-    "step (S3 tells seconds), `process` from there to the engine's answer, `catalog` from the outcome to its row.",
+    "step (S3 tells seconds; of the first attempt only), `process` from there to the engine's answer, `catalog` from "
+    "the outcome to its row.",
     ("open_image", "close_image", "write_catalog"),
     by="step",
     values=("start", "process", "catalog"),
@@ -195,7 +197,8 @@ KAFKA_RECORDS_FAILED: Final = Metric(
 KAFKA_LAG: Final = Metric(
     "KafkaLag",
     "Milliseconds",
-    "How far behind its topic a batch is: the age of the newest record, in the partition that is furthest behind.",
+    "How far behind its topic a batch is: the age of the newest record, in the partition that is furthest behind; so "
+    "the maximum of all batches is that of the worst partition.",
     ("consume_image_topic",),
 )
 
@@ -214,7 +217,12 @@ CATALOG_FILES_LEFT: Final = Metric("CatalogFilesLeft", "Count", "Files that it m
 OBJECTS_PURGED: Final = Metric(
     "ObjectsPurged", "Count", "Objects and items that the purge deleted.", ("enforce_retention",)
 )
-IMAGES_ERASED: Final = Metric("ImagesErased", "Count", "Requests for erasure that were carried out.", ("erase_image",))
+IMAGES_ERASED: Final = Metric(
+    "ImagesErased",
+    "Count",
+    "Erasures that are settled, each once: all is gone, and no form is good any more that could bring it back.",
+    ("erase_image",),
+)
 OVERDUE_OBJECTS: Final = Metric(
     "OverdueObjects", "Count", "What the daily audit found to be kept for longer than promised.", ("audit_retention",)
 )
@@ -238,6 +246,13 @@ IMAGES_RESTARTED: Final = Metric(
 )
 IMAGES_GIVEN_UP: Final = Metric(
     "ImagesGivenUp", "Count", "Images that are failed after three such starts.", ("reconcile",)
+)
+FAILURES_REPORTED_LATE: Final = Metric(
+    "FailuresReportedLate",
+    "Count",
+    "What the dead-letter queue was told a quarter of an hour late or later: failures whose report got lost, and redrives "
+    "that came to nothing.",
+    ("reconcile",),
 )
 
 
@@ -298,6 +313,9 @@ ITERATOR_AGE: Final = AwsMetric(
 )
 MESSAGES_VISIBLE: Final = AwsMetric(
     "AWS/SQS", "ApproximateNumberOfMessagesVisible", "Count", _QUEUE, "Messages that wait in a queue."
+)
+OLDEST_MESSAGE: Final = AwsMetric(
+    "AWS/SQS", "ApproximateAgeOfOldestMessage", "Seconds", _QUEUE, "How long the oldest message has waited."
 )
 
 OWN: Final[tuple[Metric, ...]] = tuple(one for one in tuple(globals().values()) if isinstance(one, Metric))

@@ -148,6 +148,11 @@ def is_new_outcome(item: dict[str, Any]) -> bool:
     return not {"reported_at", "redriven_at"} & item.keys()
 
 
+def is_first_attempt(item: dict[str, Any]) -> bool:
+    """Whether an outcome is of the first attempt at its image: not started again, redriven, or left to the task."""
+    return not item.get("attempts")
+
+
 def expiry_attributes(image_id: str, expires_at: datetime) -> dict[str, str | int]:
     """What makes an item findable once it has expired: a digit of its random id, and epoch seconds, rounded up."""
     return {"expiry_shard": image_id[-1], "expires_at": math.ceil(expires_at.timestamp())}

@@ -27,6 +27,9 @@ from imagelake.stores.images_table import serialize
 
 FORMATS: Final = frozenset({*ACCEPTED.values(), *HEIF_CONTENT_TYPES.values()})
 
+OF_THE_WORKFLOW: Final = frozenset({"opened_at", "attempts", "has_task", "by_task", "ordered"})
+"""Facts that are no columns."""
+
 _ANSWER: TypeAdapter[EngineAnswer] = TypeAdapter(EngineAnswer)
 
 
@@ -171,10 +174,11 @@ def _columns(answer: Processed, ordered: Ordered) -> dict[str, Any]:
 
 
 def _closed(facts: ImageFacts, status: Literal["processed", "rejected"], measured: dict[str, Any]) -> Closed:
-    known = facts.model_dump(exclude={"version_id", "sha256", "opened_at", "has_task", "by_task", "ordered"})
+    known = facts.model_dump(exclude={*OF_THE_WORKFLOW, "version_id", "sha256"})
     trusted = known | {"status": status, "processed_at": datetime.now(UTC)}
     record = ImageRecord.model_validate(measured | trusted)
     item = record.to_item() | {"version_id": facts.version_id}
+    item |= {"attempts": facts.attempts} if facts.attempts else {}
     return Closed(outcome=status, item=serialize(item), reason=record.reason)
 
 

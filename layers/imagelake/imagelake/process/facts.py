@@ -28,9 +28,10 @@ class Ordered(BaseModel):
 class ImageFacts(BaseModel):
     """An image as S3, its key and its sender describe it. The engine neither reads nor changes any of it.
 
-    `opened_at` is when the workflow began with it. `sha256` is what the sender says the file hashes to. `has_task`
-    says that the stack takes large images, and `by_task` that the answer is an object, the `result` of the task for
-    them. `ordered` is what the function was asked for, and None of a task, whose result says it.
+    `opened_at` is when the workflow began with it, and `attempts` how often it had been tried before; the function's
+    try counts for the task. `sha256` is what the sender says the file hashes to. `has_task` says that the stack takes
+    large images, and `by_task` that the answer is an object, the `result` of the task for them. `ordered` is what the
+    function was asked for, and None of a task, whose result says it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -50,6 +51,7 @@ class ImageFacts(BaseModel):
     received_at: Moment
     opened_at: Moment | None = None
     expires_at: Moment
+    attempts: int = 0
     has_task: bool
     by_task: bool
     ordered: Ordered | None = None

@@ -86,7 +86,8 @@ class Opening:
         if version_id is None or (result_version is not None and result_version != quote(version_id, safe="")):
             return Opened(decision="gone"), False
         raw = self.raw_bucket.describe(str(key), version_id)
-        facts = self._facts(key, raw, by_task=is_result)
+        attempts = standing.attempts if standing else 0
+        facts = self._facts(key, raw, attempts, by_task=is_result)
         if key.hour.is_ahead_of(raw.received_at) or facts.expires_at <= datetime.now(UTC):
             return Opened(decision="gone"), False
         if is_result:
@@ -98,7 +99,7 @@ class Opening:
         order = self._ordering.for_function(facts, self._url(facts, ORDER_SECONDS))
         return Opened(decision="open", facts=facts, order=order), is_later
 
-    def _facts(self, key: RawKey, raw: RawObject, *, by_task: bool) -> ImageFacts:
+    def _facts(self, key: RawKey, raw: RawObject, attempts: int, *, by_task: bool) -> ImageFacts:
         received_at = key.hour.arrival(raw.received_at)
         return ImageFacts(
             image_id=key.image_id,
@@ -111,6 +112,7 @@ class Opening:
             received_at=received_at,
             opened_at=datetime.now(UTC),
             expires_at=received_at + timedelta(days=self.retention_days),
+            attempts=attempts + by_task,
             has_task=self.large_images,
             by_task=by_task,
             ordered=None if by_task else self._ordering.of_function(),

@@ -18,7 +18,7 @@ from imagelake import events
 from imagelake.errors import Fault
 from imagelake.events import ImageEvent
 from imagelake.keys import ArrivalHour
-from imagelake.model import is_new_outcome
+from imagelake.model import is_first_attempt, is_new_outcome
 from imagelake.stores.event_bus import ENTRIES, EventBus
 from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable
 
@@ -35,6 +35,14 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Told:
+    """An outcome that was told, and whether it is of the first attempt at its image."""
+
+    event: ImageEvent
+    is_first_attempt: bool
+
+
+@dataclass(frozen=True)
 class Publication:
     """Publication in a stack, as its template describes it."""
 
@@ -42,14 +50,14 @@ class Publication:
     event_bus: EventBus
     retention_days: int
 
-    def publish(self, changed: Sequence[dict[str, Any]]) -> tuple[int, list[ImageEvent]]:
+    def publish(self, changed: Sequence[dict[str, Any]]) -> tuple[int, list[Told]]:
         """Put the events of items, as they have become.
 
         Returns:
             How many of them could be taken, from the first on, and the outcomes that were told. The others have to come
             again, `ENTRIES` at a time.
         """
-        done, told = 0, list[ImageEvent]()
+        done, told = 0, list[Told]()
         for some in batched(changed, ENTRIES, strict=False):
             try:
                 told += self._publish(some)
@@ -85,9 +93,10 @@ class Publication:
             after = some[-1]
         return Published(hour.path, published, None)
 
-    def _publish(self, changed: Sequence[dict[str, Any]]) -> list[ImageEvent]:
-        told = list(_events_of([item for item in changed if is_new_outcome(item)]))
-        self.event_bus.put(told)
+    def _publish(self, changed: Sequence[dict[str, Any]]) -> list[Told]:
+        news = [item for item in changed if is_new_outcome(item)]
+        told = [Told(event, is_first_attempt(item)) for item in news for event in _events_of([item])]
+        self.event_bus.put([one.event for one in told])
         return told
 
 

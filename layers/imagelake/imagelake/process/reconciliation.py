@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from itertools import batched, groupby
 from typing import Final
 
+from aws_lambda_powertools import Logger
+
 from imagelake.errors import InvalidKeyError
 from imagelake.keys import ArrivalHour, RawKey
 from imagelake.model import DeadLetter, FaultCode
@@ -19,6 +21,8 @@ from imagelake.stores.buckets import Bucket, Version
 from imagelake.stores.dead_letters import DeadLetterQueue
 from imagelake.stores.images_table import BATCH_ITEMS, ImagesTable, OpenErasure, OpenRedrive, OpenReport, OpenStart
 from imagelake.stores.ingest_workflow import IngestWorkflow
+
+logger = Logger(child=True)
 
 PATIENCE: Final = timedelta(minutes=15)
 """How long an image, or the report of its outcome, may take before it counts as lost."""
@@ -96,6 +100,7 @@ class Reconciliation:
                         self._try_again(key, stored, now, result)
                     case "erased":  # the workflow will find the tombstone, and erase what has come back
                         self._start(stored)
+                        logger.info("erased image started again", extra={"image_id": key.image_id})
                         result.restarted += 1
 
     def _arrivals(self, now: datetime, since: datetime) -> Iterator[tuple[RawKey, Version]]:
@@ -124,6 +129,7 @@ class Reconciliation:
             return
         if attempt <= MAX_ATTEMPTS:
             self._start(stored)
+            logger.info("image started again", extra={"image_id": key.image_id, "attempt": attempt})
             result.restarted += 1
             return
         if self.images_table.give_up(key, REASON, received_at, now, expires_at):
@@ -145,6 +151,7 @@ class Reconciliation:
             last_at=report.failed_at or now,
         )
         self.dead_letter_queue_url.report(letter)
+        logger.info("failure reported", extra={"image_id": letter.image_id, "reason": letter.code})
         self.images_table.close_report(report.key.image_id, now)
 
     def _start(self, stored: Version) -> None:

@@ -55,10 +55,11 @@ class Caller:
 
 @dataclass(frozen=True)
 class Erased:
-    """What a run has done, and whether nothing is left to do."""
+    """What a run has done, whether nothing is left to do, and whether that was noted for the first time."""
 
     tally: ErasureTally
     finished: bool
+    is_settled: bool
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,8 @@ class Erasure:
         if is_news or not finished:
             state: ErasureState = "completed" if finished else "to be continued"
             receipts.erasure(self.audit_bucket, tombstone, tally, state, now)
-        if finished and tombstone.repeated_at:
-            self.images_table.settle_erasure(tombstone)
-        return Erased(tally, finished)
+        is_settled = bool(finished and tombstone.repeated_at and self.images_table.settle_erasure(tombstone, now))
+        return Erased(tally, finished, is_settled)
 
     def _erase_objects(self, tombstone: Tombstone, now: datetime, tally: ErasureTally) -> list[ArrivalHour]:
         """Delete all but rows; gives the hours in which there may be rows."""

@@ -116,12 +116,17 @@ type Open = OpenReport | OpenRedrive | OpenStart | OpenErasure
 
 @dataclass(frozen=True)
 class Standing:
-    """How far an image has come. `version_id` is of the version that was processed, where the item knows it."""
+    """How far an image has come.
+
+    `version_id` is of the version that was processed, where the item knows it; `attempts` says how often the image was
+    started again.
+    """
 
     status: str
     hour: ArrivalHour
     version_id: str | None
     is_redriven: bool
+    attempts: int = 0
 
     def admits(self, hour: ArrivalHour) -> bool:
         """Whether an outcome of `hour` may take its place, as the workflow's commit decides."""
@@ -155,6 +160,17 @@ def _write_if(operation: str, write: Callable[..., object], **request: Any) -> b
             return False
         raise
     return True
+
+
+def _update_if(update: Callable[..., Any], **request: Any) -> dict[str, Any] | None:
+    """Make a conditional update; the attributes that it returns, or None when its condition did not hold."""
+    try:
+        with calling("UpdateItem"):
+            return dict(update(**request)["Attributes"])
+    except Fault as fault:
+        if fault.code == "ConditionalCheckFailedException":
+            return None
+        raise
 
 
 def _plain(value: Any) -> Any:
@@ -315,17 +331,19 @@ class ImagesTable:
             item = self._table.get_item(
                 Key={"image_id": image_id},
                 ConsistentRead=True,
-                ProjectionExpression="#status, ingest_date, #hour, version_id, redriven_at",
+                ProjectionExpression="#status, ingest_date, #hour, version_id, redriven_at, attempts",
                 ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
             ).get("Item")
         if item is None:
             return None
-        version_id = item.get("version_id")
+        version_id, attempts = item.get("version_id"), item.get("attempts", 0)
+        status = str(item["status"])
         return Standing(
-            str(item["status"]),
+            status,
             ArrivalHour(str(item["ingest_date"]), str(item["hour"])),
             str(version_id) if version_id else None,
             "redriven_at" in item,
+            _plain(attempts) + (status in OUTCOMES or "redriven_at" in item),
         )
 
     def bury(self, tombstone: Tombstone) -> bool:
@@ -546,28 +564,30 @@ class ImagesTable:
             ExpressionAttributeValues={":now": to_iso(now)},
         )
 
-    def settle_erasure(self, tombstone: Tombstone) -> bool:
+    def settle_erasure(self, tombstone: Tombstone, now: datetime) -> bool:
         """Note that an erasure was repeated.
 
         Returns:
-            False when that was noted already, or it was asked for once more since, or the image has come back since.
+            Whether it is settled for the first time: False when that was noted before, it was asked for once more
+            since, or the image has come back since.
 
         Raises:
             Fault: DynamoDB did not answer, or denied access.
         """
-        return _write_if(
-            "UpdateItem",
+        returned = (
+            Attr("returned_at").eq(tombstone.returned_at) if tombstone.returned_at else Attr("returned_at").not_exists()
+        )
+        old = _update_if(
             self._table.update_item,
             Key={"image_id": tombstone.image_id},
-            UpdateExpression="REMOVE unsettled_since",
+            UpdateExpression="SET settled_at = if_not_exists(settled_at, :now) REMOVE unsettled_since",
             ConditionExpression=Attr("unsettled_since").exists()
             & Attr("repeated_at").eq(tombstone.repeated_at)
-            & (
-                Attr("returned_at").eq(tombstone.returned_at)
-                if tombstone.returned_at
-                else Attr("returned_at").not_exists()
-            ),
+            & returned,
+            ExpressionAttributeValues={":now": to_iso(now)},
+            ReturnValues="ALL_OLD",
         )
+        return old is not None and "settled_at" not in old
 
     def _update_open(
         self,
@@ -585,29 +605,19 @@ class ImagesTable:
         """
         condition = Attr("image_id").not_exists() | Attr("status").eq("awaiting_upload")
         expiry = expiry_attributes(key.image_id, expires_at)
-        try:
-            with calling("UpdateItem"):
-                answer = self._table.update_item(
-                    Key={"image_id": key.image_id},
-                    UpdateExpression=f"{update}, #status = :status, received_at = :received_at, "
-                    "expires_at = :expires_at, expiry_shard = :expiry_shard, ingest_date = :ingest_date, #hour = :hour",
-                    ConditionExpression=condition & also if also else condition,
-                    ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
-                    ExpressionAttributeValues=values
-                    | {f":{name}": value for name, value in expiry.items()}
-                    | {
-                        ":received_at": to_iso(received_at),
-                        ":ingest_date": key.hour.ingest_date,
-                        ":hour": key.hour.hour,
-                    },
-                    ReturnValues="ALL_NEW",
-                )
-        except Fault as fault:
-            if fault.code == "ConditionalCheckFailedException":
-                return None
-            raise
-        attempts: Any = answer["Attributes"].get("attempts", 0)
-        return int(attempts)
+        new = _update_if(
+            self._table.update_item,
+            Key={"image_id": key.image_id},
+            UpdateExpression=f"{update}, #status = :status, received_at = :received_at, "
+            "expires_at = :expires_at, expiry_shard = :expiry_shard, ingest_date = :ingest_date, #hour = :hour",
+            ConditionExpression=condition & also if also else condition,
+            ExpressionAttributeNames={"#status": "status", "#hour": "hour"},
+            ExpressionAttributeValues=values
+            | {f":{name}": value for name, value in expiry.items()}
+            | {":received_at": to_iso(received_at), ":ingest_date": key.hour.ingest_date, ":hour": key.hour.hour},
+            ReturnValues="ALL_NEW",
+        )
+        return int(new.get("attempts", 0)) if new is not None else None
 
     def admit_again(self, image_id: str, status: str, reason: str, now: datetime) -> bool:
         """Let another outcome take the place of this one, which stays until then. It is open whether one will.
