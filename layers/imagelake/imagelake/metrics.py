@@ -250,8 +250,8 @@ IMAGES_GIVEN_UP: Final = Metric(
 FAILURES_REPORTED_LATE: Final = Metric(
     "FailuresReportedLate",
     "Count",
-    "What the dead-letter queue was told a quarter of an hour late or later: failures whose report got lost, and redrives "
-    "that came to nothing.",
+    "What the dead-letter queue was told a quarter of an hour late or later: failures whose report got lost, and "
+    "redrives that came to nothing.",
     ("reconcile",),
 )
 
