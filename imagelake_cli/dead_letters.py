@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from imagelake_cli import connection, moments, options
 from imagelake_cli.dead_letter_queue import HIDDEN_SECONDS, DeadLetterQueue
 from imagelake_cli.failures import ExitCode, explained
-from imagelake_cli.formats import counted
+from imagelake_cli.formats import counted, say
 from imagelake_cli.letters import ADVICE, Letter, Remedy
 from imagelake_cli.progress import note
 from imagelake_cli.redrive import SAID
@@ -100,7 +100,7 @@ def list_(
     with explained(*_REFUSALS):
         shown = _read(connection.dead_letter_queue(stack, region, profile), selection)
     for letter in shown:
-        typer.echo(json.dumps(_plain(letter)) if as_json else _line(letter))
+        say(json.dumps(_plain(letter)) if as_json else _line(letter))
     counts = Counter(letter.code for letter in shown)
     note(counted(len(shown), "message") + "".join(f", {count} {name}" for name, count in counts.most_common()))
     _end(selection)
@@ -125,7 +125,8 @@ def show(
         if as_json:
             typer.echo(json.dumps(_plain(letter)))
         else:
-            typer.echo(f"{_line(letter)}\n{json.dumps(letter.message, indent=2)}\nTo do: {_advice(letter)}.\n")
+            say(_line(letter))
+            typer.echo(f"{json.dumps(letter.message, indent=2)}\nTo do: {_advice(letter)}.\n")
     _end(selection)
 
 
@@ -278,7 +279,7 @@ def _tell(end: End, *, as_json: bool) -> None:
         plain = {"message_id": end.letter.message_id, "image_id": end.letter.image_id, "code": end.letter.code}
         typer.echo(json.dumps(plain | {"result": end.result}))
     else:
-        typer.echo("  ".join((end.letter.message_id, end.letter.image_id or "-", end.letter.code, end.said)))
+        say("  ".join((end.letter.message_id, end.letter.image_id or "-", end.letter.code, end.said)))
 
 
 def _tell_hidden(queue: DeadLetterQueue) -> None:

@@ -15,6 +15,7 @@ from imagelake.errors import Fault
 from imagelake_cli import connection, options
 from imagelake_cli.diagnosis import Finding, State
 from imagelake_cli.failures import ExitCode, explained
+from imagelake_cli.formats import printable
 
 _KEPT_FROM = {
     Measure.HIDDEN: "reading the memory and the environment of the programs that run it",
@@ -74,7 +75,7 @@ def _tell(finding: Finding, *, as_json: bool) -> None:
         return
     state = Text(f"{finding.state:8}", style=_COLOURS[finding.state])
     said = f"{finding.check}: {finding.said.rstrip('.')}." + (f" To do: {finding.to_do}." if finding.to_do else "")
-    Console().print(state.append(said, style="default"), soft_wrap=True, highlight=False)
+    Console().print(state.append(printable(said), style="default"), soft_wrap=True, highlight=False)
 
 
 def _check_machine(*, as_json: bool) -> None:

@@ -23,6 +23,8 @@ from botocore.exceptions import (
 )
 from rich.console import Console
 
+from imagelake_cli.formats import printable
+
 
 class ExitCode(IntEnum):
     """How a command of `imagelake` ends, for scripts; docs/cli.md says what 3 means of each command."""
@@ -91,7 +93,7 @@ def words(error: Exception) -> str:
             said = f"{name}: {error.strerror}"
         case _:
             said = str(error)
-    return " ".join(said.split())
+    return printable(" ".join(said.split()))
 
 
 def _refusal(error: ClientError) -> str:

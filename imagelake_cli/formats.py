@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TextIO
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -48,6 +49,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def printable(text: str) -> str:
+    """A text with an escape, as of Python, for each character that a terminal does not show, but may obey."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def say(line: str) -> None:
+    """Print a line for people, of which a part may be of strangers."""
+    typer.echo(printable(line))
+
+
 def print_table(table: Table, file: TextIO | None = None) -> None:
     """Print a table; by default on standard output. Only a terminal folds long lines."""
     console = Console(file=file)
@@ -63,9 +74,11 @@ def table(answer: Answer) -> Table:
     """For people: numbers to the right, nothing where there is no value."""
     shown = Table(box=None, pad_edge=False)
     for column in answer.columns:
-        shown.add_column(Text(column.name), justify="right" if is_number(column.type) else "left", overflow="fold")
+        shown.add_column(
+            Text(printable(column.name)), justify="right" if is_number(column.type) else "left", overflow="fold"
+        )
     for row in answer.rows:
-        shown.add_row(*(Text(_text(value)) for value in row))
+        shown.add_row(*(Text(_lines(_text(value))) for value in row))
     return shown
 
 
@@ -107,6 +120,10 @@ def write_parquet(answer: Answer, path: Path) -> None:
             write_json(answer, file)
         database.execute("SET TimeZone = 'UTC'")
         database.read_json(str(rows), format="newline_delimited", columns=columns).write_parquet(str(path))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(printable, text.expandtabs().split("\n")))
 
 
 def _text(value: Value) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from imagelake_cli import connection, moments, options
 from imagelake_cli.failures import ExitCode, explained
+from imagelake_cli.formats import say
 from imagelake_cli.lake_api import ApiError, LakeApi
 from imagelake_cli.sign_in import SignInError
 
@@ -143,7 +144,7 @@ def _erase(api: LakeApi, image_id: str, reason: Why, *, as_json: bool) -> bool:
     if as_json:
         typer.echo(json.dumps({"image_id": image_id, "erased": is_gone, "said": said}))
     else:
-        typer.echo(f"{image_id}: {said}")
+        say(f"{image_id}: {said}")
     return is_gone
 
 
@@ -156,11 +157,11 @@ def _tell(image: dict[str, Any]) -> None:
     width = max(map(len, lines))
     for name, value in lines.items():
         if value:
-            typer.echo(f"{name:{width}}  {value}")
+            say(f"{name:{width}}  {value}")
 
 
 def _list(found: Sequence[dict[str, Any]]) -> None:
     """Lines of whole fields: an image_id that is cut is of no use."""
     for image in found:
         fields = [str(image.get(name) or "") for name in ("received_at", "image_id", "source", "status", "reason")]
-        typer.echo("  ".join(fields).rstrip())
+        say("  ".join(fields).rstrip())

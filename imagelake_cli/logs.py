@@ -11,6 +11,7 @@ from rich.console import Console
 
 from imagelake_cli import connection, options
 from imagelake_cli.failures import ExitCode, explained
+from imagelake_cli.formats import say
 from imagelake_cli.image_logs import Line
 
 _USUAL: Final = {
@@ -43,7 +44,7 @@ def logs(
     with explained(connection.NoLakeError, BotoCoreError, ClientError, OSError):
         lines = connection.image_logs(stack, region, profile).of(image_id, datetime.now(UTC))
     for line in lines:
-        typer.echo(json.dumps(_plain(line)) if as_json else _told(line))
+        say(json.dumps(_plain(line)) if as_json else _told(line))
     if not lines:
         Console(stderr=True).print(
             f"{image_id}: nothing was logged, or it is no longer kept; imagelake status says what became of the image",

@@ -11,7 +11,7 @@ from typing import Any, Final
 from rich.cells import cell_len, set_cell_size
 
 from imagelake_cli.athena import Answer, Value
-from imagelake_cli.formats import is_number
+from imagelake_cli.formats import is_number, printable
 
 SERIES_LIMIT: Final = 12
 """Lines in a panel that can still be told apart."""
@@ -100,7 +100,10 @@ def split(answer: Answer) -> Plot:
 
 
 def _texts(answer: Answer, columns: list[int]) -> list[str]:
-    return [", ".join("none" if row[index] is None else str(row[index]) for index in columns) for row in answer.rows]
+    return [
+        ", ".join("none" if row[index] is None else printable(str(row[index])) for index in columns)
+        for row in answer.rows
+    ]
 
 
 def _plot(answer: Answer, x: str, numbers: list[int], places: Sequence[Place], names: list[str]) -> Plot:

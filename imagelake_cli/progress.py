@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from imagelake_cli.formats import printable
+
 
 @contextmanager
 def bar(total: int, doing: str) -> Iterator[tuple[Progress, TaskID]]:
@@ -19,4 +21,4 @@ def bar(total: int, doing: str) -> Iterator[tuple[Progress, TaskID]]:
 
 def note(text: str) -> None:
     """A line of a summary."""
-    Console(stderr=True).print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(printable(text), style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 
 from imagelake_cli import connection, hours, options
 from imagelake_cli.failures import ExitCode, explained
-from imagelake_cli.formats import counted
+from imagelake_cli.formats import counted, say
 from imagelake_cli.progress import bar, note
 from imagelake_cli.redriving import ImageRedriving, RedriveError, Redriven
 
@@ -114,7 +114,7 @@ def _tell(one: Redriven, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(one.model_dump()))
     else:
-        typer.echo("  ".join(filter(None, (one.image_id, one.status, one.code, SAID[one.result]))))
+        say("  ".join(filter(None, (one.image_id, one.status, one.code, SAID[one.result]))))
 
 
 def _summarize(counts: Counter[str], final: int, *, dry_run: bool) -> None:

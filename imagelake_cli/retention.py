@@ -11,7 +11,7 @@ from rich.table import Table
 
 from imagelake_cli import connection, options
 from imagelake_cli.failures import ExitCode, explained
-from imagelake_cli.formats import counted, print_table
+from imagelake_cli.formats import counted, print_table, say
 from imagelake_cli.kept_data import STALE, AuditReport, Due, ReportError
 from imagelake_cli.progress import note
 
@@ -105,7 +105,7 @@ def _show(found: AuditReport) -> None:
     for one in found.findings:
         typer.echo(f"\n{one.kind}: {one.what} in {one.place} ({one.count})")
         for name in one.names:
-            typer.echo(f"  {name}")
+            say(f"  {name}")
         if one.count > len(one.names):
             typer.echo("  and more")
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from imagelake_cli import connection, journal, options, uploading
 from imagelake_cli.failures import ExitCode, explained
+from imagelake_cli.formats import printable, say
 from imagelake_cli.lake_api import ApiError, LakeApi
 from imagelake_cli.progress import bar
 from imagelake_cli.sign_in import SignInError
@@ -84,12 +85,13 @@ def _tags(texts: Sequence[str]) -> dict[str, str]:
 
 def _tell_chosen(chosen: Chosen, *, as_json: bool) -> None:
     for path in map(uploading.place, chosen.files):
-        typer.echo(json.dumps({"path": path, "state": "would_be_sent"}) if as_json else path)
+        say(json.dumps({"path": path, "state": "would_be_sent"}) if as_json else path)
     console = Console(stderr=True)
     for one in chosen.unread:
         if as_json:
             typer.echo(json.dumps({"path": one.path, "state": one.state, "reason": one.reason}))
-        console.print(f"{one.state}: {one.path}: {one.reason}", markup=False, highlight=False, soft_wrap=True)
+        said = printable(f"{one.state}: {one.path}: {one.reason}")
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{len(chosen.files)} would be sent, {chosen.others} are no pictures", highlight=False)
 
 
@@ -114,9 +116,10 @@ def _report(results: Sequence[Sent], others: int, *, as_json: bool) -> None:
     well, unwell = [one for one in ordered if one.is_well], [one for one in ordered if not one.is_well]
     if not as_json and len(well) <= _SHOWN:
         for one in well:
-            typer.echo(f"{one.image_id}  {_WORDS.get(one.state, one.state)}  {one.path}")
+            say(f"{one.image_id}  {_WORDS.get(one.state, one.state)}  {one.path}")
     for one in unwell[:_SHOWN]:
-        console.print(f"{one.state}: {one.path}: {one.reason}", markup=False, highlight=False, soft_wrap=True)
+        said = printable(f"{one.state}: {one.path}: {one.reason}")
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     if len(unwell) > _SHOWN:
         console.print(f"and {len(unwell) - _SHOWN} more; --json names all", highlight=False)
     counts = Counter(one.state for one in ordered)

@@ -149,9 +149,9 @@ class Lake:
             self.workflow.run(created(str(self.images[image_id].key)))
         self.look()
 
-    def deploy(self, *, bug: bool, fault: bool, is_crowded: bool = False) -> None:
-        """Somebody deploys a script, or mends a permission; or others take all the room that Lambda has."""
-        self.has_bug, self.has_fault, self.is_crowded = bug, fault, is_crowded
+    def deploy(self, *, bug: bool, fault: bool) -> None:
+        """Somebody deploys a script, or mends a permission."""
+        self.has_bug, self.has_fault = bug, fault
 
     def wait(self, span: timedelta) -> None:
         """Time passes."""
@@ -163,11 +163,15 @@ class Lake:
             reconcile({"since": since.isoformat()} if since else event("reconcile"), self.tell("reconcile"))
         self.look()
 
-    def redrive(self, image_id: str, faults: Sequence[CallFault] = ()) -> None:
-        """An operator asks for another try, and deletes the messages that were there once it has been started."""
+    def redrive(self, image_id: str, faults: Sequence[CallFault] = (), *, is_crowded: bool = False) -> None:
+        """An operator asks for another try, and deletes the messages that were there once it has been started.
+
+        Others may have taken all the room that Lambda has.
+        """
         was_erased = image_id in self.erased
         self.clock.shift(timedelta(seconds=1))  # whoever redrives has read the message before
         self.look()
+        self.is_crowded = is_crowded
         with self.call_faults.injected(faults):
             answer = redrive_images({"keys": [str(self.images[image_id].key)]}, self.tell("redrive_images"))
             result = answer["images"][0]["result"]
@@ -176,6 +180,7 @@ class Lake:
                 self.waiting.discard(image_id)
             if result == "redriven":
                 self.redriven.add(image_id)
+        self.is_crowded = False
         self.look()
 
     def erase(self, image_id: str, faults: Sequence[CallFault] = ()) -> None:

@@ -86,9 +86,9 @@ class Machine(RuleBasedStateMachine):
     def deliver_twice_at_once(self, image: str, call: int) -> None:
         self.lake.deliver(image, self._faults([("meanwhile", call, "deliver")], image))
 
-    @rule(bug=st.booleans(), fault=st.booleans(), is_crowded=st.booleans())
-    def deploy(self, bug: bool, fault: bool, is_crowded: bool) -> None:
-        self.lake.deploy(bug=bug, fault=fault, is_crowded=is_crowded)
+    @rule(bug=st.booleans(), fault=st.booleans())
+    def deploy(self, bug: bool, fault: bool) -> None:
+        self.lake.deploy(bug=bug, fault=fault)
 
     @rule(span=SPANS)
     def wait(self, span: timedelta) -> None:
@@ -98,9 +98,9 @@ class Machine(RuleBasedStateMachine):
     def reconcile(self, faults: Drawn) -> None:
         self.lake.reconcile(self._faults(faults))
 
-    @rule(image=images, faults=FAULTS)
-    def redrive(self, image: str, faults: Drawn) -> None:
-        self.lake.redrive(image, self._faults(faults, image))
+    @rule(image=images, is_crowded=st.booleans(), faults=FAULTS)
+    def redrive(self, image: str, is_crowded: bool, faults: Drawn) -> None:
+        self.lake.redrive(image, self._faults(faults, image), is_crowded=is_crowded)
 
     @rule(image=images, faults=FAULTS)
     def erase(self, image: str, faults: Drawn) -> None:
