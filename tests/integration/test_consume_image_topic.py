@@ -17,6 +17,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from imagelake.errors import Fault, Rejection, SettingsError
+from imagelake.ingest.kafka_record import source_of
 from imagelake.keys import RawKey
 from imagelake.model import MAX_TAGS_BYTES, Arrival
 from imagelake.stores import buckets
@@ -271,6 +272,39 @@ def test_bad_headers_are_rejected_with_a_reason(
 ) -> None:
     assert door.take(message(headers=sent)) == []
     assert door.rejection() == code
+
+
+@pytest.mark.parametrize(
+    ("sent", "source"),
+    [
+        (headers(source=b"shop-7", tags=b"no JSON"), "shop-7"),
+        ((("Source", b"shop-7"), ("source", b"shop-7"), ("tags", b"[]")), "shop-7"),
+        (headers(source=b"shop-7", image_uri=b"\xff"), "shop-7"),
+        (headers(tags=b"[]"), "kafka"),
+        (headers(source=b"two words"), None),
+        (headers(source=b"api"), None),
+        (headers(source=b"\xff"), None),
+        (headers(source=b"x" * 9000), None),
+        ((("source", b"a"), ("source", b"b")), None),
+    ],
+)
+def test_a_refusal_says_the_source_that_its_image_would_have_had(
+    door: Door, sent: tuple[tuple[str, bytes | None], ...], source: str | None
+) -> None:
+    """So that a rule for a source, as of `examples/events`, gets it."""
+    door.take(message(headers=sent, value=b"x" * 900))
+    (told,) = door.rejections()
+    assert told.get("source") == source
+
+
+def test_a_refusal_says_its_source_whatever_else_of_the_record_is_damaged() -> None:
+    record = {
+        "headers": [{"source": list(b"shop-7")}, {"tags": "no bytes"}, {"x": ["no", "bytes"]}, "none"],
+        "key": "%",
+    }
+    assert source_of(record) == "shop-7"
+    assert source_of(record | {"headers": [{"source": ["no", "bytes"]}]}) is None
+    assert source_of({}) == source_of(5) == "kafka"
 
 
 @pytest.mark.parametrize(

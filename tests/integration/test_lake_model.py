@@ -102,6 +102,14 @@ class Machine(RuleBasedStateMachine):
     def redrive(self, image: str, is_crowded: bool, faults: Drawn) -> None:
         self.lake.redrive(image, self._faults(faults, image), is_crowded=is_crowded)
 
+    @rule(image=images, is_crowded=st.booleans(), faults=FAULTS)
+    def fail_and_redrive(self, image: str, is_crowded: bool, faults: Drawn) -> None:
+        """What nobody would draw often, one after the other."""
+        self.lake.deploy(bug=False, fault=True)
+        self.lake.deliver(image)
+        self.lake.deploy(bug=False, fault=False)
+        self.lake.redrive(image, self._faults(faults, image), is_crowded=is_crowded)
+
     @rule(image=images, faults=FAULTS)
     def erase(self, image: str, faults: Drawn) -> None:
         self.lake.erase(image, self._faults(faults, image))

@@ -170,12 +170,19 @@ def of_outcome(item: dict[str, Any]) -> ImageEvent:
 
 
 def of_refusal(
-    image_id: str, code: str, hour: ArrivalHour, now: datetime, source_ref: str | None, kept_at: str
+    image_id: str,
+    code: str,
+    hour: ArrivalHour,
+    now: datetime,
+    source: str | None,
+    source_ref: str | None,
+    kept_at: str,
 ) -> ImageRejected:
-    """The event of a Kafka record that was refused at the door."""
+    """The event of a Kafka record that was refused at the door; what cannot be read in the record is None."""
     return ImageRejected(
         id=_id(ImageRejected, image_id, "door"),
         image_id=image_id,
+        source=source,
         source_ref=source_ref,
         received_at=now,
         ended_at=now,

@@ -21,7 +21,7 @@ from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEventR
 from imagelake import events, pipelines
 from imagelake.errors import Rejection
 from imagelake.ingest.claim_check import AllowList, redeem
-from imagelake.ingest.kafka_record import KafkaRecord, Position, unplaced_image_id
+from imagelake.ingest.kafka_record import KafkaRecord, Position, source_of, unplaced_image_id
 from imagelake.keys import ArrivalHour
 from imagelake.stores.buckets import Bucket
 from imagelake.stores.event_bus import EventBus
@@ -126,7 +126,8 @@ class ImageTopic:
         event = json.dumps(self.source | {"records": {topic_partition: [record]}})
         bucket.store_once(key, event.encode(), "application/json")
         source_ref, kept_at = str(position) if position else None, f"s3://{bucket.name}/{key}"
-        refusal = events.of_refusal(image_id, rejection.code, hour, now, source_ref, kept_at)
+        source = source_of(record)
+        refusal = events.of_refusal(image_id, rejection.code, hour, now, source, source_ref, kept_at)
         self.ingestion.event_bus.put([refusal])
         logger.info("Rejected a record", extra={"image_id": image_id, "reason": str(rejection)})
 

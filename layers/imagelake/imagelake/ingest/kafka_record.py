@@ -70,6 +70,21 @@ class Position:
         return str(uuid5(_IMAGE_IDS, f"{cluster}/{self}"))
 
 
+def source_of(record: object) -> str | None:
+    """The source that an image of this record would have; None where nobody can read the header that says it."""
+    headers = record.get("headers") if isinstance(record, dict) else None
+    own = [
+        {name: value}
+        for chunk in (headers if isinstance(headers, list) else [])
+        for name, value in (chunk.items() if isinstance(chunk, dict) else [])
+        if name.lower() == "source"
+    ]
+    try:
+        return KafkaRecord(Position("unknown", 0, 0), None, None, _read_headers(own), "").arrival().source
+    except Rejection:
+        return None
+
+
 def unplaced_image_id(record: object) -> str:
     """The image_id of a record without a position: a UUIDv5 of its content."""
     return str(uuid5(_IMAGE_IDS, json.dumps(record, sort_keys=True, default=str)))
