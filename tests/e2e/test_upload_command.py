@@ -10,13 +10,14 @@ import uuid
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from local.emulator.faults import Plan
 from local.lake import Lake
-from tests.e2e.conftest import PROGRAM, Command
+from tests.e2e.conftest import PROGRAM, Command, eventually
 from tests.e2e.faults.injection import injected
 
 FILES = int(os.environ.get("FILES", "60"))
@@ -67,27 +68,44 @@ def test_an_upload_that_is_killed_half_way_and_while_it_waits_leaves_each_file_o
     # The API answers 429 and 502 at times, S3 503; connections are cut, also when the work is done.
     with injected(lake, Plan(seed=FILES, rates={"door": 0.1})) as faults:
         half = Upload(folder, environment, *run).kill_when_sent(FILES // 2)
+        at_kill = len(eventually(lambda: _arrived(command, run[1]), bool))
         sent = Upload(folder, environment, *run, "--wait").kill_when_sent(FILES)
         ended = command("upload", "pictures", *run, "--wait", "--wait-seconds", "3600", "--json")
     seconds = time.monotonic() - began
 
     assert ended.returncode == 0, ended.stderr
-    assert half < FILES, "it was killed half-way"
+    assert FILES // 2 <= half < FILES, "it was killed half-way"
+    assert 0 < at_kill < FILES, "some files were in the lake then, and some were not"
     told = [json.loads(line) for line in ended.stdout.splitlines()]
     assert (len(told), {one["state"] for one in told}) == (FILES, {"processed"})
-    listed = [json.loads(line) for line in command("images", "--limit", "100000", "--json").stdout.splitlines()]
-    ours = [one for one in listed if f"run={one['metadata'].get('tags', {}).get('run')}" == run[1]]
-    arrived = [one for one in ours if one["status"] != "awaiting_upload"]  # forms whose answer was lost take nothing
+    arrived = _arrived(command, run[1])
     times = Counter(one["metadata"]["tags"]["filename"] for one in arrived)
     assert times == {f"{number}.png": 1 for number in range(FILES)}
     assert {one["status"] for one in arrived} == {"processed"}
+    ids = {one["image_id"] for one in arrived}
+    rows = eventually(lambda: _rows(command, ids), lambda rows: rows.keys() == ids)
+    assert set(rows.values()) == {1}, "each is in the catalog once"
     assert f"{FILES} sent before" in command("upload", "pictures", *run).stderr
     assert faults["injected"], "the door was well all the time"
     doubled = times.total() - len(times)
+    injected_in_all = sum(faults["injected"].values())
     print(
-        f"\n{FILES} files, killed after {half} and, waiting, after {sent}: {len(times)} in the lake, {doubled} twice, "
-        f"in {seconds:.0f} s; {sum(faults['injected'].values())} faults at the door: {faults['injected']}"
+        f"\n{FILES} files, killed after {half} ({at_kill} in the lake) and, waiting, after {sent}: {len(times)} in the "
+        f"lake, {doubled} twice, in {seconds:.0f} s; {injected_in_all} faults at the door: {faults['injected']}"
     )
+
+
+def _arrived(command: Command, tag: str) -> list[dict[str, Any]]:
+    """The images of a run that are in the lake; a form whose answer was lost took nothing."""
+    listed = [json.loads(line) for line in command("images", "--limit", "100000", "--json").stdout.splitlines()]
+    ours = [one for one in listed if f"run={one['metadata'].get('tags', {}).get('run')}" == tag]
+    return [one for one in ours if one["status"] != "awaiting_upload"]
+
+
+def _rows(command: Command, ids: set[str]) -> Counter[str]:
+    """How often the catalog has each of some images."""
+    asked = command("query", "SELECT image_id FROM current_images", "--json").stdout.splitlines()
+    return Counter(found for line in asked if (found := json.loads(line)["image_id"]) in ids)
 
 
 def test_an_image_is_followed_and_erased(command: Command) -> None:
