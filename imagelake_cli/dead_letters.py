@@ -26,9 +26,7 @@ _DONE: Final = {"redriven", "processed"}
 """Results after which a message has nothing to say any more."""
 _REFUSALS: Final = (connection.NoLakeError, RedriveError, BotoCoreError, ClientError, OSError)
 
-Code = Annotated[
-    str | None, typer.Option("--code", help="Only those with this reason code, such as script_error or fault.")
-]
+Code = Annotated[str | None, typer.Option("--code", help="Only those with this reason code, such as fault or lost.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="An image_id or the id of a message; by default all.")]
 Chosen = Annotated[list[str] | None, typer.Argument(help="An image_id or the id of a message; may be repeated.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every message in the queue.")]
@@ -79,7 +77,7 @@ type Treat = Callable[[Sequence[Letter]], Iterable[End]]
 
 @app.command(
     "list",
-    epilog=options.example("imagelake dead-letters list --code script_error --since 2h"),
+    epilog=options.example("imagelake dead-letters list --code fault --since 2h"),
 )
 def list_(
     ids: Ids = None,
@@ -130,7 +128,7 @@ def show(
     _end(selection)
 
 
-@app.command(epilog=options.example("imagelake dead-letters redrive --code script_error --yes"))
+@app.command(epilog=options.example("imagelake dead-letters redrive --code fault --yes"))
 def redrive(
     ids: Chosen = None,
     code: Code = None,
@@ -158,7 +156,7 @@ def redrive(
     _end(selection, left, is_well=all(end.is_done or end.result == "redrivable" for end in ends))
 
 
-@app.command(epilog=options.example("imagelake dead-letters drop --code not_an_image --until 1d --yes"))
+@app.command(epilog=options.example("imagelake dead-letters drop --code unreadable_item --until 1d --yes"))
 def drop(
     ids: Chosen = None,
     code: Code = None,
