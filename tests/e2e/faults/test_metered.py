@@ -1,0 +1,17 @@
+"""After a clean run and one under faults, all of the registry was emitted, and nothing else.
+
+By name, unit and dimensions; the dashboards and alarms of the lake are on the same.
+"""
+
+import pytest
+
+from local.lake import Lake
+from tests.e2e.faults import metered
+
+UNSEEN = {"EngineAnswersInvalid"}
+"""No honest engine gives one; `tests/integration/test_alarms.py` has a forged one counted."""
+
+
+@pytest.mark.timeout(0)
+def test_all_metrics_of_the_registry_were_emitted_and_no_other(lake: Lake) -> None:
+    metered.check(lake, unseen=UNSEEN)
