@@ -34,8 +34,10 @@ def check(lake: Lake, unseen: Set[str]) -> None:
     emitted = set(_emitted(lake))
     registered = {(one.namespace, one.name, one.unit, frozenset(one.dimensions)) for one in metrics.OWN}
     found = {(one.namespace, one.name, one.unit, frozenset(dict(one.dimensions))) for one in emitted}
-    assert found <= registered
-    assert {name for _, name, _, _ in registered - found} <= unseen
+    assert found <= registered, f"emitted, and not registered so: {found - registered}"
+    missing = {name for _, name, _, _ in registered - found}
+    print(f"not emitted: {', '.join(sorted(missing)) or 'none'}")
+    assert missing <= unseen, f"not emitted: {missing - unseen}"
 
     published = set(_published(lake))
     assert {(one.namespace, one.name, frozenset(one.dimensions)) for one in emitted} <= published

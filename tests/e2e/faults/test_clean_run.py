@@ -34,7 +34,7 @@ UNSEEN: Final = {
     *("EngineAnswersInvalid", "EnvironmentsGivenUp", "ScriptFailures", "ScriptFailuresOfAllVersions"),
     *("ImagesErased", "ObjectsPurged"),  # half an hour later, and after seven days
 }
-"""What nothing emits while all is well; `test_metered.py` has it after the faults."""
+"""What nothing emits while all is well."""
 
 
 class _NoErasures(Erasures):
