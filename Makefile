@@ -16,7 +16,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo dashboard test check unit integration e2e faults aws build format requirements pipelines schemas analytics metrics dashboards local-invoke clean
+.PHONY: help run demo dashboard test check unit integration e2e faults alarms aws build format requirements pipelines schemas analytics metrics dashboards local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -60,7 +60,10 @@ e2e: $(READY) ## tests against a running local lake
 	$(pytest) tests/e2e
 
 faults: $(READY) ## the deployed lake under faults, at length: make faults IMAGES=2000 SEED=7
-	IMAGES="$(or $(IMAGES),2000)" SEED="$(or $(SEED),1)" $(ACTIVATED) python -m pytest --quiet --capture=no tests/e2e/faults
+	IMAGES="$(or $(IMAGES),2000)" SEED="$(or $(SEED),1)" $(ACTIVATED) python -m pytest --quiet --capture=no tests/e2e/faults/test_faults.py
+
+alarms: $(READY) ## the deployed lake without a fault, at length, while no alarm rings: make alarms IMAGES=500
+	IMAGES="$(or $(IMAGES),500)" $(ACTIVATED) python -m pytest --quiet --capture=no tests/e2e/faults/test_clean_run.py
 
 aws: $(READY) ## check a stack on AWS, with credentials of its account: make aws STACK=image-lake
 	STACK="$(STACK)" $(ACTIVATED) python -m pytest --quiet -rs tests/aws

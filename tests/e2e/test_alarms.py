@@ -1,15 +1,18 @@
 """Metrics and alarms of the deployed lake: what is counted is in the registry, and a fault rings."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from imagelake import metrics
 from local import deployment
+from local.api_client import ApiClient
 from local.lake import Lake
 from local.samples import Sample
 from tests.e2e.conftest import Await, Upload, eventually, invoke, without
 
 PROMISED_HOURS: Final = 7 * 24 + 2
+MORE_THAN_TWO: Final = 3
 
 
 def alarms(lake: Lake) -> dict[str, str]:
@@ -18,7 +21,14 @@ def alarms(lake: Lake) -> dict[str, str]:
     states = {
         one["AlarmName"]: one["StateValue"] for one in (*described["MetricAlarms"], *described["CompositeAlarms"])
     }
-    ids = ("ImagesFailedAlarm", "DeadLettersAlarm", "OldestObjectAgeAlarm", "PurgeSilentAlarm", "ReleaseGateAlarm")
+    ids = (
+        "ApiFaultsAlarm",
+        "ImagesFailedAlarm",
+        "DeadLettersAlarm",
+        "OldestObjectAgeAlarm",
+        "PurgeSilentAlarm",
+        "ReleaseGateAlarm",
+    )
     return {name: states[deployment.physical_id(lake.emulator, lake.stack.name, name)] for name in ids}
 
 
@@ -71,6 +81,15 @@ def test_an_image_that_fails_rings_and_closes_the_gate_of_releases(
         assert await_end(upload(samples["hills.jpg"]))["status"] == "failed"
 
     expected = {"ImagesFailedAlarm", "DeadLettersAlarm", "ReleaseGateAlarm"}
+    eventually(lambda: alarms(lake), lambda states: {states[name] for name in expected} == {"ALARM"})
+
+
+def test_an_api_that_answers_with_faults_rings(lake: Lake, client: ApiClient) -> None:
+    with without(lake, "HttpApiRole", "dynamodb:GetItem"):
+        for _ in range(MORE_THAN_TWO):
+            assert client.get(f"/images/{uuid.uuid4()}").status_code >= 500
+
+    expected = {"ApiFaultsAlarm", "ReleaseGateAlarm"}
     eventually(lambda: alarms(lake), lambda states: {states[name] for name in expected} == {"ALARM"})
 
 

@@ -23,6 +23,7 @@ from imagelake.model import ImageRecord
 from local.emulator.alarms import State, composite_state, state
 from local.emulator.datapoints import Datapoint, in_logs
 from tests.application import STACK, TEMPLATE, event, physical_name, resolve, resources
+from tests.integration import plants
 from tests.integration.conftest import RAW_BUCKET, Context, client, created, stream_of
 from tests.integration.settings_of_stores import configure_stores
 from tests.integration.test_forged_answers import KEY, forged, item, put, setting
@@ -229,31 +230,38 @@ def test_a_kafka_partition_that_is_behind_rings_while_others_are_well(
     assert ringing([*clean, *emitted(every=300)]) == ({"KafkaBehindAlarm"} if rings else set())
 
 
+OF_AUDIT = {
+    "OverdueObjects": "OverdueObjectsAlarm",
+    "OldestObjectAgeHours": "OldestObjectAgeAlarm",
+    "EarlyDeletions": "EarlyDeletionsAlarm",
+    "OtherFindings": "AuditFindingsAlarm",
+}
+"""Metrics of the audit, each with its alarm."""
 FINDINGS = {
-    "OverdueObjectsAlarm": ("OverdueObjects", 1),
-    "OldestObjectAgeAlarm": ("OldestObjectAgeHours", 7 * 24 + 2.5),
-    "EarlyDeletionsAlarm": ("EarlyDeletions", 1),
-    "AuditFindingsAlarm": ("OtherFindings", 1),
+    "an_overdue_image": {"OverdueObjectsAlarm", "OldestObjectAgeAlarm"},
+    "an_image_deleted_early": {"EarlyDeletionsAlarm"},
+    "an_object_outside_the_layout": {"AuditFindingsAlarm"},
 }
 
 
-@pytest.mark.parametrize("alarm", FINDINGS)
-def test_a_finding_of_the_audit_rings(alarm: str, clean: list[Datapoint]) -> None:
-    """That the audit finds it is in `test_audit.py` and `test_broken_lake.py`; its figures are simulated here."""
-    name, value = FINDINGS[alarm]
-    found = [
-        Datapoint(one.namespace, one.name, one.unit, one.dimensions, one.at, value if one.name == name else one.value)
-        for one in clean
-    ]
+@pytest.mark.parametrize("plant", FINDINGS)
+def test_what_the_audit_finds_rings(
+    plant: str, clean: list[Datapoint], tell: Callable[[str], Context], emitted: Emitted
+) -> None:
+    """`test_audit.py` has all that it finds."""
+    plants.lake_as_promised()
+    plants.VIOLATIONS[plant].plant()
 
-    assert ringing(found) == {alarm}
+    audit_retention(event("audit_retention"), tell("audit_retention"))
+
+    others = [one for one in clean if one.name not in OF_AUDIT]
+    assert ringing([*others, *emitted()]) == FINDINGS[plant]
 
 
 def test_an_audit_and_a_purge_that_do_not_run_ring(clean: list[Datapoint]) -> None:
-    of_audit = {name for name, _ in FINDINGS.values()}
-    found = [one for one in clean if one.name not in {*of_audit, "ExecutionsSucceeded"}]
+    found = [one for one in clean if one.name not in {*OF_AUDIT, "ExecutionsSucceeded"}]
 
-    assert ringing(found) == {*FINDINGS, "PurgeSilentAlarm"}
+    assert ringing(found) == {*OF_AUDIT.values(), "PurgeSilentAlarm"}
 
 
 def test_a_lake_that_nobody_sends_anything_rings_where_that_was_asked_for(clean: list[Datapoint]) -> None:
@@ -358,7 +366,8 @@ def _fail(version: str) -> None:
 
 
 def test_each_alarm_has_a_fault_here() -> None:
-    tested = {name for _, names in AWS_FAULTS.values() for name in names} | set(FINDINGS)
+    tested = {name for _, names in AWS_FAULTS.values() for name in names}
+    tested |= {name for names in FINDINGS.values() for name in names}
     tested |= {"ImagesFailedAlarm", "SlowAnswersAlarm", "EngineAnswersInvalidAlarm", "KafkaBehindAlarm"}
     tested |= {"PurgeSilentAlarm", "SilenceAlarm", "NewVersionScriptsAlarm"}
 

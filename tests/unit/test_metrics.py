@@ -238,6 +238,21 @@ def test_the_page_has_every_metric_and_the_bill() -> None:
         assert f"| `{metric.name}` |" in text
 
 
+def test_the_page_says_which_run_rings_each_alarm() -> None:
+    text = PAGE.read_text(encoding="utf-8").partition("## Which run rings which alarm")[2]
+    rows = [re.findall(r"`([A-Za-z_]+)`", line) for line in text.splitlines() if re.match(r"\| `\w+Alarm` \|", line)]
+    tests = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+
+    assert {alarm for alarm, *_ in rows} == set(ALARMS)
+    for alarm, *named in rows:
+        assert {name for name in named if name.startswith("test_")} <= tests, alarm
+        assert any(name.startswith("test_") for name in named), alarm
+
+
 def test_the_bill_counts_each_value_of_a_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "OWN", (COUNTED, BY_COLOUR))
     assert bill() == "3 metrics of the lake's own, at most $0.90 a month"

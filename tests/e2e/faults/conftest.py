@@ -8,6 +8,7 @@ import pytest
 from local import lake as local_lake
 from local.emulator import FAULTY
 from local.lake import Lake
+from tests.e2e.faults.injection import Clock
 from tests.e2e.faults.progress import say
 
 
@@ -15,6 +16,12 @@ from tests.e2e.faults.progress import say
 def lake() -> Iterator[Lake]:
     with local_lake.running(report=say, application=FAULTY) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def clock(lake: Lake) -> Clock:
+    """That of the lake, which every test may set ahead."""
+    return Clock(lake)
 
 
 @pytest.fixture(scope="session")

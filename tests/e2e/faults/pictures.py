@@ -76,6 +76,11 @@ def pictures(many: int, seed: int) -> list[Picture]:
     return found
 
 
+def painted(many: int, seed: int) -> list[Picture]:
+    """Images that nothing is wrong with; the same of the same seed."""
+    return [_painted(number, seed) for number in range(many)]
+
+
 REJECTED = frozenset({"not_an_image", "truncated", "side_too_long", "unsupported_format"})
 """The reasons of the samples that are no good."""
 

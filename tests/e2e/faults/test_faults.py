@@ -92,10 +92,10 @@ def _hours_purged(run: Run) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(0)  # `injection.wait` ends what hangs, whatever time the rest takes
 def test_what_was_accepted_under_faults_is_cataloged_or_reported_and_goes_after_its_days(
-    lake: Lake, images: int, seed: int, tmp_path: Path
+    clock: Clock, images: int, seed: int, tmp_path: Path
 ) -> None:
-    with listening(lake) as listener:
-        check(Run(Clock(lake), Ledger(), Erasures(), listener), images, seed, tmp_path)
+    with listening(clock.lake) as listener:
+        check(Run(clock, Ledger(), Erasures(), listener), images, seed, tmp_path)
 
 
 def check(run: Run, images: int, seed: int, folder: Path) -> None:
