@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,35 +189,6 @@ def test_a_shell_completes_commands(shell: str) -> None:
 
     assert "dead-letters" in ended.stdout
     assert "imagelake --install-completion" in DOCUMENTATION
-
-
-def _typed(page: Path) -> Iterator[str]:
-    """The commands in the examples of a page, without what stands before and after them in a shell."""
-    text = re.sub(r" *\\\n +", " ", page.read_text(encoding="utf-8"))
-    blocks = re.findall(r"^```\w*\n(.*?)^```|^( {4,}.*)$", text, re.MULTILINE | re.DOTALL)
-    for line in re.findall(
-        r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )?imagelake (\w.*)$", "\n".join(map("".join, blocks)), re.MULTILINE
-    ):
-        yield re.split(
-            r" +# | \| | > ", line.replace("$IMAGE_ID", str(uuid.UUID(int=0))).replace("~/Pictures", "photos")
-        )[0]
-
-
-PAGES = {page.name: sorted(set(_typed(page))) for page in (ROOT / "docs").glob("*.md")}
-
-
-def test_pages_show_commands() -> None:
-    assert {"analysts.md", "api.md", "cli.md", "events.md", "operations.md"} <= {name for name in PAGES if PAGES[name]}
-
-
-@pytest.mark.usefixtures("_here")
-@pytest.mark.parametrize(("page", "typed"), [(page, one) for page in PAGES for one in PAGES[page]])
-def test_every_command_in_the_documentation_can_be_typed(page: str, typed: str) -> None:
-    Image.new("L", (16, 16)).save("photo.jpg")
-    arguments = shlex.split(typed)
-    [name] = [one for one in COMMANDS if arguments[: len(one.split())] == one.split()]
-
-    assert COMMANDS[name].make_context(name, arguments[len(name.split()) :]), page
 
 
 def test_what_the_runbook_calls_by_name_is_in_the_templates() -> None:

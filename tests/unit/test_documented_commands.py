@@ -13,7 +13,7 @@ from imagelake_cli.main import app
 from tests.application import ROOT
 
 PAGES = [page for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if page.name != "CHANGELOG.md"]
-LINE = re.compile(r"^ {4,}(?:\$ )?(?:\.venv/bin/)?imagelake (?P<used>.*)$")
+LINE = re.compile(r"^ {4,}(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?imagelake (?P<used>.*)$")
 INLINE = re.compile(r"`imagelake (?P<used>[^`]+)`")
 SHELL = {"|", "||", "&&", ";", ">", ">>", "<"}
 """What ends a command line."""
