@@ -16,7 +16,7 @@ pytest = $(ACTIVATED) python -m pytest --quiet
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help run demo dashboard test check unit integration e2e faults alarms aws build format requirements pipelines schemas analytics metrics dashboards local-invoke clean
+.PHONY: help run demo dashboard test check unit integration e2e faults alarms aws build format requirements pipelines schemas analytics governance metrics dashboards local-invoke clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -46,6 +46,7 @@ check: $(READY) ## lint, formatting, types, import directions, pinned packages, 
 	$(call step,pipelines as in their file,python -m tools.pipelines --check)
 	$(call step,schemas as in models,python -m tools.event_schemas --check)
 	$(call step,analytics as in its files,python -m tools.analytics_template --check)
+	$(call step,grants as in their file,python -m tools.governance --check)
 	$(call step,metrics as in their registry,python -m tools.metrics --check)
 	$(call step,dashboards as in their files,python -m tools.cloudwatch --check)
 	$(call step,template,python -m tools.check_template)
@@ -87,6 +88,9 @@ schemas: $(READY) ## write the JSON schemas of the events, from their models
 
 analytics: $(READY) ## write the stacks of views, named queries and dashboard from the files in analytics/
 	$(ACTIVATED) python -m tools.analytics_template
+
+governance: $(READY) ## check governance/grants.yaml, and write the stack of Lake Formation from it
+	$(ACTIVATED) python -m tools.governance
 
 metrics: $(READY) ## write docs/metrics.md from the registry, and print what its metrics cost
 	$(ACTIVATED) python -m tools.metrics

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_sts import STSClient
 
 DESCRIPTION: Final = Path(".local/lake.json")
 """Where a running local lake describes itself, in the folder of the repository."""
@@ -71,22 +72,24 @@ class Reach:
     client_id: str | None = None
 
 
-def work_group(stack: str | None, region: str | None, profile: str | None) -> WorkGroup:
-    """The work group of the analysts.
+def work_group(stack: str | None, region: str | None, profile: str | None, role: str | None = None) -> WorkGroup:
+    """The work group of the analysts, or that of a role of `governance/grants.yaml`, as that role.
 
     Args:
         stack: a stack on AWS; without it, the local lake described in this folder or the nearest one above, else the
             one that was started last.
         region: of the stack; by default that of the profile or the environment.
         profile: of the AWS configuration.
+        role: its name in the file.
 
     Raises:
         NoLakeError: no stack is named and no local lake is running or its description is damaged, or the stack is not
-            one of Image Lake.
+            one of Image Lake, or has no such role.
         ClientError: AWS refused.
         BotoCoreError: AWS could not be asked.
     """
-    return _of_stack(*_chosen(stack, region, profile))
+    chosen = _chosen(stack, region, profile)
+    return _of_stack(*chosen) if role is None else _as_role(*chosen, role)
 
 
 def catalog_rebuilding(stack: str | None, region: str | None, profile: str | None) -> CatalogRebuilding:
@@ -266,6 +269,28 @@ def _of_stack(session: boto3.Session, stack: str, endpoint_url: str | None) -> W
     outputs = _outputs(session, stack, endpoint_url, {"AthenaWorkGroup", "CatalogDatabase"})
     athena: AthenaClient = session.client("athena", endpoint_url=endpoint_url)
     return WorkGroup(athena, outputs["AthenaWorkGroup"], outputs["CatalogDatabase"])
+
+
+def _as_role(session: boto3.Session, stack: str, endpoint_url: str | None, role: str) -> WorkGroup:
+    database = _outputs(session, stack, endpoint_url, {"CatalogDatabase"})["CatalogDatabase"]
+    formation: CloudFormationClient = session.client("cloudformation", endpoint_url=endpoint_url)
+    try:
+        found = formation.describe_stack_resource(StackName=stack, LogicalResourceId="Governance")
+    except formation.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        raise NoLakeError(f"The stack {stack} has no roles to ask as: deploy it with LakeFormation=true.") from None
+    nested = found["StackResourceDetail"].get("PhysicalResourceId", "")
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in _described(session, nested, endpoint_url)["Outputs"]}
+    if f"{role}Arn" not in outputs:
+        roles = sorted(name.removesuffix("WorkGroup") for name in outputs if name.endswith("WorkGroup"))
+        raise NoLakeError(f"The stack {stack} has no role {role} to ask as. There are {', '.join(roles)}.")
+    sts: STSClient = session.client("sts", endpoint_url=endpoint_url)
+    given = sts.assume_role(RoleArn=outputs[f"{role}Arn"], RoleSessionName="imagelake")["Credentials"]
+    assumed = boto3.Session(
+        given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region_name=session.region_name
+    )
+    return WorkGroup(assumed.client("athena", endpoint_url=endpoint_url), outputs[f"{role}WorkGroup"], database)
 
 
 def _outputs(session: boto3.Session, stack: str, endpoint_url: str | None, wanted: set[str]) -> dict[str, str]:

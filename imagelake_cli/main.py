@@ -2,7 +2,7 @@
 
 import typer
 
-from imagelake_cli import catalog, dead_letters, events, retention, script, users
+from imagelake_cli import access, catalog, dead_letters, events, retention, script, users
 from imagelake_cli.dashboard import dashboard
 from imagelake_cli.doctor import doctor
 from imagelake_cli.images import erase, images, status
@@ -24,6 +24,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(users.app, name="users")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(retention.app, name="retention")
+app.add_typer(access.app, name="access")
 _IMAGE_ID = "01a20297-8952-7c11-9d0a-5b1f3c2e4d6f"
 app.command(epilog=example("imagelake upload photos --tag site=north --wait"))(upload)
 app.command(epilog=example(f"imagelake status {_IMAGE_ID}"))(status)

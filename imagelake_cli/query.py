@@ -47,6 +47,9 @@ def query(
         Path | None, typer.Option("--output", "-o", dir_okay=False, help="A file for the answer or the plot.")
     ] = None,
     plotted: Annotated[bool, typer.Option("--plot", help="Plot over the first column: here, or into a .png.")] = False,
+    role: Annotated[
+        str | None, typer.Option("--as", help="A role of governance/grants.yaml to ask as, such as LakeAnalyst.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most; by default all.")] = None,
     stack: options.Stack = None,
     region: options.Region = None,
@@ -72,7 +75,7 @@ def query(
         raise typer.BadParameter("plots here, or into a picture with --output FILE.png", param_hint="--plot")
     form = Format.TABLE if plotted else _format(format_, output)
     with explained(*_REFUSALS):
-        group = connection.work_group(stack, region, profile)
+        group = connection.work_group(stack, region, profile, role)
         if list_:
             _write(_listed(group), form, output)
         elif named is not None and show:

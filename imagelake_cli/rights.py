@@ -9,7 +9,7 @@ from imagelake_cli.stack import Resource, Stack
 type Place = Literal[
     "dead-letter queue", "audit bucket", "objects of reports", "raw and lake bucket", "index by_expiry", "log groups",
     "redrive_images", "rebuild_catalog", "publish_outcomes", "user pool", "work group", "stack and nested stacks",
-    "dashboards", "everything",
+    "roles of the grants", "dashboards", "everything",
 ]  # fmt: skip
 
 OF_RESOURCES: Final[frozenset[Place]] = frozenset({"log groups", "dashboards"})
@@ -61,6 +61,11 @@ class Right:
             case "stack and nested stacks":
                 nested = [one.physical_id for one in resources if one.type == "AWS::CloudFormation::Stack"]
                 return [arn("cloudformation", f"stack/{stack.name}/*"), *nested]
+            case "roles of the grants":
+                roles = [one.physical_id for one in resources if one.type == "AWS::IAM::Role"]
+                return [f"arn:{partition}:iam::{account}:role/{name}" for name in roles if "-Governance-" in name] or [
+                    "*"
+                ]
             case "dashboards":
                 names = [one.physical_id for one in resources if one.type == "AWS::CloudWatch::Dashboard"]
                 return [f"arn:{partition}:cloudwatch::{account}:dashboard/{name}" for name in names] or ["*"]
@@ -83,6 +88,8 @@ RIGHTS: Final = (
             QueueUrl=outputs["DeadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
         ),
     ),
+    Right("access", ("cloudformation:DescribeStackResource",), "stack and nested stacks"),
+    Right("access", ("sts:AssumeRole",), "roles of the grants"),
     Right("redrive", ("lambda:InvokeFunction",), "redrive_images", _dry_invoke("RedriveImagesFunctionName")),
     Right("catalog rebuild", ("lambda:InvokeFunction",), "rebuild_catalog", _dry_invoke("RebuildCatalogFunctionName")),
     Right("events publish", ("lambda:InvokeFunction",), "publish_outcomes", _dry_invoke("PublishOutcomesFunctionName")),

@@ -67,7 +67,8 @@ def deploy(emulator: Emulator, template: Path, parameters: Mapping[str, str], st
     s3 = emulator.client("s3")
     if _ARTIFACTS_BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
         s3.create_bucket(Bucket=_ARTIFACTS_BUCKET)
-    overrides = {"Architecture": host_architecture(), "CatalogWindowSeconds": "1", **parameters}
+    of_laptops = {"Architecture": host_architecture(), "CatalogWindowSeconds": "1", "LakeFormation": "true"}
+    overrides = {**of_laptops, **parameters}
     _sam(
         emulator,
         "deploy", "--template-file", str(template), "--stack-name", stack_name, "--s3-bucket", _ARTIFACTS_BUCKET,

@@ -11,8 +11,10 @@ import json
 import sys
 from typing import Any, Final
 
+import sqlglot
 import yaml
 from samcli.yamlhelper import yaml_parse
+from sqlglot import exp
 
 from local.emulator import ROOT
 from tools.dashboard import answers, definition, quicksight
@@ -48,33 +50,36 @@ def template() -> str:
     queries = {f"{''.join(part.title() for part in file.stem.split('_'))}Query": file.stem for file in query_files()}
     document = {
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "The view current_images, and questions that analysts have.",
+        "Description": "The views of images with and without personal data, and questions that analysts have.",
         "Parameters": {"CatalogDatabase": {"Type": "String"}, "AthenaWorkGroup": {"Type": "String"}},
         "Resources": {
             "CurrentImagesView": _view("current_images"),
-            **{logical_id: _named_query(name) for logical_id, name in queries.items()},
+            "CurrentImagesPersonalView": _view("current_images_personal"),
+            **{logical_id: named_query(name, "AthenaWorkGroup") for logical_id, name in queries.items()},
         },
     }
-    return _HEADER + _dumped(document)
+    return _HEADER + dumped(document)
 
 
 def dashboard_template() -> str:
     """The nested stack of the dashboard as YAML."""
     queries = answers.queries()
-    return _DASHBOARD_HEADER + _dumped(quicksight.template(definition.read(queries), queries))
+    return _DASHBOARD_HEADER + dumped(quicksight.template(definition.read(queries), queries))
 
 
-def _dumped(document: dict[str, Any]) -> str:
+def dumped(document: dict[str, Any]) -> str:
+    """A template as YAML, with SQL in blocks."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def _named_query(name: str) -> dict[str, Any]:
+def named_query(name: str, work_group: str) -> dict[str, Any]:
+    """The resource of a named query in a work group, by its logical id or parameter."""
     question, sql = named(name)
     properties = {
         "Name": name,
         "Description": question,
         "Database": {"Ref": "CatalogDatabase"},
-        "WorkGroup": {"Ref": "AthenaWorkGroup"},
+        "WorkGroup": {"Ref": work_group},
         "QueryString": sql,
     }
     return {"Type": "AWS::Athena::NamedQuery", "Properties": properties}
@@ -84,7 +89,9 @@ def _view(name: str) -> dict[str, Any]:
     """A view as Athena keeps them in Glue: https://docs.aws.amazon.com/athena/latest/ug/views.html."""
     description, sql = named(name, VIEWS)
     table = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]["CatalogTable"]["Properties"]
-    columns = [*table["TableInput"]["StorageDescriptor"]["Columns"], *table["TableInput"]["PartitionKeys"]]
+    shown = sqlglot.parse_one(sql, read="athena", into=exp.Select).named_selects
+    there = [*table["TableInput"]["StorageDescriptor"]["Columns"], *table["TableInput"]["PartitionKeys"]]
+    columns = [one for one in there if one["Name"] in shown]
     definition = {
         "originalSql": sql,
         "catalog": "awsdatacatalog",

@@ -1,5 +1,5 @@
--- Cameras, how many pictures each took, and how many of those say where.
-SELECT camera_make, camera_model, count(*) AS images, count(gps_lat) AS with_place
+-- Cameras, and how many pictures each took.
+SELECT camera_make, camera_model, count(*) AS images
 FROM current_images
 WHERE camera_make IS NOT NULL
 GROUP BY camera_make, camera_model

@@ -19,6 +19,8 @@ from ministack.services import athena, glue, s3
 from sqlglot import exp
 from sqlglot.optimizer.scope import traverse_scope
 
+from local.emulator import emulated_lake_formation
+
 _VIEW: Final = "/* Presto View: "
 """What comes before a view's definition, base64; https://docs.aws.amazon.com/athena/latest/ug/views.html"""
 
@@ -27,6 +29,10 @@ _LISTING: Final = re.compile(
     r"\s*(?P<what>SHOW\s+(?:DATABASES|SCHEMAS|TABLES|COLUMNS|PARTITIONS)|DESC|DESCRIBE)(?:\s+(?:IN|FROM))?"
     r"(?:\s+(?:`?(?P<database>\w+)`?\.)?`?(?P<name>\w+)`?)?\s*;?\s*",
     re.IGNORECASE,
+)
+
+_NO_COLUMN: Final = re.compile(
+    r"""Binder Error: (?:Referenced column|Table "\w+" does not have a column named) "(\w+)\""""
 )
 
 type Results = dict[str, list[Any]]
@@ -55,9 +61,28 @@ async def answer(query: str, database: str, _catalog: str | None = None) -> Resu
     try:
         sql = _bound(_parse(query), database, folders).sql(dialect="duckdb")
         return await asyncio.to_thread(_run, sql, folders)
+    except duckdb.BinderException as error:
+        if (told := _without_column(str(error), query)) is None:
+            raise
+        raise SyntaxInvalidError(told) from None
     finally:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _without_column(problem: str, query: str) -> str | None:
+    """What Athena says of a column that is not there, or not for the caller: it does not tell which."""
+    found = _NO_COLUMN.match(problem)
+    if found is None:
+        return None
+    name = found[1].lower()
+    tokens = (one for one in sqlglot.tokenize(query, read="athena") if one.text.lower() == name)
+    token = next(tokens, None)
+    where = f"line {token.line}:{token.col - len(token.text) + 1}: " if token else ""
+    return (
+        f"COLUMN_NOT_FOUND: {where}Column '{name}' cannot be resolved or requester is not authorized to access "
+        "requested resources"
+    )
 
 
 def _run(sql: str, folders: list[str]) -> Results:
@@ -106,7 +131,10 @@ def _texts(texts: list[str], *columns: str) -> Results:
 
 
 def _columns(table: dict[str, Any]) -> list[dict[str, str]]:
-    return [*table["StorageDescriptor"]["Columns"], *(table.get("PartitionKeys") or [])]
+    """Those that the caller may see."""
+    columns = [*table["StorageDescriptor"]["Columns"], *(table.get("PartitionKeys") or [])]
+    allowed = emulated_lake_formation.access(table["DatabaseName"], table)
+    return columns if allowed is None else [one for one in columns if one["Name"] in allowed.columns]
 
 
 def _description(table: dict[str, Any]) -> list[str]:
@@ -158,6 +186,7 @@ def _tables(query: exp.Expr) -> Iterator[exp.Table]:
 
 
 def _relation(table: dict[str, Any], folders: list[str]) -> exp.Expr:
+    allowed = emulated_lake_formation.access(table["DatabaseName"], table)
     if (table.get("ViewOriginalText") or "").startswith(_VIEW):
         if "SerdeInfo" not in table["StorageDescriptor"]:
             raise SyntaxInvalidError("HIVE_METASTORE_ERROR: Table storage descriptor is missing SerDe info")
@@ -168,7 +197,11 @@ def _relation(table: dict[str, Any], folders: list[str]) -> exp.Expr:
     else:
         files = athena._materialize_table_files(table["StorageDescriptor"]["Location"], folders)
     relation = athena._table_relation(table, files) if files else athena._empty_relation(table)
-    return exp.select("*").from_(relation, dialect="duckdb")
+    if allowed is None:
+        return exp.select("*").from_(relation, dialect="duckdb")
+    names = [exp.column(one["Name"], quoted=True) for one in _columns(table) if one["Name"] in allowed.columns]
+    rows = sqlglot.parse_one(allowed.rows, read="athena") if allowed.rows else exp.true()
+    return exp.select(*names).from_(relation, dialect="duckdb").where(rows)
 
 
 def _copy_partitions(table: dict[str, Any], folders: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, override
 from jsonata.jsonata import Jsonata
 from jsonata.parser import Parser
 from ministack import app as ministack
-from ministack.core import iam_evaluator, lambda_runtime
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.arn import parse_arn
 from ministack.core.responses import AccountScopedDict, error_response_json, get_account_id
 from ministack.services import (
@@ -44,6 +44,7 @@ from local.emulator import (
     ROOT,
     emulated_athena,
     emulated_cloudwatch,
+    emulated_lake_formation,
     emulated_metrics,
     emulated_versions,
     lambda_like,
@@ -77,6 +78,27 @@ async def app(
 
 def _services_call_each_other_over_tls() -> None:
     iam_evaluator._request_origin = contextvars.ContextVar("request_origin", default=("127.0.0.1", True))
+
+
+def _queries_are_of_their_work_group() -> None:
+    """IAM asks whether the caller may see the work group of a query; the emulator, whether all of them."""
+    extract = iam_actions.extract_resource_arn
+
+    @functools.wraps(extract)
+    def of_work_group(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
+        arn: str = extract(service, method, path, headers, body, *rest)
+        if service != "athena" or arn != "*":
+            return arn
+        asked = json.loads(body or b"{}")
+        found = athena._executions.get(asked.get("QueryExecutionId")) or athena._named_queries.get(
+            (asked.get("NamedQueryIds") or [asked.get("NamedQueryId")])[0]
+        )
+        if not found:
+            return arn
+        region, account = rest[-2:]
+        return f"arn:aws:athena:{region}:{account}:workgroup/{found['WorkGroup']}"
+
+    iam_actions.extract_resource_arn = of_work_group
 
 
 def _apis_keep_gateway_responses() -> None:
@@ -574,8 +596,10 @@ _links_have_signatures_of_version_4()
 _forms_are_held_to_their_checksum()
 _functions_run_as_on_lambda()
 _athena_reads_what_glue_knows()
+_queries_are_of_their_work_group()
 _work_groups_keep_results()
 _stacks_have_named_queries()
+emulated_lake_formation.stacks_have_lake_formation()
 emulated_versions.workflows_have_versions()
 emulated_versions.functions_have_aliases()
 _nested_stacks_are_transformed()

@@ -74,8 +74,8 @@ EXPECTED = {
         2026-11-20 13:00:00 | belt-2 | 1  | 1.0
     """,
     "cameras": """
-        Pocket   | P 12 | 3 | 2
-        Aperture | AW-1 | 1 | 0
+        Pocket   | P 12 | 3
+        Aperture | AW-1 | 1
     """,
     "cost_drivers": """
         api    | JPEG    | 2  | 0.004 | 4.0  | 0 | 23.1

@@ -37,7 +37,7 @@ def image(lake: Lake, samples: dict[str, Sample], upload: Upload, await_end: Awa
 
 @pytest.fixture
 def sql(image: str) -> str:
-    return f"SELECT {', '.join(COLUMNS)} FROM current_images WHERE image_id = '{image}'"  # noqa: S608  # a UUID of ours
+    return f"SELECT {', '.join(COLUMNS)} FROM current_images_personal WHERE image_id = '{image}'"  # noqa: S608  # a UUID of ours
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_named_query_is_listed_and_answers(query: Query) -> None:
 def test_what_there_is_to_ask_is_said(query: Query) -> None:
     tables, described, partitions = query("SHOW TABLES"), query("DESCRIBE images"), query("SHOW PARTITIONS images")
 
-    assert tables.stdout.splitlines() == ["tab_name", "current_images", "images"]
+    assert tables.stdout.splitlines() == ["tab_name", "current_images", "current_images_personal", "images"]
     assert "image_id,string,UUID" in described.stdout.splitlines()
     assert re.search(r"^ingest_date=\d{4}-\d\d-\d\d/hour=\d\d$", partitions.stdout, re.MULTILINE)
 

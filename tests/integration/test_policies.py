@@ -585,6 +585,7 @@ CONDITIONS: dict[str, list[Any]] = {
     "redshift.amazonaws.com": [IF_IT_SAYS_SO],
     "quicksight.amazonaws.com": [IF_IT_SAYS_SO],
     "codedeploy.amazonaws.com": [IF_IT_SAYS_SO],
+    "lakeformation.amazonaws.com": [OF_THIS_ACCOUNT],
     # They say no source when they take a role: whoever creates a function or task has to be let pass it.
     FUNCTION: [None],
     "ecs-tasks.amazonaws.com": [None, OF_THIS_ACCOUNT],
@@ -601,7 +602,7 @@ def _statements_of_services() -> dict[str, list[tuple[str, Any]]]:
         for statement in document.get("Statement", ()):
             principal = statement.get("Principal") if isinstance(statement, dict) else None
             if statement["Effect"] == "Allow" and isinstance(principal, dict):
-                found.setdefault(name, []).extend((who, statement) for who in _list(principal["Service"]))
+                found.setdefault(name, []).extend((who, statement) for who in _list(principal.get("Service", [])))
     return found
 
 

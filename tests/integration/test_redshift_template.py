@@ -39,7 +39,7 @@ def test_a_stack_has_nothing_of_redshift_by_default() -> None:
     typed = {
         name
         for name, one in translated()["Resources"].items()
-        if one["Type"].startswith(("AWS::Redshift", "AWS::LakeFormation", "Custom::Redshift"))
+        if one["Type"].startswith(("AWS::Redshift", "Custom::Redshift"))
     }
 
     assert conditional == set(NAMES)

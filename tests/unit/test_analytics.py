@@ -10,15 +10,18 @@ from sqlglot import TokenType, exp
 from sqlglot.optimizer.qualify import qualify
 
 from imagelake.schema import HIVE_COLUMNS as COLUMNS
+from imagelake_cli import grants
+from local.emulator import ROOT
 from tools import analytics_template, sql
 
 FILES = [*sorted(sql.VIEWS.glob("*.sql")), *sql.query_files()]
 COLUMNS_AND_PARTITION = {**COLUMNS, "ingest_date": "string", "hour": "string"}
 SCHEMA: dict[str, object] = {
     name: {column: kind.replace("map<string,string>", "string") for column, kind in COLUMNS_AND_PARTITION.items()}
-    for name in ("images", "current_images")
+    for name in ("images", "current_images", "current_images_personal")
 }
-PERSONAL = {"gps_lat", "gps_lon", "uploader", "tags"}
+
+PERSONAL = {*grants.read(ROOT / grants.FILE).columns.personal}
 
 REDSHIFT_FUNCTIONS = {
     *("AVG", "COUNT", "MAX", "MIN", "STDDEV_POP", "SUM"),
@@ -45,8 +48,8 @@ def redshift(athena: exp.Select) -> exp.Select:
     return sqlglot.parse_one(athena.sql(dialect="redshift"), read="redshift", into=exp.Select)
 
 
-def test_there_are_one_view_and_eleven_queries() -> None:
-    assert len(FILES) == 1 + 11
+def test_there_are_two_views_and_eleven_queries() -> None:
+    assert len(FILES) == 2 + 11
 
 
 def test_a_query_begins_with_the_question_it_answers(query: str) -> None:
@@ -90,25 +93,30 @@ def test_every_result_has_a_name_of_its_own(athena: exp.Select) -> None:
     assert len(names) == len(set(names))
 
 
-def test_the_view_has_every_column_and_the_partition() -> None:
-    _, text = sql.named("current_images", sql.VIEWS)
+@pytest.mark.parametrize(("name", "left_out"), [("current_images", PERSONAL), ("current_images_personal", set())])
+def test_a_view_reads_and_shows_every_column_and_the_partition_but_no_other(name: str, left_out: set[str]) -> None:
+    _, text = sql.named(name, sql.VIEWS)
+    expected = [column for column in COLUMNS_AND_PARTITION if column not in left_out]
 
     view = sqlglot.parse_one(text, read="athena", into=exp.Select)
-    assert view.named_selects == list(COLUMNS_AND_PARTITION)
+    assert view.named_selects == expected
+    assert not list(view.find_all(exp.Star)), "which would read columns that the caller may not"
+    assert {column.name for column in view.find_all(exp.Column)} == {*expected, "recency"}
 
 
-def test_the_view_says_how_it_is_read_or_athena_would_refuse_it() -> None:
+@pytest.mark.parametrize("view", ["CurrentImagesView", "CurrentImagesPersonalView"])
+def test_a_view_says_how_it_is_read_or_athena_would_refuse_it(view: str) -> None:
     # HIVE_METASTORE_ERROR, Table storage descriptor is missing SerDe info: hashicorp/terraform-provider-aws#28517
     stack = yaml.safe_load(analytics_template.template())
-    view = stack["Resources"]["CurrentImagesView"]["Properties"]["TableInput"]
+    table = stack["Resources"][view]["Properties"]["TableInput"]
 
-    assert view["StorageDescriptor"]["SerdeInfo"]["SerializationLibrary"]
+    assert table["StorageDescriptor"]["SerdeInfo"]["SerializationLibrary"]
 
 
 @pytest.mark.parametrize("file", sql.query_files(), ids=lambda file: file.stem)
-def test_a_named_query_reads_the_view_and_returns_nothing_personal(file: Path) -> None:
+def test_a_named_query_is_for_everybody(file: Path) -> None:
+    """It reads the view without personal data."""
     tree = sqlglot.parse_one(file.read_text(encoding="utf-8"), read="athena")
 
     assert {table.name for table in tree.find_all(exp.Table)} == {"current_images"}
-    telling = [*tree.find_all(exp.Star), *(column for column in tree.find_all(exp.Column) if column.name in PERSONAL)]
-    assert all(isinstance(one.parent, exp.Count) for one in telling), "counted is fine, returned is not"
+    assert not {column.name for column in tree.find_all(exp.Column)} & PERSONAL

@@ -154,7 +154,7 @@ def test_a_table_that_is_not_there_is_not_found() -> None:
 
 
 def test_an_error_quotes_no_statement_but_the_one_that_was_asked() -> None:
-    with pytest.raises(duckdb.BinderException) as refused:
+    with pytest.raises(emulated_athena.SyntaxInvalidError) as refused:
         ask("SELECT nothere FROM images")
 
     assert "nothere" in str(refused.value)

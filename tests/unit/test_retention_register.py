@@ -33,7 +33,8 @@ KEEPS_NOTHING = {
     "AWS::ECR::Repository", "AWS::ECS::Cluster", "AWS::ECS::TaskDefinition",
     "AWS::LakeFormation::PrincipalPermissions", "Custom::RedshiftCatalog", "Custom::RehearsedRelease",
     "AWS::QuickSight::Analysis", "AWS::QuickSight::Dashboard", "AWS::QuickSight::DataSource",
-    "AWS::CodeDeploy::DeploymentConfig",
+    "AWS::CodeDeploy::DeploymentConfig", "AWS::LakeFormation::Resource", "AWS::LakeFormation::Tag",
+    "AWS::LakeFormation::TagAssociation", "AWS::LakeFormation::DataCellsFilter",
 }  # fmt: skip
 """Types that hold no image, no row and no name of one; functions have their lines for logs and `/tmp`."""
 
