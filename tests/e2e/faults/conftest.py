@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,18 @@ from local.emulator import FAULTY
 from local.lake import Lake
 from tests.e2e.faults.injection import Clock
 from tests.e2e.faults.progress import say
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One lake for all, so in this order: the clean run, the faults, and what was emitted in both."""
+    here = [index for index, item in enumerate(items) if item.path.parent == Path(__file__).parent]
+    for index, item in zip(here, sorted((items[index] for index in here), key=_place), strict=True):
+        items[index] = item
+
+
+def _place(item: pytest.Item) -> tuple[str, int]:
+    return item.path.name, item.location[1] or 0
 
 
 @pytest.fixture(scope="session")
