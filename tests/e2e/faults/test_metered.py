@@ -12,7 +12,7 @@ UNSEEN = {
     "EngineAnswersInvalid",  # no honest engine gives one: `tests/integration/test_alarms.py` has a forged one
     "ScriptFailures",  # `tests/e2e/test_releases.py` has a script that fails
     "ScriptFailuresOfAllVersions",
-    "EnvironmentsGivenUp",  # `tests/integration/test_misbehaving_scripts.py` has one that dies
+    "EnvironmentsGivenUp",  # `tests/integration/test_lambda_process.py` has one that is replaced
     "LaterVersions",  # `tests/e2e/test_corridor.py` has a form that is used twice
 }
 """What neither run emits; a test elsewhere does."""
