@@ -98,7 +98,8 @@ def functions_are_measured() -> None:
 
 
 def queues_are_looked_at() -> None:
-    """SQS says how many messages wait, and since when; AWS once a minute, and of a queue in use only."""
+    """SQS says how many messages wait, since when, and how many came; AWS of a queue in use only."""
+    seen: dict[str, float] = {}
 
     def look() -> None:
         while True:
@@ -112,6 +113,9 @@ def queues_are_looked_at() -> None:
                     now = time.time()
                     age = now - min((one.get("sent_at", now) for one in list(queue["messages"])), default=now)
                     publish("AWS/SQS", "ApproximateAgeOfOldestMessage", "Seconds", name, round(age), now)
+                    since, seen[queue["name"]] = seen.get(queue["name"], 0.0), now
+                    came = sum(since <= one.get("sent_at", 0.0) < now for one in list(queue["messages"]))
+                    _count("AWS/SQS", name, NumberOfMessagesSent=float(came))
 
     threading.Thread(target=look, daemon=True).start()
 

@@ -25,6 +25,7 @@ def alarms(lake: Lake) -> dict[str, str]:
         "ApiFaultsAlarm",
         "ImagesFailedAlarm",
         "DeadLettersAlarm",
+        "NewDeadLettersAlarm",
         "OldestObjectAgeAlarm",
         "PurgeSilentAlarm",
         "ReleaseGateAlarm",
@@ -80,7 +81,7 @@ def test_an_image_that_fails_rings_and_closes_the_gate_of_releases(
     with without(lake, "OpenImageRole", "s3:ListBucketVersions"):
         assert await_end(upload(samples["hills.jpg"]))["status"] == "failed"
 
-    expected = {"ImagesFailedAlarm", "DeadLettersAlarm", "ReleaseGateAlarm"}
+    expected = {"ImagesFailedAlarm", "DeadLettersAlarm", "NewDeadLettersAlarm", "ReleaseGateAlarm"}
     eventually(lambda: alarms(lake), lambda states: {states[name] for name in expected} == {"ALARM"})
 
 

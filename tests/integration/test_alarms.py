@@ -273,8 +273,30 @@ def test_a_lake_that_nobody_sends_anything_rings_where_that_was_asked_for(clean:
     assert ringing([*rest, last]) == set(), "SilenceHours are not over"
 
 
+COMING = [Datapoint("ImageLake", "ImagesReceived", "Count", (("service", STACK),), NOW - ago, 1.0) for ago in (30, 930)]
 AWS_FAULTS: dict[str, tuple[list[Datapoint], set[str]]] = {
     "a dead letter": ([of_aws(metrics.MESSAGES_VISIBLE, 1, 30, QueueName=QUEUE)], {"DeadLettersAlarm"}),
+    "a dead letter that comes": ([of_aws(metrics.MESSAGES_SENT, 1, 30, QueueName=QUEUE)], {"NewDeadLettersAlarm"}),
+    "a dead letter that came before": (
+        [of_aws(metrics.MESSAGES_SENT, count, ago, QueueName=QUEUE) for count, ago in ((1, 400), (0, 30))],
+        set(),
+    ),
+    "images that come while nothing writes the catalog": (
+        [*COMING, *(of_aws(metrics.FUNCTION_INVOCATIONS, 1, ago, FunctionName=PUBLISHER) for ago in (30, 930))],
+        {"StreamUnreadAlarm"},
+    ),
+    "images that come while nothing publishes outcomes": (
+        [*COMING, *(of_aws(metrics.FUNCTION_INVOCATIONS, 1, ago, FunctionName=WRITER) for ago in (30, 930))],
+        {"StreamUnreadAlarm"},
+    ),
+    "images whose rows take a quarter of an hour": (
+        [
+            *COMING,
+            *(of_aws(metrics.FUNCTION_INVOCATIONS, 1, ago, FunctionName=PUBLISHER) for ago in (30, 930)),
+            of_aws(metrics.FUNCTION_INVOCATIONS, 1, 30, FunctionName=WRITER),
+        ],
+        set(),
+    ),
     "two answers of 5xx": ([of_aws(metrics.API_FAULTS, 2, 30, **STAGE)], set()),
     "three answers of 5xx": ([of_aws(metrics.API_FAULTS, 3, 30, **STAGE)], {"ApiFaultsAlarm", "ReleaseGateAlarm"}),
     "a burst that is throttled": (

@@ -314,6 +314,7 @@ ITERATOR_AGE: Final = AwsMetric(
 MESSAGES_VISIBLE: Final = AwsMetric(
     "AWS/SQS", "ApproximateNumberOfMessagesVisible", "Count", _QUEUE, "Messages that wait in a queue."
 )
+MESSAGES_SENT: Final = AwsMetric("AWS/SQS", "NumberOfMessagesSent", "Count", _QUEUE, "Messages that came into a queue.")
 OLDEST_MESSAGE: Final = AwsMetric(
     "AWS/SQS", "ApproximateAgeOfOldestMessage", "Seconds", _QUEUE, "How long the oldest message has waited."
 )
