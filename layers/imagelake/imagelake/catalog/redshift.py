@@ -20,7 +20,12 @@ VIEW: Final = f"{SCHEMA}.current_images"
 ROLE: Final = "analysts"
 """The database role of all who may ask."""
 
-VIEW_COLUMNS: Final = [*(name for name, kind in HIVE_COLUMNS.items() if "<" not in kind), *PARTITION_KEYS]
+PERSONAL: Final = frozenset({"source_ref", "gps_lat", "gps_lon", "uploader", "tags"})
+"""Columns that the view leaves out, as Athena's does."""
+VIEW_COLUMNS: Final = [
+    *(name for name, kind in HIVE_COLUMNS.items() if "<" not in kind and name not in PERSONAL),
+    *PARTITION_KEYS,
+]
 """The columns of the view: a view of Redshift has none that are nested."""
 
 
