@@ -160,7 +160,10 @@ def _sentence(place: Iterable[int | str], problem: str) -> str:
     return f"{where}: {told}" if where else told
 
 
-_COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.In, exp.And, exp.Or, exp.Not, exp.Paren, exp.Is, exp.Like)
+_COMPARISONS: Final = (
+    *(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In, exp.Is, exp.Like),
+    *(exp.And, exp.Or, exp.Not, exp.Paren),
+)
 
 
 def _check_filter(rows: str) -> None:

@@ -47,15 +47,28 @@ def template(given: Grants) -> str:
         "Description": "Who may read what of the catalog, by Lake Formation. The deployer is an administrator of it.",
         "Parameters": {name: {"Type": "String"} for name in _PARAMETERS},
         "Resources": {
-            **_locations(),
-            **_tags(given),
-            **_of_functions(),
             **_privileged_work_group(),
-            **{name: one for grant in given.grants for name, one in _of_grant(grant, given).items()},
+            **_locations(),
+            **_one_after_the_other(
+                _tags(given)
+                | _of_functions()
+                | {name: one for grant in given.grants for name, one in _of_grant(grant, given).items()}
+            ),
         },
         "Outputs": {name: {"Value": value} for grant in roles for name, value in _outputs(grant)},
     }
     return _HEADER + dumped(document)
+
+
+def _one_after_the_other(resources: Resources) -> Resources:
+    """Lake Formation refuses two changes of one principal or table at once (aws-cdk#36215)."""
+    before = "CompactionLocation"
+    chained: Resources = {}
+    for name, one in resources.items():
+        if one["Type"].startswith("AWS::LakeFormation::"):
+            one, before = {"Type": one["Type"], "DependsOn": before, **one}, name
+        chained[name] = one
+    return chained
 
 
 def _locations() -> Resources:
@@ -90,18 +103,18 @@ def _locations() -> Resources:
 
 
 def _tags(given: Grants) -> Resources:
-    """The tag, on the database, on the table and its views, and on each column of the table."""
+    """The tag, on the database, the table, its public columns and its views.
+
+    The table is `personal`, and a column without a tag has that of its table: CloudFormation replaces an association
+    that changes, and takes the tags of the old one off afterwards, which hides a column and shows none.
+    """
     tagged: list[tuple[str, dict[str, Any], str]] = [
         ("Database", {"Database": {"CatalogId": _ACCOUNT, "Name": _DATABASE}}, "public"),
-        ("Images", {"Table": _table(TABLE)}, "public"),
+        ("Images", {"Table": _table(TABLE)}, "personal"),
         *((_camel(name), {"Table": _table(name)}, kind) for name, kind in views(given).items()),
         *(
-            (
-                f"{kind.title()}Columns",
-                {"TableWithColumns": _table(TABLE) | {"ColumnNames": getattr(given.columns, kind)}},
-                kind,
-            )
-            for kind in ("public", "personal")
+            (f"Column{_camel(name)}", {"TableWithColumns": _table(TABLE) | {"ColumnNames": [name]}}, "public")
+            for name in given.columns.public
         ),
     ]
     tag = {
@@ -113,7 +126,6 @@ def _tags(given: Grants) -> Resources:
         **{
             f"{name}Sensitivity": {
                 "Type": "AWS::LakeFormation::TagAssociation",
-                "DependsOn": "SensitivityTag",
                 "Properties": {
                     "Resource": resource,
                     "LFTags": [{"CatalogId": _ACCOUNT, "TagKey": _TAG, "TagValues": [value]}],
@@ -136,7 +148,6 @@ def _of_functions() -> Resources:
                 arn,
                 "DATA_LOCATION_ACCESS",
                 {"DataLocation": {"CatalogId": _ACCOUNT, "ResourceArn": {"Fn::Sub": f"${{LakeBucketArn}}/{location}"}}},
-                f"{location.title()}Location",
             )
     return found
 
@@ -176,7 +187,7 @@ def _by_tag(arn: Any, _name: str, grant: Grant, _given: Grants) -> Iterator[tupl
         policy = {"CatalogId": _ACCOUNT, "ResourceType": kind, "Expression": expression}
         yield (
             f"{permission.title()}{kind.title()}s",
-            _permission(arn, permission, {"LFTagPolicy": policy}, "SensitivityTag"),
+            _permission(arn, permission, {"LFTagPolicy": policy}),
         )
 
 
@@ -201,7 +212,7 @@ def _by_name(arn: Any, name: str, grant: Grant, given: Grants) -> Iterator[tuple
     yield "DescribeDatabase", _permission(arn, "DESCRIBE", database)
     for permission in grant.permissions:
         cells = {"DataCellsFilter": table | {"Name": filter_name}}
-        yield f"{permission.title()}Images", _permission(arn, permission, cells, f"{name}Rows")
+        yield f"{permission.title()}Images", _permission(arn, permission, cells)
 
 
 def views(given: Grants) -> dict[str, str]:
@@ -268,11 +279,10 @@ def _allow(sid: str, actions: list[str], resources: list[Any]) -> dict[str, Any]
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
 
 
-def _permission(arn: Any, permission: str, resource: dict[str, Any], after: str | None = None) -> dict[str, Any]:
+def _permission(arn: Any, permission: str, resource: dict[str, Any]) -> dict[str, Any]:
     """One resource a permission: CloudFormation fails where one has several (cloudformation-coverage-roadmap#1381)."""
     return {
         "Type": "AWS::LakeFormation::PrincipalPermissions",
-        **({"DependsOn": after} if after else {}),
         "Properties": {
             "Principal": {"DataLakePrincipalIdentifier": arn},
             "Resource": resource,

@@ -56,6 +56,21 @@ def test_a_grant_that_is_wrong_is_named_with_its_place(grant: dict[str, Any], pr
 
 
 @pytest.mark.parametrize(
+    "rows",
+    [
+        "tenant = 'acme'",
+        "tenant IN ('acme', 'zenith') AND NOT status = 'failed'",
+        "ingest_date >= '2026-11-01' AND bytes BETWEEN 1 AND 2",
+        "(tenant IS NULL OR tenant LIKE 'a%') AND width < 100 AND height <> 7",
+    ],
+)
+def test_rows_are_conditions_on_columns(rows: str) -> None:
+    grant = {"role": "A", "sensitivity": ["public"], "permissions": ["DESCRIBE", "SELECT"], "rows": rows}
+
+    assert grants.parse(yaml.safe_dump(FILE | {"grants": [grant]})).of("A").rows == rows
+
+
+@pytest.mark.parametrize(
     ("change", "problem"),
     [
         (lambda columns: columns["public"].remove("status"), "status is listed nowhere"),
@@ -106,15 +121,35 @@ def test_a_filter_names_the_columns_and_rows_of_its_grant() -> None:
     assert cells["RowFilter"] == {"FilterExpression": "tenant = 'acme'"}
 
 
-def test_the_tag_of_each_column_is_what_the_file_says() -> None:
-    tagged = {
-        name: one["LFTags"][0]["TagValues"]
-        for one in of_type("TagAssociation").values()
-        for name in one["Resource"].get("TableWithColumns", {}).get("ColumnNames", ())
+def test_a_column_has_a_tag_if_it_is_public_and_else_that_of_its_table_which_hides_it() -> None:
+    associations = of_type("TagAssociation").values()
+    values = {json.dumps(one["Resource"]): one["LFTags"][0]["TagValues"] for one in associations}
+    columns = [
+        one["Resource"]["TableWithColumns"]["ColumnNames"]
+        for one in associations
+        if "TableWithColumns" in one["Resource"]
+    ]
+    tables = {
+        one["Resource"]["Table"]["Name"]: one["LFTags"][0]["TagValues"]
+        for one in associations
+        if "Table" in one["Resource"]
     }
 
-    assert tagged == {name: [kind] for kind in ("public", "personal") for name in FILE["columns"][kind]}
-    assert governance.views(GIVEN) == {"current_images": "public", "current_images_personal": "personal"}
+    assert columns == [[name] for name in FILE["columns"]["public"]]
+    assert all(values[resource] == ["public"] for resource in values if "TableWithColumns" in resource)
+    assert tables == {"images": ["personal"], "current_images": ["public"], "current_images_personal": ["personal"]}
+
+
+def test_lake_formation_is_asked_for_one_change_at_a_time() -> None:
+    chain = [
+        name for name, one in STACK.items() if one["Type"].startswith("AWS::LakeFormation::") and "DependsOn" in one
+    ]
+
+    assert [STACK[name]["DependsOn"] for name in chain] == ["CompactionLocation", *chain[:-1]]
+    assert chain[0] == "SensitivityTag"
+    assert {*chain} | {"CatalogLocation", "CompactionLocation"} == {
+        name for name, one in STACK.items() if one["Type"].startswith("AWS::LakeFormation::")
+    }
 
 
 def test_a_principal_that_is_there_is_granted_without_a_role_of_the_stack() -> None:

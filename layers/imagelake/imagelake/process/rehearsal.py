@@ -4,11 +4,11 @@ The orders are those of the workflow, and the answers are believed by the rules 
 is in the lake bucket, under the hour, in a folder of an image that there is not; no item, row or event is made.
 """
 
-import math
 import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,10 +21,12 @@ from imagelake.keys import ArrivalHour, ImageVersion, RawKey
 from imagelake.process.closing import Closing, EngineAnswered
 from imagelake.process.facts import ImageFacts
 from imagelake.process.ordering import ORDER_SECONDS, Ordering
-from imagelake.stores.functions import Function
+from imagelake.stores.functions import Function, FunctionFault
 
 PAUSES: Final = (2.0, 4.0, 8.0)
 """Seconds before each further try of a picture, after a fault: the workflow would try again, too."""
+LATER_PAUSE: Final = 15.0
+"""Seconds before each try after those. A function that ends with an error has no more, for others would end so, too."""
 SOURCE: Final = "rehearsal"
 
 _PICTURES: Final = Path(__file__).with_name("pictures")
@@ -70,11 +72,12 @@ class Rehearsal:
             self._pass(picture, version, deadline)
 
     def _pass(self, picture: Picture, version: Function, deadline: float) -> None:
-        for pause in (*PAUSES, math.inf):
+        for tried, pause in enumerate(chain(PAUSES, repeat(LATER_PAUSE))):
             try:
                 self._try(picture, version)
             except Fault as fault:
-                if time.monotonic() + pause > deadline:
+                is_its_own = isinstance(fault, FunctionFault) and tried == len(PAUSES)
+                if is_its_own or time.monotonic() + pause > deadline:
                     raise UnfitReleaseError(f"{picture.name} ended with a fault: {fault}") from None
                 logger.warning("picture tried again", extra={"picture": picture.name, "reason": str(fault)})
                 time.sleep(pause)

@@ -37,6 +37,10 @@ def _waiting() -> "LambdaClient":
     return functions
 
 
+class FunctionFault(Fault):
+    """A function ended with an error; has its type and message."""
+
+
 @dataclass(frozen=True)
 class Function:
     """A function, by its name or the ARN of a version."""
@@ -56,13 +60,14 @@ class Function:
         """What it answers.
 
         Raises:
-            Fault: it ended with an error, or Lambda did not answer, or denied access.
+            FunctionFault: it ended with an error.
+            Fault: Lambda did not answer, had no room, or denied access.
         """
         with calling("Invoke"):
             answer = _waiting().invoke(FunctionName=self.name, Payload=json.dumps(event).encode())
             said = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
-            raise Fault(f"{said.get('errorType', answer['FunctionError'])}: {said.get('errorMessage', '')}")
+            raise FunctionFault(f"{said.get('errorType', answer['FunctionError'])}: {said.get('errorMessage', '')}")
         return said
 
     def start_all(self, events: Iterable[dict[str, Any]]) -> None:
