@@ -44,7 +44,7 @@ class Why(StrEnum):
 
 
 def status(
-    image_ids: Annotated[list[str], typer.Argument(help="Of the images.")],
+    image_ids: options.ImageIds,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     region: options.Region = None,
@@ -106,7 +106,7 @@ def images(
 
 
 def erase(
-    image_ids: Annotated[list[str], typer.Argument(help="Of the images.")],
+    image_ids: options.ImageIds,
     reason: Annotated[Why, typer.Option("--reason", help="For the receipt.")] = Why.UNSPECIFIED,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     as_json: options.AsJson = False,

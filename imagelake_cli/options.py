@@ -1,5 +1,6 @@
 """Options that several commands have, and the example at the end of their help."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -23,6 +24,16 @@ ClientId = Annotated[
     str | None,
     typer.Option("--client-id", envvar="IMAGELAKE_CLIENT_ID", help="UserPoolClientId of the stack."),
 ]
+
+
+def image_id(text: str) -> str:
+    """As the API and the tables have them; an empty one, or a path, would be another request."""
+    if not re.fullmatch(r"[0-9A-Za-z-]+", text):
+        raise typer.BadParameter(f"{text!r} is no image_id")
+    return text
+
+
+ImageIds = Annotated[list[str], typer.Argument(parser=image_id, metavar="IMAGE_ID", help="Of the images.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, on standard output.")]
 
 

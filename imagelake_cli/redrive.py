@@ -29,7 +29,10 @@ SAID: Final = {
 
 
 def redrive(
-    image_ids: Annotated[list[str] | None, typer.Argument(help="Of the images; or name hours.")] = None,
+    image_ids: Annotated[
+        list[str] | None,
+        typer.Argument(parser=options.image_id, metavar="IMAGE_ID", help="Of the images; or name hours."),
+    ] = None,
     hour: hours.Hour = None,
     first: hours.First = None,
     last: hours.Last = None,

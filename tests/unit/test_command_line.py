@@ -275,3 +275,14 @@ def test_the_documentation_says_the_rights_to_all_that_the_command_line_calls() 
     section = DOCUMENTATION.partition("## Rights\n")[2].partition("\n## ")[0]
 
     assert _called("**/*.py") == _actions(section)
+
+
+@pytest.mark.usefixtures("_here")
+@pytest.mark.parametrize("name", ["status", "erase", "redrive"])
+@pytest.mark.parametrize("image_id", ["", "../images", "x?y#z", "an id"])
+def test_what_is_no_image_id_is_refused_before_anything_is_asked(name: str, image_id: str) -> None:
+    """An empty one would be a request for the list of all images."""
+    refused = CliRunner().invoke(app, [name, image_id])
+
+    assert refused.exit_code == ExitCode.USAGE
+    assert "is no image_id" in " ".join(refused.stderr.split())
