@@ -83,6 +83,11 @@ def _tags(texts: Sequence[str]) -> dict[str, str]:
     return tags
 
 
+def _tell_unwell(console: Console, one: Sent) -> None:
+    said = printable(f"{one.state}: {one.path}: {one.reason}")
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
 def _tell_chosen(chosen: Chosen, *, as_json: bool) -> None:
     for path in map(uploading.place, chosen.files):
         say(json.dumps({"path": path, "state": "would_be_sent"}) if as_json else path)
@@ -90,8 +95,7 @@ def _tell_chosen(chosen: Chosen, *, as_json: bool) -> None:
     for one in chosen.unread:
         if as_json:
             typer.echo(json.dumps({"path": one.path, "state": one.state, "reason": one.reason}))
-        said = printable(f"{one.state}: {one.path}: {one.reason}")
-        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        _tell_unwell(console, one)
     console.print(f"{len(chosen.files)} would be sent, {chosen.others} are no pictures", highlight=False)
 
 
@@ -118,8 +122,7 @@ def _report(results: Sequence[Sent], others: int, *, as_json: bool) -> None:
         for one in well:
             say(f"{one.image_id}  {_WORDS.get(one.state, one.state)}  {one.path}")
     for one in unwell[:_SHOWN]:
-        said = printable(f"{one.state}: {one.path}: {one.reason}")
-        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        _tell_unwell(console, one)
     if len(unwell) > _SHOWN:
         console.print(f"and {len(unwell) - _SHOWN} more; --json names all", highlight=False)
     counts = Counter(one.state for one in ordered)

@@ -47,7 +47,6 @@ _Dumper.add_representer(str, _text)
 
 def template() -> str:
     """The nested stack as YAML."""
-    queries = {f"{''.join(part.title() for part in file.stem.split('_'))}Query": file.stem for file in query_files()}
     document = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "The views of images with and without personal data, and questions that analysts have.",
@@ -55,7 +54,7 @@ def template() -> str:
         "Resources": {
             "CurrentImagesView": _view("current_images"),
             "CurrentImagesPersonalView": _view("current_images_personal"),
-            **{logical_id: named_query(name, "AthenaWorkGroup") for logical_id, name in queries.items()},
+            **named_queries("AthenaWorkGroup"),
         },
     }
     return _HEADER + dumped(document)
@@ -72,8 +71,17 @@ def dumped(document: dict[str, Any]) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def named_query(name: str, work_group: str) -> dict[str, Any]:
-    """The resource of a named query in a work group, by its logical id or parameter."""
+def camel(name: str) -> str:
+    """The name of a file or column as part of a logical id."""
+    return "".join(part.title() for part in name.split("_"))
+
+
+def named_queries(work_group: str) -> dict[str, dict[str, Any]]:
+    """The resources of all named queries in a work group, which is a logical id or parameter, by their logical ids."""
+    return {f"{camel(file.stem)}Query": _named_query(file.stem, work_group) for file in query_files()}
+
+
+def _named_query(name: str, work_group: str) -> dict[str, Any]:
     question, sql = named(name)
     properties = {
         "Name": name,

@@ -5,16 +5,18 @@
 With `--check` it compares instead of writing.
 """
 
-import re
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from samcli.yamlhelper import yaml_parse
+
 from imagelake_cli import grants
 from imagelake_cli.grants import Grant, Grants
 from local.emulator import ROOT
-from tools.analytics_template import dumped, named_query
-from tools.sql import VIEWS, named, query_files
+from tools.analytics_template import camel, dumped, named_queries
+from tools.sql import VIEWS, named
 
 TEMPLATE: Final = ROOT / "stacks" / "governance.yaml"
 TABLE: Final = "images"
@@ -111,9 +113,9 @@ def _tags(given: Grants) -> Resources:
     tagged: list[tuple[str, dict[str, Any], str]] = [
         ("Database", {"Database": {"CatalogId": _ACCOUNT, "Name": _DATABASE}}, "public"),
         ("Images", {"Table": _table(TABLE)}, "personal"),
-        *((_camel(name), {"Table": _table(name)}, kind) for name, kind in views(given).items()),
+        *((camel(name), {"Table": _table(name)}, kind) for name, kind in views(given).items()),
         *(
-            (f"Column{_camel(name)}", {"TableWithColumns": _table(TABLE) | {"ColumnNames": [name]}}, "public")
+            (f"Column{camel(name)}", {"TableWithColumns": _table(TABLE) | {"ColumnNames": [name]}}, "public")
             for name in given.columns.public
         ),
     ]
@@ -154,23 +156,12 @@ def _of_functions() -> Resources:
 
 def _privileged_work_group() -> Resources:
     """Where personal data may be asked for; its results are kept apart from those of other analysts."""
-    group = {
-        "Type": "AWS::Athena::WorkGroup",
-        "Properties": {
-            "Name": {"Fn::Sub": "${LakeName}-privileged-analysts"},
-            "RecursiveDeleteOption": True,
-            "WorkGroupConfiguration": {
-                "EnforceWorkGroupConfiguration": True,
-                "PublishCloudWatchMetricsEnabled": True,
-                "BytesScannedCutoffPerQuery": 10 * 1024**3,
-                "EngineVersion": {"SelectedEngineVersion": "Athena engine version 3"},
-                "ManagedQueryResultsConfiguration": {"Enabled": True},
-            },
-        },
+    analysts = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]["AnalystsWorkGroup"]
+    properties = json.loads(json.dumps(analysts["Properties"])) | {
+        "Name": {"Fn::Sub": "${LakeName}-privileged-analysts"}
     }
-    names = [file.stem for file in query_files()]
-    queries = {f"{_camel(name)}Query": named_query(name, "PrivilegedAnalystsWorkGroup") for name in names}
-    return {"PrivilegedAnalystsWorkGroup": group, **queries}
+    group = {"Type": "AWS::Athena::WorkGroup", "Properties": properties}
+    return {"PrivilegedAnalystsWorkGroup": group, **named_queries("PrivilegedAnalystsWorkGroup")}
 
 
 def _of_grant(grant: Grant, given: Grants) -> Resources:
@@ -185,10 +176,7 @@ def _by_tag(arn: Any, _name: str, grant: Grant, _given: Grants) -> Iterator[tupl
     expression = [{"TagKey": _TAG, "TagValues": grant.sensitivity}]
     for kind, permission in (("DATABASE", "DESCRIBE"), *(("TABLE", one) for one in grant.permissions)):
         policy = {"CatalogId": _ACCOUNT, "ResourceType": kind, "Expression": expression}
-        yield (
-            f"{permission.title()}{kind.title()}s",
-            _permission(arn, permission, {"LFTagPolicy": policy}),
-        )
+        yield f"{permission.title()}{kind.title()}s", _permission(arn, permission, {"LFTagPolicy": policy})
 
 
 def _by_name(arn: Any, name: str, grant: Grant, given: Grants) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -294,10 +282,6 @@ def _permission(arn: Any, permission: str, resource: dict[str, Any]) -> dict[str
 
 def _table(name: str) -> dict[str, Any]:
     return {"CatalogId": _ACCOUNT, "DatabaseName": _DATABASE, "Name": name}
-
-
-def _camel(name: str) -> str:
-    return re.sub(r"(?:^|_)(\w)", lambda found: found[1].upper(), name)
 
 
 def main(arguments: list[str]) -> int:

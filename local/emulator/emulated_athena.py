@@ -199,7 +199,7 @@ def _relation(table: dict[str, Any], folders: list[str]) -> exp.Expr:
     relation = athena._table_relation(table, files) if files else athena._empty_relation(table)
     if allowed is None:
         return exp.select("*").from_(relation, dialect="duckdb")
-    names = [exp.column(one["Name"], quoted=True) for one in _columns(table) if one["Name"] in allowed.columns]
+    names = [exp.column(one["Name"], quoted=True) for one in _columns(table)]
     rows = sqlglot.parse_one(allowed.rows, read="athena") if allowed.rows else exp.true()
     return exp.select(*names).from_(relation, dialect="duckdb").where(rows)
 

@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from ministack.core import iam_evaluator
@@ -37,30 +38,23 @@ class Access:
 def stacks_have_lake_formation() -> None:
     """AWS has these types; the emulator refuses a stack with one of them."""
 
-    def create(kind: str) -> Any:
-        def keep(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
-            _check(kind, properties)
-            physical_id = uuid.uuid4().hex
-            deployed[kind][physical_id] = properties
-            return physical_id, {}
+    def keep(kind: str, physical_id: str, properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        _check(kind, properties)
+        deployed[kind][physical_id] = properties
+        return physical_id, {}
 
-        return keep
+    def create(kind: str, _logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
+        return keep(kind, uuid.uuid4().hex, properties)
 
-    def delete(kind: str) -> Any:
-        return lambda physical_id, _properties: deployed[kind].pop(physical_id, None)
+    def update(kind: str, physical_id: str, _old: Any, properties: dict[str, Any], _stack: str) -> Any:
+        return keep(kind, physical_id, properties)
 
-    def update(kind: str) -> Any:
-        def keep(physical_id: str, _old: Any, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
-            _check(kind, properties)
-            deployed[kind][physical_id] = properties
-            return physical_id, {}
-
-        return keep
+    def delete(kind: str, physical_id: str, _properties: Any) -> None:
+        deployed[kind].pop(physical_id, None)
 
     for kind in deployed:
-        provisioners._RESOURCE_HANDLERS[kind] = {
-            "create": create(kind), "update": update(kind), "delete": delete(kind)
-        }  # fmt: skip
+        handlers: dict[str, Any] = {"create": create, "update": update, "delete": delete}
+        provisioners._RESOURCE_HANDLERS[kind] = {name: partial(one, kind) for name, one in handlers.items()}
 
 
 def access(database: str, table: dict[str, Any]) -> Access | None:
@@ -83,10 +77,8 @@ def access(database: str, table: dict[str, Any]) -> Access | None:
             f"Insufficient Lake Formation permission(s) on {table['Name']}"
         )
     whole = [one for one in shown if one.rows is None]
-    if whole:  # grants add up
-        return Access(frozenset[str]().union(*(one.columns for one in whole)), None)
-    rows = " OR ".join(f"({one.rows})" for one in shown)
-    return Access(frozenset[str]().union(*(one.columns for one in shown)), rows)
+    rows = None if whole else " OR ".join(f"({one.rows})" for one in shown)  # grants add up
+    return Access(frozenset[str]().union(*(one.columns for one in whole or shown)), rows)
 
 
 def _shown(principal: str, database: str, table: dict[str, Any]) -> Iterator[Access]:

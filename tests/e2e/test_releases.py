@@ -33,8 +33,9 @@ from tests.e2e.conftest import eventually
 
 PARAMETERS = {"ReleaseShift": "10-percent-for-10-minutes"}
 BEFORE, AFTER = 8, 3
-REQUESTS = 200
 """Images through the release of before, and through the bad one."""
+REQUESTS = 200
+"""To an API of which the bad release gets a tenth."""
 
 SCRIPT = '''"""A script of a bad release."""
 

@@ -34,6 +34,7 @@ from imagelake.model import Arrival, AwaitedUpload, ImageRecord
 from imagelake.process import closing, opening
 from imagelake.process.closing import Closing, EngineAnswered
 from imagelake.process.opening import ObjectCreated, Opening
+from imagelake.process.ordering import Ordering
 from imagelake.process.reconciliation import Reconciliation
 from imagelake.retention import erasure
 from imagelake.retention.erasure import Erasure
@@ -94,7 +95,8 @@ ERASE = Erasure(
 RECONCILE = Reconciliation(
     Bucket("raw"), ImagesTable("images"), DeadLetterQueue("queue"), IngestWorkflow("workflow"), DAYS
 )
-OPEN = Opening(Bucket("raw"), Bucket("lake"), ImagesTable("images"), DAYS, accept_heif=False, large_images=False)
+ORDERING = Ordering(Bucket("lake"), accept_heif=False, large_images=False)
+OPEN = Opening(Bucket("raw"), ImagesTable("images"), DAYS, ORDERING)
 CLOSE = Closing(Bucket("lake"))
 CATALOG = CatalogWriting(CatalogTable("db", "images", Bucket("lake")), Function(ERASE_IMAGE), DeadLetterQueue("queue"))
 OPERATOR = erasure.Caller("operator", is_operator=True)

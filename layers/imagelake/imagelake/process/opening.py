@@ -55,14 +55,12 @@ class Opened(BaseModel):
 
 @dataclass(frozen=True)
 class Opening:
-    """How a stack opens images; `large_images` says whether it has a task for those over the limits."""
+    """How a stack opens images."""
 
     raw_bucket: Bucket
-    lake_bucket: Bucket
     images_table: ImagesTable
     retention_days: int
-    accept_heif: bool
-    large_images: bool
+    ordering: Ordering
 
     def open(self, created: ObjectCreated) -> tuple[Opened, bool]:
         """Decide what is to be done with an image, and sign what that takes.
@@ -94,9 +92,9 @@ class Opening:
             return Opened(decision="collect", facts=facts), False
         is_later = not created.for_task and _is_later(created, version_id)
         if created.for_task:
-            order_url = self._ordering.for_task(facts, self._url(facts, TASK_ORDER_SECONDS))
+            order_url = self.ordering.for_task(facts, self._url(facts, TASK_ORDER_SECONDS))
             return Opened(decision="open", facts=facts, order_url=order_url), is_later
-        order = self._ordering.for_function(facts, self._url(facts, ORDER_SECONDS))
+        order = self.ordering.for_function(facts, self._url(facts, ORDER_SECONDS))
         return Opened(decision="open", facts=facts, order=order), is_later
 
     def _facts(self, key: RawKey, raw: RawObject, attempts: int, *, by_task: bool) -> ImageFacts:
@@ -113,14 +111,10 @@ class Opening:
             opened_at=datetime.now(UTC),
             expires_at=received_at + timedelta(days=self.retention_days),
             attempts=attempts + by_task,
-            has_task=self.large_images,
+            has_task=self.ordering.large_images,
             by_task=by_task,
-            ordered=None if by_task else self._ordering.of_function(),
+            ordered=None if by_task else self.ordering.of_function(),
         )
-
-    @property
-    def _ordering(self) -> Ordering:
-        return Ordering(self.lake_bucket, self.accept_heif, self.large_images)
 
     def _url(self, facts: ImageFacts, seconds: int) -> str:
         return self.raw_bucket.link(str(facts.version.key), facts.version_id, seconds)
